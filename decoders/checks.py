@@ -1,0 +1,79 @@
+"""Errors for input that no candidate search can use, raised before any token is generated."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import Cache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
+from transformers.cache_utils import BaseQuantizedLayer, StaticLayer
+from transformers.generation.configuration_utils import GenerationMode
+
+PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
+
+
+def check_rule(penalty_alpha: Any, top_k: Any, vocabulary: int) -> None:
+    """``penalty_alpha`` is a number in [0, 1] and ``top_k`` an integer in [1, vocabulary]."""
+    number = isinstance(penalty_alpha, int | float) and not isinstance(penalty_alpha, bool)
+    if not number or not math.isfinite(penalty_alpha) or not 0 <= penalty_alpha <= 1:
+        raise ValueError(f"penalty_alpha={penalty_alpha!r}: contrastive search needs a number in [0, 1], e.g. penalty_alpha=0.6")
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+        raise ValueError(f"top_k={top_k!r}: contrastive search needs at least one candidate, e.g. top_k=4")
+    if top_k > vocabulary:
+        raise ValueError(f"top_k={top_k} is more than the vocabulary's {vocabulary} tokens; use a top_k between 3 and 10")
+
+
+def check_mode(config: GenerationConfig, assistant_model: PreTrainedModel | None) -> None:
+    """No mode of ``generate`` is asked for that the search would have to ignore."""
+    if config.num_beams > 1:
+        raise ValueError(f"num_beams={config.num_beams}: contrastive search keeps one text a row; with beams use {PROCESSOR}")
+    if assistant_model is not None:
+        raise ValueError(f"assistant_model={type(assistant_model).__name__}: for assisted decoding use {PROCESSOR}")
+    if config.get_generation_mode() == GenerationMode.ASSISTED_GENERATION:
+        raise ValueError(f"prompt_lookup_num_tokens={config.prompt_lookup_num_tokens}: for assisted decoding use {PROCESSOR}")
+    for name in ("dola_layers", "constraints", "force_words_ids"):
+        if getattr(config, name, None) is not None:
+            raise ValueError(f"{name}={getattr(config, name)!r} is another decoding method than contrastive search; leave one out")
+
+
+def check_prompt(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], model_kwargs: dict[str, Any]) -> None:
+    """Every row has a token, padding is on the left, and the tokens lie where the model does."""
+    embeddings = model.get_input_embeddings().weight
+    if "hf_device_map" not in vars(model) and input_ids.device != embeddings.device:
+        raise ValueError(f"input_ids are on {input_ids.device}, the model on {embeddings.device}: move them with .to(model.device)")
+    if input_ids.shape[1] == 0 and model_kwargs.get("inputs_embeds") is None:
+        raise ValueError("input_ids are empty: contrastive search needs a prompt of at least one token, e.g. the BOS token")
+    mask = model_kwargs.get("attention_mask")
+    if mask is None or model.config.is_encoder_decoder:
+        return
+    empty = (mask.sum(dim=-1) == 0).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(f"attention_mask: rows {empty} are all padding; leave them out or give them a BOS token")
+    right = (mask[:, -1] == 0).nonzero().flatten().tolist()
+    if right:
+        raise ValueError(f"attention_mask: rows {right} end in padding; pad on the left (tokenizer.padding_side = 'left')")
+
+
+def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
+    """The cache that the prefill left is one that can be expanded and taken back."""
+    if not use_cache:
+        return
+    name = type(model).__name__
+    if not isinstance(cache, Cache):
+        raise ValueError(f"{name} keeps its state outside of past_key_values, where rows cannot be chosen; pass use_cache=False")
+    caches = [cache.self_attention_cache, cache.cross_attention_cache] if isinstance(cache, EncoderDecoderCache) else [cache]
+    layers = [layer for part in caches for layer in part.layers]
+    if any(isinstance(layer, StaticLayer) for layer in layers):
+        raise ValueError(f"{type(cache).__name__} has no room for candidates; leave out cache_implementation, or pass 'dynamic'")
+    if any(isinstance(layer, BaseQuantizedLayer) for layer in layers):
+        raise ValueError(f"{type(cache).__name__} cannot drop candidates again; leave out cache_implementation, or pass 'dynamic'")
+
+
+def check_logits(logits: Float[Tensor, "rows vocabulary"]) -> None:
+    """The model's logits are numbers."""
+    if bool(torch.isnan(logits).any()):
+        rows = torch.isnan(logits).any(dim=-1).nonzero().flatten().tolist()
+        raise ValueError(f"the model's logits are NaN in rows {rows}: look at its weights, or load it in float32 or bfloat16")

@@ -1,0 +1,55 @@
+"""The arithmetic of contrastive search: model confidence against the degeneration penalty.
+
+Su et al., *A Contrastive Framework for Neural Text Generation* (2022, arXiv 2202.06417), equation 5.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def contrastive_scores(
+    probabilities: Float[Tensor, "rows k"],
+    similarity: Float[Tensor, "rows k"],
+    alpha: float | Float[Tensor, "rows 1"],
+) -> Float[Tensor, "rows k"]:
+    """(1 - alpha) * p(v) - alpha * max_j cos(h_v, h_{x_j}) for every candidate v (equation 5 of arXiv 2202.06417).
+
+    Example:
+        >>> import torch
+        >>> contrastive_scores(torch.tensor([[0.5, 0.25]]), torch.tensor([[1.0, 0.0]]), 0.5)
+        tensor([[-0.2500,  0.1250]])
+    """
+    return (1 - alpha) * probabilities - alpha * similarity
+
+
+class Context:
+    """Unit-length last hidden states of every token so far, in a buffer that a step adds one column to in place."""
+
+    def __init__(self, hidden: Float[Tensor, "rows length hidden"], seen: Bool[Tensor, "rows length"] | None) -> None:
+        self.length = 0
+        self.states = hidden.new_empty(0)
+        self.seen = seen
+        self.append(hidden)
+
+    def append(self, hidden: Float[Tensor, "rows new hidden"]) -> None:
+        """Add the states of new tokens."""
+        rows, new, width = hidden.shape
+        end = self.length + new
+        if self.states.ndim == 1 or end > self.states.shape[1]:
+            grown = hidden.new_empty(rows, end + end // 4 + 16, width)
+            if self.length:
+                grown[:, : self.length] = self.states[:, : self.length]
+            self.states = grown
+        self.states[:, self.length : end] = nn.functional.normalize(hidden, dim=-1)
+        self.length = end
+
+    def similarity(self, candidates: Float[Tensor, "rows k hidden"]) -> Float[Tensor, "rows k"]:
+        """max_j cos(h_v, h_{x_j}) over the tokens so far, padding left out."""
+        cosine = nn.functional.normalize(candidates, dim=-1) @ self.states[:, : self.length].transpose(1, 2)
+        if self.seen is not None:
+            prompt = cosine[..., : self.seen.shape[1]]
+            prompt.masked_fill_(~self.seen[:, None, :].to(cosine.device), torch.finfo(cosine.dtype).min)
+        return cosine.amax(dim=-1)

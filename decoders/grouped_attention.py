@@ -1,0 +1,74 @@
+"""Scaled dot-product attention of several masked queries over shared key heads, without repeating the keys.
+
+With grouped queries and a mask, transformers repeats every key and value head for each query head that shares it: a copy of the
+whole context in every layer and step. Folding the query heads that share a key head into the query axis computes the same
+attention on the cache as it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "counterpoint_grouped_sdpa"
+
+
+def grouped_sdpa(
+    module: nn.Module,
+    query: Float[Tensor, "rows heads queries width"],
+    key: Float[Tensor, "rows key_heads keys width"],
+    value: Float[Tensor, "rows key_heads keys value_width"],
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """What ``sdpa`` computes; ``[rows, heads, queries, width]`` is folded to ``[rows, key_heads, groups * queries, width]``."""
+    rows, heads, queries, _ = query.shape
+    groups = heads // key.shape[1]
+    biased = kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None
+    if groups == 1 or queries == 1 or biased or attention_mask is None or attention_mask.shape[1] > 1:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+    folded = query.reshape(rows, heads // groups, groups * queries, -1)
+    attended = nn.functional.scaled_dot_product_attention(
+        folded, key, value, attn_mask=attention_mask.repeat(1, 1, groups, 1), dropout_p=dropout, scale=scaling
+    )
+    return attended.reshape(rows, heads, queries, -1).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, grouped_sdpa)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+_lock = threading.Lock()
+_users: Counter[int] = Counter()
+
+
+@contextmanager
+def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
+    """Models of this ``config`` that use ``sdpa`` use :func:`grouped_sdpa` within the context; others are left as they are.
+
+    Nothing else changes for a concurrent user of the model: the function computes what ``sdpa`` does, masked or not.
+    """
+    with _lock:
+        applies = config._attn_implementation in ("sdpa", NAME)
+        if applies:
+            _users[id(config)] += 1
+            config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        if applies:
+            with _lock:
+                _users[id(config)] -= 1
+                if not _users[id(config)]:
+                    del _users[id(config)]
+                    config._attn_implementation = "sdpa"

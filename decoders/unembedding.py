@@ -1,0 +1,50 @@
+"""The last hidden states, taken where a model turns them into logits.
+
+A forward pre-hook on the output embedding sees exactly the vectors the model unembeds (after the final norm and any projection)
+and may narrow them, so that the unembedding, the costliest matrix of a small model, runs for the chosen positions only and the
+model's own soft caps and scalings still apply.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+@contextmanager
+def narrowed_unembedding(
+    model: PreTrainedModel, narrow: Callable[[Float[Tensor, "rows positions hidden"]], Float[Tensor, "rows_kept kept hidden"]]
+) -> Iterator[None]:
+    """Within the context, one forward of ``model`` unembeds ``narrow(last_hidden_states)`` instead of all of them.
+
+    Only the calling thread is affected. Raises ``ValueError`` where the model has no output embedding to hook, or unembeds
+    without calling it.
+    """
+    head = model.get_output_embeddings()
+    name = type(model).__name__
+    if not isinstance(head, nn.Module):
+        raise ValueError(f"{name} has no usable hidden state: get_output_embeddings() gives {head!r}, not a module to unembed with")
+    thread, narrowed = threading.get_ident(), False
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        nonlocal narrowed
+        if threading.get_ident() != thread:
+            return None
+        if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].ndim != 3:
+            raise ValueError(f"{name} has no usable hidden state: its unembedding does not take [rows, positions, hidden]")
+        narrowed = True
+        return (narrow(inputs[0]), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+    if not narrowed:
+        raise ValueError(f"{name} has no usable hidden state: its forward does not call get_output_embeddings()")
