@@ -85,6 +85,8 @@ class TreeForward:
 
         def narrow(hidden: Tensor) -> Tensor:
             nonlocal chosen
+            if hidden.shape[1] != k:
+                raise ValueError(f"{type(self.model).__name__} unembeds {hidden.shape[1]} of {k} candidates")
             chosen = choose(hidden)
             return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
@@ -161,18 +163,19 @@ class ExpandedForward:
         self.model, self.cache, self.model_kwargs = model, cache, model_kwargs
         self.chosen_rows = torch.arange(rows, device=model.device)
         self.steps = 0
-        self.croppable = cache is not None and cache.is_croppable
-        if cache is not None and self.croppable and not isinstance(cache, EncoderDecoderCache):
-            cache.activate_past_recording()
+        text_cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+        self.text_cache = text_cache if text_cache is not None and text_cache.is_croppable else None
+        if self.text_cache is not None:
+            self.text_cache.activate_past_recording()
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], candidates: Int[Tensor, "rows k"], choose: Choose
     ) -> tuple[Int[Tensor, "rows"], ModelOutput]:
         """See :class:`CandidateForward`."""
         rows, k = candidates.shape
+        if self.text_cache is not None:
+            self.text_cache.crop(0)
         if self.cache is not None:
-            if self.croppable and not isinstance(self.cache, EncoderDecoderCache):
-                self.cache.crop(0)
             self.cache.reorder_cache(self.chosen_rows.repeat_interleave(k))
         ids = torch.cat([input_ids.repeat_interleave(k, dim=0), candidates.reshape(-1, 1)], dim=1)
         inputs = self._expanded(k, ids)
@@ -210,18 +213,15 @@ class ExpandedForward:
         if self.cache is None:
             return None
         self.cache.reorder_cache(self.chosen_rows)
-        if self.steps and not self.croppable:
+        if self.text_cache is None:
             return None
-        if self.steps:
-            self.cache.crop(-1)
-        stop_recording(self.cache)
+        self.text_cache.crop(-min(self.steps, 1))
+        stop_recording(self.text_cache)
         return self.cache
 
 
 def stop_recording(cache: Cache) -> None:
     """Undo ``cache.activate_past_recording()``, so that a later user of the cache finds it as transformers leaves it."""
-    if isinstance(cache, EncoderDecoderCache):
-        return
     for layer in cache.layers:
         if isinstance(layer, DynamicSlidingWindowLayer | LinearAttentionLayer):
             layer.record_past = False

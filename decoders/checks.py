@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import BaseQuantizedLayer, StaticLayer
-from transformers.generation.configuration_utils import GenerationMode
 
 PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
 
@@ -32,8 +31,9 @@ def check_mode(config: GenerationConfig, assistant_model: PreTrainedModel | None
         raise ValueError(f"num_beams={config.num_beams}: contrastive search keeps one text a row; with beams use {PROCESSOR}")
     if assistant_model is not None:
         raise ValueError(f"assistant_model={type(assistant_model).__name__}: for assisted decoding use {PROCESSOR}")
-    if config.get_generation_mode() == GenerationMode.ASSISTED_GENERATION:
-        raise ValueError(f"prompt_lookup_num_tokens={config.prompt_lookup_num_tokens}: for assisted decoding use {PROCESSOR}")
+    for name in ("prompt_lookup_num_tokens", "use_mtp"):
+        if getattr(config, name, None):
+            raise ValueError(f"{name}={getattr(config, name)!r}: for assisted decoding use {PROCESSOR}")
     for name in ("dola_layers", "constraints", "force_words_ids"):
         if getattr(config, name, None) is not None:
             raise ValueError(f"{name}={getattr(config, name)!r} is another decoding method than contrastive search; leave one out")
@@ -57,8 +57,17 @@ def check_prompt(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], 
         raise ValueError(f"attention_mask: rows {right} end in padding; pad on the left (tokenizer.padding_side = 'left')")
 
 
+def check_continuation(held: int, length: int, mask: Tensor | None) -> None:
+    """A given cache belongs to the beginning of the prompt, whose tokens are all there."""
+    if length <= held or (mask is not None and mask.shape[1] != length):
+        raise ValueError(
+            f"past_key_values holds {held} positions and input_ids {length}: contrastive search compares with the whole text, so "
+            "pass all of it as input_ids, what the cache holds included"
+        )
+
+
 def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
-    """The cache that the prefill left is one that can be expanded and taken back."""
+    """The cache that the prefill returned is one that can be expanded and taken back."""
     if not use_cache:
         return
     name = type(model).__name__

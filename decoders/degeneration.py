@@ -6,7 +6,7 @@ Su et al., *A Contrastive Framework for Neural Text Generation* (2022, arXiv 220
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -45,6 +45,11 @@ class Context:
             self.states = grown
         self.states[:, self.length : end] = nn.functional.normalize(hidden, dim=-1)
         self.length = end
+
+    def select(self, rows: Int[Tensor, "new_rows"], length: int) -> None:
+        """Go back to the first ``length`` tokens of these rows, in this order."""
+        self.states = self.states[rows.to(self.states.device)]
+        self.length = length
 
     def similarity(self, candidates: Float[Tensor, "rows k hidden"]) -> Float[Tensor, "rows k"]:
         """max_j cos(h_v, h_{x_j}) over the tokens so far, padding left out."""

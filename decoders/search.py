@@ -14,7 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import ALL_CACHE_NAMES, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from transformers.utils import ModelOutput
 
-from counterpoint.decoders.checks import check_cache, check_logits, check_mode, check_prompt
+from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.degeneration import Context, contrastive_scores
 from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.tree_support import Method, candidate_forward
@@ -73,12 +73,12 @@ def search(
     logits_processor = warpers(logits_processor, config)
 
     output, hidden, model_kwargs = prefill(model, input_ids, config, model_kwargs)
-    cache = next((model_kwargs[name] for name in ALL_CACHE_NAMES if model_kwargs.get(name) is not None), None)
+    cache = next((output[name] for name in ALL_CACHE_NAMES if output.get(name) is not None), None) if config.use_cache else None
     check_cache(model, cache, bool(config.use_cache))
     check_logits(output["logits"][:, -1])
     context = Context(hidden, seen_positions(model, hidden.shape[1], model_kwargs))
     forward = candidate_forward(
-        method, model, cache if config.use_cache else None, hidden.shape[1], hidden.shape[0], model_kwargs
+        method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs
     )
     del hidden
 
@@ -141,30 +141,39 @@ def prefill(
         hidden.append(states)
         return states[:, -1:]
 
-    model_kwargs = dict(model_kwargs)
-    if "logits_to_keep" in model_kwargs:
-        model_kwargs["logits_to_keep"] = 0
+    embeds = model_kwargs.get("inputs_embeds")
+    length = (input_ids if embeds is None else embeds).shape[1]
     past = model_kwargs.get("past_key_values")
     held = past.get_seq_length() if isinstance(past, Cache) and config.use_cache else 0
     if held:
-        embeds = model_kwargs.get("inputs_embeds")
-        length = (input_ids if embeds is None else embeds).shape[1]
-        mask = model_kwargs.get("attention_mask")
-        if length <= held or (mask is not None and mask.shape[1] != length):
-            raise ValueError(
-                f"past_key_values holds {held} positions and input_ids {length}: contrastive search compares with the whole "
-                "text, so pass all of it as input_ids, what the cache holds included"
-            )
+        check_continuation(held, length, model_kwargs.get("attention_mask"))
         again = {**model_kwargs, "past_key_values": None, "use_cache": False}
         with narrowed_unembedding(model, narrow):
-            model(**model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **again), return_dict=True)
+            model(**first_inputs(model, input_ids, None, again), return_dict=True)
         hidden = [hidden[0][:, :held]]
     with narrowed_unembedding(model, narrow):
-        output = model._prefill(input_ids, config, model_kwargs)
+        if config.prefill_chunk_size is None:
+            inputs = first_inputs(model, input_ids, length - held if held or embeds is not None else None, model_kwargs)
+            output = model(**inputs, return_dict=True)
+        else:
+            output = model._prefill(input_ids, config, {**model_kwargs, "logits_to_keep": 0})
+    states = torch.cat(hidden, dim=1)
+    if states.shape[1] != length:
+        raise ValueError(f"{type(model).__name__} unembeds {states.shape[1]} of {length} prompt positions, hiding the others' states")
     model_kwargs = model._update_model_kwargs_for_generation(
-        output, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
+        output, dict(model_kwargs), is_encoder_decoder=model.config.is_encoder_decoder
     )
-    return output, torch.cat(hidden, dim=1), model_kwargs
+    return output, states, model_kwargs
+
+
+def first_inputs(
+    model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], new: int | None, model_kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The model's inputs for the last ``new`` positions of the prompt (all if None), with logits of every one."""
+    inputs: dict[str, Any] = model.prepare_inputs_for_generation(
+        input_ids, next_sequence_length=new, is_first_iteration=True, **model_kwargs
+    )
+    return inputs | {"logits_to_keep": 0} if "logits_to_keep" in inputs else inputs
 
 
 def seen_positions(

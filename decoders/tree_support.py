@@ -114,6 +114,8 @@ def tree_forward(model: PreTrainedModel, cache: Cache, model_kwargs: dict[str, A
     mask = model_kwargs.get("attention_mask")
     seen = None if mask is None else mask[:, : cache.get_seq_length()].bool()
     options = {name: model_kwargs[name] for name in OPTIONS if name in model_kwargs}
+    if "logits_to_keep" in options:
+        options["logits_to_keep"] = 0  # all candidates reach the unembedding, which is then narrowed to the chosen one
     return TreeForward(model, cache, model_kwargs["position_ids"][:, -1], seen, options)
 
 
