@@ -131,5 +131,8 @@ def deviation(
 
 
 def squash(deviation: Float[Tensor, "rows"], scale: float) -> Float[Tensor, "rows"]:
-    """((1 + d) / (1 - d))^(q/2) / (1 + ((1 + d) / (1 - d))^(q/2)), a logistic curve in q * artanh(d)."""
-    return torch.sigmoid(scale * torch.atanh(deviation))
+    """((1 + d) / (1 - d))^(q/2) / (1 + ((1 + d) / (1 - d))^(q/2)), a logistic curve in q * artanh(d).
+
+    Since k_t varies, an entropy of candidates can leave the others' by more than ln k_t: d beyond -1 or 1 has the limit there.
+    """
+    return torch.sigmoid(scale * torch.atanh(deviation.clamp(-1, 1)))

@@ -82,7 +82,10 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
 
 
 def check_logits(logits: Float[Tensor, "rows vocabulary"]) -> None:
-    """The model's logits are numbers."""
+    """Logits are numbers, and at least one of a row's is finite."""
     if bool(torch.isnan(logits).any()):
         rows = torch.isnan(logits).any(dim=-1).nonzero().flatten().tolist()
-        raise ValueError(f"the model's logits are NaN in rows {rows}: look at its weights, or load it in float32 or bfloat16")
+        raise ValueError(f"logits are NaN in rows {rows}: look at the model's weights and dtype, and at logits processors")
+    banned = (logits == -torch.inf).all(dim=-1)
+    if bool(banned.any()):
+        raise ValueError(f"every token is banned in rows {banned.nonzero().flatten().tolist()}: look at logits processors")

@@ -70,7 +70,8 @@ class PrefixCache:
             return 0
         if rows.tolist() != list(range(self.ids.shape[0])):
             self.cache.reorder_cache(rows)
-        self.cache.crop(-drop)
+        if drop:
+            self.cache.crop(-drop)
         self.context.select(rows, held)
         return held
 

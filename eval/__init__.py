@@ -1,0 +1,13 @@
+"""Measures of generated text, the models embedded for offline use, and the command line."""
+
+from pathlib import Path
+
+from counterpoint.eval.repetition import diversity, rep_n
+
+__all__ = ["AMATEUR", "EXPERT", "diversity", "rep_n"]
+
+EXPERT = Path(__file__).parent / "models" / "expert"
+"""Folder of the embedded expert, a small English language model that loads without a network."""
+
+AMATEUR = Path(__file__).parent / "models" / "amateur"
+"""Folder of the embedded amateur: the expert's vocabulary, fewer parameters and less training."""

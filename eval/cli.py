@@ -1,0 +1,83 @@
+"""The ``counterpoint`` command: one module per subcommand, imported without torch until one of them runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+from counterpoint.eval import export_command, generate_command
+from counterpoint.eval.errors import CommandError, UsageError
+
+COMMANDS = (generate_command, export_command)
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+
+class Parser(argparse.ArgumentParser):
+    """Argparse whose errors are raised, so that they are reported like every other one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and exiting."""
+        raise UsageError(f"{message} ({self.prog} --help lists the options)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; ``run`` in its result is the chosen command's function."""
+    parser = Parser(prog="counterpoint", description="Decoding methods that contrast, on the command line.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('counterpoint')}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = command.add_parser(subparsers)
+        subparser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        0 if all went well, 1 for a failure, 2 for wrong usage (both with one line on standard error), 130 after Ctrl-C,
+        141 if standard output was closed.
+
+    Raises:
+        SystemExit: After ``--help`` and ``--version``, with code 0.
+
+    Example:
+        >>> from counterpoint.eval.cli import main
+        >>> main(["generate", "It was", "--decoder", "nucleus", "p=0.9"])  # on standard error: nucleus has no p, it has top_p
+        2
+    """
+    debug = False
+    try:
+        try:
+            arguments = build_parser().parse_args(argv)
+            debug = arguments.debug
+            code: int = arguments.run(arguments)
+            return code
+        finally:
+            sys.stdout.flush()  # here, so that a closed pipe is met inside this function
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's last flush complains
+        return CLOSED_PIPE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        expected = isinstance(error, CommandError)
+        message = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
+        print("counterpoint: error:", " ".join(message.split()), file=sys.stderr)
+        return error.exit_code if isinstance(error, CommandError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""One prompt, one decoder: the text, handed on as it is produced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+from transformers.generation.streamers import BaseStreamer
+
+from counterpoint.eval.decoder_arguments import Choice
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.loading import Loaded
+from counterpoint.eval.repetition import diversity, rep_n
+
+Emit = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A continuation and what it took."""
+
+    text: str
+    tokens: int
+    seconds: float
+
+    def measures(self) -> dict[str, float | None]:
+        """Tokens a second, rep-n in percent and diversity as a fraction; None where the text has too few words."""
+        words = len(self.text.split())
+        measures: dict[str, float | None] = {"tokens_per_second": self.tokens / self.seconds}
+        for n in (2, 3, 4):
+            measures[f"rep_{n}"] = rep_n([self.text], n) if words >= n else None
+        return {**measures, "diversity": diversity([self.text]) if words >= 4 else None}
+
+
+def encode(loaded: Loaded, prompt: str, max_new_tokens: int) -> list[int]:
+    """The prompt's tokens.
+
+    Raises:
+        CommandError: If there are none, or not enough room after them in the model's context.
+    """
+    ids: list[int] = loaded.tokenizer(prompt, verbose=False)["input_ids"]
+    if not ids:
+        raise CommandError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
+    context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)  # recurrent models have none
+    if context is not None and len(ids) + max_new_tokens > context:
+        room = context - len(ids)
+        way_out = f"take --max-new-tokens {room} or a shorter prompt" if room > 0 else "shorten the prompt"
+        raise CommandError(
+            f"a prompt of {len(ids)} tokens and --max-new-tokens {max_new_tokens} exceed the model's context of {context}: "
+            f"{way_out}"
+        )
+    return ids
+
+
+def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, choice: Choice, emit: Emit) -> Generated:
+    """Continue a prompt with a decoder.
+
+    Args:
+        loaded: The model.
+        prompt: Its tokens for the prompt.
+        max_new_tokens: At most so many tokens.
+        seed: Of the random numbers, set anew for every text.
+        choice: The decoder.
+        emit: Gets the text in pieces as they are known, or in one if the decoder cannot stream.
+
+    Raises:
+        CommandError: If the decoder refuses the model or the parameters.
+    """
+    stream = TextStream(loaded.tokenizer, prompt, emit)
+    input_ids = torch.tensor([prompt], device=loaded.model.device)
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    try:
+        output: Tensor = loaded.model.generate(  # type: ignore[operator]
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            streamer=stream if choice.decoder.streams else None,
+            max_new_tokens=max_new_tokens,
+            **choice.generate_arguments(),
+        )
+    except ValueError as error:
+        raise CommandError(f"decoder {choice}: {error}") from error
+    new = output[0, len(prompt) :].tolist()
+    seconds = time.perf_counter() - start
+    text = continuation(loaded.tokenizer, prompt, new)
+    if not choice.decoder.streams:
+        emit(text)
+    return Generated(text, len(new), seconds)
+
+
+def continuation(tokenizer: PreTrainedTokenizerBase, prompt: list[int], new: list[int]) -> str:
+    """The text that ``new`` adds to the prompt's; decoded together, since some tokenizers drop a text's first space."""
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    return decode([*prompt, *new])[len(decode(prompt)) :]
+
+
+class TextStream(BaseStreamer):
+    """Hands text on as ``generate`` produces it, in pieces whose sum is the whole text's decoding."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: list[int], emit: Emit) -> None:
+        self.tokenizer = tokenizer
+        self.prompt = prompt
+        self.emit = emit
+        self.received: list[int] = []
+        self.emitted = 0
+
+    def put(self, value: Tensor) -> None:
+        """Take the prompt, then token after token."""
+        self.received += value.flatten().tolist()
+        text = self.text()
+        self.advance(text if not text.endswith("\ufffd") else text[: self.emitted])  # a character's other bytes are to come
+
+    def end(self) -> None:
+        """Hand on what was held back."""
+        self.advance(self.text())
+
+    def text(self) -> str:
+        """All of it so far."""
+        return continuation(self.tokenizer, self.prompt, self.received[len(self.prompt) :])
+
+    def advance(self, text: str) -> None:
+        """Hand on the part of ``text`` that is new."""
+        if len(text) > self.emitted:
+            self.emit(text[self.emitted :])
+            self.emitted = len(text)

@@ -1,0 +1,136 @@
+"""A model, its tokenizer and its device, loaded quietly and with errors that say the way out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, cast
+
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from counterpoint.eval import EXPERT
+from counterpoint.eval.errors import CommandError
+
+LONGEST = 300  # some of transformers' messages list every model it knows
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A causal language model that is ready to generate."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load(name: str, device: str | None, dtype: str, trust_remote_code: bool) -> Loaded:
+    """Load a causal language model for generation.
+
+    Its own sampling settings are dropped and its special tokens kept, so that a decoder's name means the same for every model.
+
+    Args:
+        name: A local folder or a repository on the Hugging Face hub.
+        device: As for :func:`choose_device`.
+        dtype: "auto" (the checkpoint's), or the name of one.
+        trust_remote_code: Whether code that comes with the model may run.
+
+    Raises:
+        CommandError: If there is no such model or device, or the model cannot be loaded whole.
+    """
+    target = choose_device(device)
+    local = Path(name).is_dir()
+    options = {"trust_remote_code": trust_remote_code, "local_files_only": local or not on_hub(name)}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        model, report = cast(
+            "tuple[PreTrainedModel, dict[str, Any]]",
+            AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **options),
+        )
+    except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise CommandError(
+                f"--model {name} comes with its own code; read it, then let it run by --trust-remote-code"
+            ) from error
+        if local:
+            raise CommandError(
+                f"--model {name}: the folder holds no model that can be loaded: {shorten(str(error), LONGEST)}"
+            ) from error
+        if isinstance(error, OSError):
+            raise CommandError(
+                f"--model {name} is neither a local folder nor reachable on the Hugging Face hub; fetch it with "
+                f"`hf download {name}` where there is a network, or omit --model to use the embedded model"
+            ) from error
+        raise CommandError(f"--model {name}: {shorten(str(error), LONGEST)}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise CommandError(f"--model {name}: the checkpoint lacks {len(missing)} of the model's weights, {missing[0]} first")
+    tokens = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokens.bos_token_id, eos_token_id=tokens.eos_token_id, pad_token_id=tokens.pad_token_id
+    )
+    model.to(target)  # type: ignore[arg-type]
+    return Loaded(name, model.eval(), tokenizer)
+
+
+def on_hub(name: str) -> bool:
+    """Whether the hub can be reached and has the repository; loading itself would retry for a minute.
+
+    Raises:
+        CommandError: If the name can only be that of a folder, so that there is nothing to reach.
+    """
+    if name == str(EXPERT):
+        raise CommandError(f"the embedded model is missing at {name}; install counterpoint again, or choose one by --model")
+    try:
+        HfApi().model_info(name, timeout=10)
+    except HFValidationError as error:
+        raise CommandError(
+            f"--model {name} is neither a local folder nor a name on the Hugging Face hub; omit it to use the embedded model"
+        ) from error
+    except Exception:  # the errors of the hub's HTTP client have no public base class
+        return False
+    return True
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or the accelerator if there is one, or else the CPU.
+
+    Raises:
+        CommandError: If ``name`` is no device, or not one of this machine.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name is None:
+        return accelerator or torch.device("cpu")
+    present = {"cpu": 1}
+    if accelerator is not None:
+        present[accelerator.type] = torch.accelerator.device_count()
+    known = ", ".join(present)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CommandError(f"--device {name} is not a device; this machine has {known}") from error
+    if (device.index or 0) >= present.get(device.type, 0):
+        raise CommandError(f"--device {name} is not available to this installation of torch; it has {known}")
+    return device
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' notices, progress bars and warnings out of a command's output."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

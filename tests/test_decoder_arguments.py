@@ -1,0 +1,94 @@
+"""Decoders by name: their settings, and every way to get them wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from counterpoint.decoders import adaptive_contrastive_search, contrastive_search
+from counterpoint.eval.decoder_arguments import DECODERS, describe_decoders, parse_decoder, parse_value
+from counterpoint.eval.errors import UsageError
+
+FIELD_DEFAULTS = {
+    "greedy": {"do_sample": False},
+    "beam": {"do_sample": False, "num_beams": 4, "length_penalty": 1.0},
+    "sample": {"do_sample": True, "temperature": 1.0, "top_k": 0},
+    "nucleus": {"do_sample": True, "top_p": 0.95, "top_k": 0, "temperature": 1.0},
+    "top_k": {"do_sample": True, "top_k": 50, "temperature": 1.0},
+    "typical": {"do_sample": True, "typical_p": 0.95, "top_k": 0, "temperature": 1.0},
+    "min_p": {"do_sample": True, "min_p": 0.1, "top_k": 0, "temperature": 1.0},
+    "contrastive_search": {"do_sample": False, "penalty_alpha": 0.6, "top_k": 5, "custom_generate": contrastive_search},
+    "adaptive_contrastive_search": {
+        "do_sample": False,
+        "entropy_scale": 1.0,
+        "custom_generate": adaptive_contrastive_search,
+    },
+}
+
+
+@pytest.mark.parametrize("name", FIELD_DEFAULTS)
+def test_defaults_are_the_fields(name: str) -> None:
+    assert parse_decoder([name]).generate_arguments() == FIELD_DEFAULTS[name]
+
+
+def test_every_decoder_is_covered_and_described() -> None:
+    assert DECODERS.keys() == FIELD_DEFAULTS.keys()
+    assert [line.split()[0] for line in describe_decoders().splitlines()[:-1]] == list(DECODERS)
+
+
+@pytest.mark.parametrize(
+    "words", [["nucleus", "top_p=0.9", "top_k=7"], ["nucleus:top_p=.9,top_k=7"], ["nucleus:top_p=9e-1", "top_k=7"]]
+)
+def test_both_spellings_give_the_same(words: list[str]) -> None:
+    choice = parse_decoder(words)
+    assert choice.values == {"top_p": 0.9, "top_k": 7, "temperature": 1.0}
+    assert str(choice) == "nucleus top_p=0.9 top_k=7 temperature=1.0"
+
+
+def test_penalties_are_passed_only_if_given() -> None:
+    assert parse_decoder(["greedy", "repetition_penalty=1.2"]).generate_arguments() == {
+        "do_sample": False,
+        "repetition_penalty": 1.2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "default", "value"),
+    [
+        ("3", 1, 3),
+        ("3", 1.0, 3.0),
+        ("1e-2", 1.0, 0.01),
+        ("true", False, True),
+        ("False", True, False),
+        ("tree", "auto", "tree"),
+    ],
+)
+def test_values_are_read_as_the_defaults_type(text: str, default: object, value: object) -> None:
+    parsed = parse_value("key", text, default)  # type: ignore[arg-type]
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nuclues"], r"unknown decoder 'nuclues' \(did you mean nucleus\?\); known: greedy, .*, adaptive_contrastive_search$"),
+        (["xyzzy"], r"unknown decoder 'xyzzy'; known: greedy"),
+        (["nucleus", "top_q=1"], r"nucleus has no 'top_q' \(did you mean top_p\?\); it takes: top_p, top_k, temperature, rep"),
+        (["greedy", "Once upon"], r"'Once upon' is not key=value \(a prompt goes before"),
+        (["top_k", "top_k=1.5"], r"top_k=1.5 is not a whole number; the default is top_k=50"),
+        (["top_k", "top_k=true"], r"top_k=true is not a whole number"),
+        (["top_k", "top_k="], r"top_k= is not a whole number"),
+        (["nucleus", "top_p=high"], r"top_p=high is not a number; the default is top_p=0.95"),
+        (["nucleus", "top_p=[1]"], r"top_p=\[1\] is not a number"),
+        (["nucleus", "top_p=1.5"], r"top_p=1.5 is not a number between 0 and 1"),
+        (["min_p", "min_p=nan"], r"min_p=nan is not a number"),
+        (["sample", "temperature=-1"], r"temperature=-1 is not a number of 0 or more"),
+        (["beam", "num_beams=0"], r"num_beams=0 is not a whole number of 1 or more"),
+    ],
+)
+def test_errors_name_what_is_wrong_and_what_is_right(words: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_decoder(words)
+
+
+def test_a_length_penalty_may_be_negative() -> None:
+    assert parse_decoder(["beam", "length_penalty=-1"]).values["length_penalty"] == -1.0
