@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +25,7 @@ Choose = Callable[[Float[Tensor, "rows k hidden"]], Int[Tensor, "rows"]]
 """From the candidates' last hidden states, the index of the candidate to keep in each row."""
 
 
+@runtime_checkable
 class CandidateForward(Protocol):
     """One forward pass over candidates, bound to a model and a cache."""
 

@@ -14,11 +14,16 @@ GENERATE = '''\
 """{title}, as ``generate`` loads it from a directory: the installed counterpoint does the work."""
 
 from counterpoint.decoders import {name}
+from transformers import StopStringCriteria
 
 
-def generate(model, **kwargs):
+def generate(inputs=None, *, model, stop_strings=None, tokenizer=None, stopping_criteria=None, **kwargs):
     """``model.generate`` with the arguments it was given and {name} as its decoding method."""
-    return model.generate(custom_generate={name}, **kwargs)
+    criteria = list(stopping_criteria or [])
+    if stop_strings is not None:
+        criteria.append(StopStringCriteria(tokenizer, stop_strings))
+    # by the class, since a model loaded with this file has it as its own generate
+    return type(model).generate(model, inputs, stopping_criteria=criteria, custom_generate={name}, **kwargs)
 '''
 
 CARD = """\

@@ -55,7 +55,8 @@ def records(output: str) -> list[dict[str, Any]]:
     ],
 )
 def test_text_is_that_of_generate(capsys: pytest.CaptureFixture[str], words: list[str], arguments: dict[str, Any]) -> None:
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
+    model: Any = AutoModelForCausalLM.from_pretrained(AMATEUR)
+    tokenizer: Any = AutoTokenizer.from_pretrained(AMATEUR)
     inputs = tokenizer(PROMPT, return_tensors="pt")
     torch.manual_seed(5)
     ids = model.generate(**inputs, max_new_tokens=24, **arguments)

@@ -57,7 +57,7 @@ def test_adaptive_search_in_a_model_repository(
     export(folder, "adaptive_contrastive_search")
     inputs = tokenizer("It was", return_tensors="pt")
     loaded = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-    found = loaded.generate(inputs=inputs.input_ids, max_new_tokens=15, do_sample=False)
+    found = loaded.generate(inputs.input_ids, max_new_tokens=15, do_sample=False)
     expected = amateur.generate(**inputs, max_new_tokens=15, do_sample=False, custom_generate=adaptive_contrastive_search)
     assert found.tolist() == expected.tolist()
 

@@ -1,0 +1,1 @@
+"""Rankers that choose among candidates arrive in a later release."""

@@ -1,0 +1,60 @@
+"""Set up before the packages are imported: shapes and types checked at run time, nothing fetched, one thread."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # transformers reads it when it is imported
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+install_import_hook(["counterpoint.decoders", "counterpoint.rankers", "counterpoint.eval"], "beartype.beartype")
+pytest.register_assert_rewrite("laws", "references")
+logging.disable_progress_bar()
+torch.set_num_threads(1)  # toy models gain nothing from more
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of reference data and models too large for the repository."""
+    folder = os.environ.get("COUNTERPOINT_SHARED")
+    if not folder:
+        pytest.skip("needs the shared folder: set COUNTERPOINT_SHARED")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def expert() -> PreTrainedModel:
+    """The embedded expert."""
+    from counterpoint.eval import EXPERT
+
+    return load(EXPERT)
+
+
+@pytest.fixture(scope="session")
+def amateur() -> PreTrainedModel:
+    """The embedded amateur."""
+    from counterpoint.eval import AMATEUR
+
+    return load(AMATEUR)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer that the embedded models share."""
+    from counterpoint.eval import AMATEUR
+
+    found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(AMATEUR)
+    return found
+
+
+def load(folder: Path) -> PreTrainedModel:
+    """The model of a folder in float32, ready to generate."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval()

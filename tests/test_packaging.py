@@ -1,0 +1,161 @@
+"""What the distributions hold, and what someone who installs one sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.message import Message
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+from counterpoint.eval import AMATEUR, EXPERT
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("decoders", "eval", "rankers")
+LIBRARIES_OF_EXTRAS = ("mauve", "evaluate", "matplotlib", "sentence_transformers")
+MODEL_FILES = {
+    "README.md",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel built from it."""
+    folder = tmp_path_factory.mktemp("distributions")
+    source = folder / "source"  # a copy, since a build leaves files that the next one picks up
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", ".*"))
+    run("-m", "build", "--no-isolation", "--outdir", str(folder), str(source))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    """The wheel."""
+    (path,) = distributions.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    """The wheel's METADATA."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return HeaderParser().parsestr(archive.read(name).decode())
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages that has the wheel's."""
+    folder = tmp_path_factory.mktemp("installed")
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder), str(wheel))
+    return folder
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> str:
+    """Standard output of a Python process, which must succeed."""
+    command = [sys.executable, *arguments]
+    env = os.environ | environment
+    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def sources() -> set[str]:
+    """What the packages' folders hold, named as installed."""
+    kept = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
+    return {f"counterpoint/{path.relative_to(ROOT).as_posix()}" for path in kept if "__pycache__" not in path.parts}
+
+
+def test_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name for name in names if ".dist-info/" not in name} == sources()
+    assert {f"counterpoint/{package}/py.typed" for package in PACKAGES} < names
+
+
+def test_wheel_has_the_licence_and_the_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name.partition(".dist-info/")[2]: name for name in archive.namelist()}
+        assert archive.read(files["licenses/LICENSE"]) == (ROOT / "LICENSE").read_bytes()
+        assert "counterpoint = counterpoint.eval.cli:main" in archive.read(files["entry_points.txt"]).decode()
+
+
+@pytest.mark.parametrize(("model", "megabytes"), [(EXPERT, 12), (AMATEUR, 1.5)], ids=["expert", "amateur"])
+def test_embedded_models_are_whole_and_small(wheel: Path, model: Path, megabytes: float) -> None:
+    prefix = f"counterpoint/eval/models/{model.name}/"
+    sizes = {info.filename: info.file_size for info in zipfile.ZipFile(wheel).infolist() if info.filename.startswith(prefix)}
+    assert {name.removeprefix(prefix) for name in sizes} == MODEL_FILES
+    assert sum(sizes.values()) <= megabytes * 1e6
+
+
+def test_source_distribution_can_be_tested(distributions: Path) -> None:
+    (path,) = distributions.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tests = {f"tests/{file.name}" for file in (ROOT / "tests").glob("*.py")}
+    assert tests | {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml"} <= names
+    assert {name.removeprefix("counterpoint/") for name in sources()} <= names
+    assert not [name for name in names if name.endswith((".pyc", "_cache"))]
+
+
+def test_metadata(metadata: Message) -> None:
+    assert metadata["Name"] == "counterpoint"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == ">=3.10"
+    assert set(metadata.get_all("Provides-Extra", [])) == {"mauve", "test"}
+    requirements = metadata.get_all("Requires-Dist", [])
+    needed = {re.split(r"[^\w-]", line)[0] for line in requirements if "extra ==" not in line}
+    assert needed == {"torch", "transformers", "accelerate", "jaxtyping"}
+    assert [line for line in requirements if "mauve" in line] == ['mauve-text; extra == "mauve"']
+    assert not [line for line in requirements if "<" in line or "==" in line.partition(";")[0]]
+
+
+def test_wheel_is_typed_for_its_users(installed: Path, tmp_path: Path) -> None:
+    user = tmp_path / "user.py"
+    user.write_text(
+        "import counterpoint.rankers\n"
+        "from counterpoint.decoders import contrastive_search, install\n"
+        "from counterpoint.eval import EXPERT, diversity\n"
+        "from counterpoint.eval.cli import main\n"
+        "code: int = main([EXPERT.name])\n"
+        "wrong: str = main([])\n"
+        "install(3)\n"
+    )
+    with pytest.raises(AssertionError) as caught:
+        run("-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "--config-file=", str(user), PYTHONPATH=str(installed))
+    found = re.findall(r"user\.py:(\d+): error: .*\[([\w-]+)\]", str(caught.value))
+    assert found == [("6", "assignment"), ("7", "arg-type")]
+
+
+def test_wheel_works_by_itself(installed: Path, tmp_path: Path) -> None:
+    program = "import counterpoint.decoders, counterpoint.rankers, counterpoint.eval.cli as cli; print(cli.__file__)"
+    assert Path(run("-c", program, cwd=tmp_path, PYTHONPATH=str(installed)).strip()).is_relative_to(installed)
+
+
+def test_imports_cost_no_extra() -> None:
+    program = (
+        "import importlib, pkgutil, sys\n"
+        "import counterpoint.decoders, counterpoint.eval, counterpoint.rankers\n"
+        "for package in (counterpoint.decoders, counterpoint.eval, counterpoint.rankers):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        f"print(sorted(set({LIBRARIES_OF_EXTRAS}) & set(sys.modules)), 'counterpoint.decoders.export' in sys.modules)\n"
+    )
+    assert run("-c", program) == "[] True\n"
+
+
+def test_folders_are_not_top_level_packages(tmp_path: Path) -> None:
+    assert not set(PACKAGES) & set(sys.modules)  # nor imported a second time from the working directory
+    program = f"import importlib.util; print([name for name in {PACKAGES} if importlib.util.find_spec(name)])"
+    assert run("-c", program, cwd=tmp_path) == "[]\n"
