@@ -134,10 +134,13 @@ class TreeForward:
 
     def _keep(self, k: int, chosen: Int[Tensor, "rows"]) -> None:
         """Move every row's chosen candidate into the first of the k new slots; the others go before the next forward."""
-        for layer in self.cache.layers:
+        single = int(chosen) if len(chosen) == 1 else None
+        for layer in self.cache.layers if k > 1 and single != 0 else ():
             for states in (layer.keys, layer.values):
                 first = states.shape[-2] - k
-                if k > 1:
+                if single is not None:  # plain slices are several times faster than indices
+                    states[:, :, first] = states[:, :, first + single]
+                else:
                     states[:, :, first] = states[self.rows.to(states.device), :, first + chosen.to(states.device)]
         self.mask[..., self.length] = 0
         self.slots, self.kept = k, 1

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -40,11 +40,23 @@ def grouped_sdpa(
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     folded = query.reshape(rows, heads // groups, groups * queries, -1)
     attended = nn.functional.scaled_dot_product_attention(
-        folded, key, value, attn_mask=attention_mask.repeat(1, 1, groups, 1), dropout_p=dropout, scale=scaling
+        folded, key, value, attn_mask=repeated(attention_mask, groups), dropout_p=dropout, scale=scaling
     )
     return attended.reshape(rows, heads, queries, -1).transpose(1, 2).contiguous(), None
 
 
+def repeated(mask: Shaped[Tensor, "rows 1 queries keys"], groups: int) -> Shaped[Tensor, "rows 1 folded keys"]:
+    """The mask of all queries of a key head; made once for all layers of a forward, which share their masks."""
+    masks: dict[tuple[int, int], tuple[Tensor, Tensor]] | None = getattr(_forward, "masks", None)
+    if masks is None:
+        return mask.repeat(1, 1, groups, 1)
+    key = (id(mask), groups)
+    if key not in masks:
+        masks[key] = (mask, mask.repeat(1, 1, groups, 1))  # the mask as well, so that its id stays taken
+    return masks[key][1]
+
+
+_forward = threading.local()
 AttentionInterface.register(NAME, grouped_sdpa)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
@@ -54,7 +66,7 @@ _users: Counter[int] = Counter()
 
 @contextmanager
 def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
-    """Models of this ``config`` that use ``sdpa`` use :func:`grouped_sdpa` within the context; others are left as they are.
+    """Models of this ``config`` that use ``sdpa`` use :func:`grouped_sdpa` for one forward; others are left as they are.
 
     Nothing else changes for a concurrent user of the model: the function computes what ``sdpa`` does, masked or not.
     """
@@ -63,9 +75,11 @@ def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
         if applies:
             _users[id(config)] += 1
             config._attn_implementation = NAME
+    outer, _forward.masks = getattr(_forward, "masks", None), {}
     try:
         yield
     finally:
+        _forward.masks = outer
         if applies:
             with _lock:
                 _users[id(config)] -= 1

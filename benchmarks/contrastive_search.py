@@ -1,0 +1,238 @@
+"""Contrastive search against greedy search and against the usual batch-expanded loop, on one model and one machine.
+
+Usage: ``python contrastive_search.py --model PATH --dtype float32 --contexts 128 1024 4096 --k 5 --output DIR``
+
+Every case times all three methods in turn, round after round, in one process: milliseconds between two tokens (median over the
+tokens of a round, then over rounds), without the prompt's own forward. Peak memory is that of a fresh process that runs one
+method once (resident set on a CPU, allocated memory on CUDA). Writes ``contrastive_search.json`` and ``contrastive_search.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers.generation.streamers import BaseStreamer
+
+from counterpoint.decoders import candidate_method, contrastive_search
+
+ALPHA = 0.6
+RANDOM = {  # shapes of well-known models, for machines that cannot download one
+    "random-1.5b": dict(hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960),
+    "random-7b": dict(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336),
+}
+
+
+def batch_expanded(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    logits_processor: Any,
+    stopping_criteria: Any,
+    generation_config: Any,
+    stamps: list[float],
+    **kwargs: Any,
+) -> Tensor:
+    """The straightforward loop: k rows a candidate step, the cache repeated k times and one row of it selected again."""
+    k, rows = generation_config.top_k, torch.arange(len(input_ids), device=input_ids.device)
+    kwargs["logits_to_keep"] = 0
+    output = model._prefill(input_ids, generation_config, kwargs | {"output_hidden_states": True})
+    cache, context, logits = output.past_key_values, output.hidden_states[-1], output.logits[:, -1]
+    while True:
+        probabilities, candidates = logits.float().softmax(-1).topk(k)
+        cache.batch_repeat_interleave(k)
+        output = model(candidates.reshape(-1, 1), past_key_values=cache, output_hidden_states=True)
+        hidden = output.hidden_states[-1][:, -1].unflatten(0, (len(rows), k))
+        unit = torch.nn.functional.normalize
+        similarity = (unit(hidden, dim=-1) @ unit(context, dim=-1).transpose(1, 2)).amax(-1)
+        chosen = ((1 - ALPHA) * probabilities - ALPHA * similarity).argmax(-1)
+        cache.batch_select_indices(rows * k + chosen)
+        context = torch.cat([context, hidden[rows, chosen][:, None]], dim=1)
+        logits = output.logits[:, -1].unflatten(0, (len(rows), k))[rows, chosen]
+        input_ids = torch.cat([input_ids, candidates[rows, chosen][:, None]], dim=1)
+        stamps.append(time.perf_counter())
+        if stopping_criteria(input_ids, None).all():
+            return input_ids
+
+
+class Clock(BaseStreamer):
+    """Notes when tokens come; fit for batches."""
+
+    def __init__(self) -> None:
+        self.stamps: list[float] = []
+
+    def put(self, value: Tensor) -> None:
+        """The first call brings the prompt."""
+        self.stamps.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Nothing to do."""
+
+
+def load(name: str, dtype: str, device: str) -> PreTrainedModel:
+    """A model by path or id, or of random weights by the name of a shape."""
+    torch.manual_seed(0)
+    if name in RANDOM:
+        config = LlamaConfig(vocab_size=32000, max_position_embeddings=8192, **RANDOM[name])
+        with torch.device(device):
+            return LlamaForCausalLM._from_config(config, dtype=getattr(torch, dtype)).eval()
+    return AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype)).to(device).eval()
+
+
+def run(model: PreTrainedModel, method: str, ids: Tensor, k: int, new_tokens: int) -> list[float]:
+    """Times at which tokens came, after the prompt's."""
+    clock = Clock()
+    arguments: dict[str, Any] = {
+        "attention_mask": torch.ones_like(ids),
+        "max_new_tokens": new_tokens,
+        "do_sample": False,
+        "eos_token_id": None,
+        "pad_token_id": 0,
+    }
+    if method == "greedy":
+        model.generate(ids, streamer=clock, **arguments)
+    elif method == "ours":
+        model.generate(ids, streamer=clock, custom_generate=contrastive_search, penalty_alpha=ALPHA, top_k=k, **arguments)
+    else:
+        stamps = clock.stamps
+        stamps.append(time.perf_counter())
+        model.generate(ids, custom_generate=batch_expanded, stamps=stamps, penalty_alpha=ALPHA, top_k=k, **arguments)
+    if ids.device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock.stamps[1:]
+
+
+def text(model: PreTrainedModel, batch: int, context: int) -> Tensor:
+    """Random ids: what is timed does not depend on them."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(10, model.config.vocab_size, (batch, context), generator=generator).to(model.device)
+
+
+def per_token(stamps: list[float]) -> float:
+    """Median milliseconds between tokens, the first two left out."""
+    return 1000 * statistics.median(after - before for before, after in zip(stamps[1:], stamps[2:], strict=False))
+
+
+def peak_memory(method: str, context: int, k: int, batch: int, arguments: argparse.Namespace) -> float:
+    """Peak MiB of a fresh process that runs one method once."""
+    command = [sys.executable, __file__, "--model", arguments.model, "--dtype", arguments.dtype, "--device", arguments.device]
+    command += ["--contexts", str(context), "--k", str(k), "--batch", str(batch), "--new-tokens", "8", "--memory-of", method]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def memory_of(arguments: argparse.Namespace) -> float:
+    """Peak MiB of this process after one run."""
+    model = load(arguments.model, arguments.dtype, arguments.device)
+    ids = text(model, arguments.batch[0], arguments.contexts[0])
+    run(model, arguments.memory_of, ids, arguments.k[0], arguments.new_tokens)
+    if arguments.device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(arguments: argparse.Namespace, report: Callable[[dict[str, Any]], None]) -> None:
+    """All cases, each reported as soon as it is measured."""
+    model = load(arguments.model, arguments.dtype, arguments.device)
+    print("candidates:", *candidate_method(model), file=sys.stderr)
+    methods = ["greedy", "ours", "batch-expanded"]
+    for batch in arguments.batch:
+        for context in arguments.contexts:
+            for k in arguments.k:
+                ids = text(model, batch, context)
+                for method in methods:
+                    run(model, method, ids[:, : min(context, 128)], k, 4)
+                rounds: dict[str, list[float]] = {method: [] for method in methods}
+                for _ in range(arguments.rounds):
+                    for method in methods:
+                        rounds[method].append(per_token(run(model, method, ids, k, arguments.new_tokens)))
+                case: dict[str, Any] = {"dtype": arguments.dtype, "batch": batch, "context": context, "k": k, "ms_per_token": rounds}
+                ratios = [ours / greedy for ours, greedy in zip(rounds["ours"], rounds["greedy"], strict=True)]
+                gains = [other / ours for ours, other in zip(rounds["ours"], rounds["batch-expanded"], strict=True)]
+                case |= {"ours_over_greedy": statistics.median(ratios), "batch_expanded_over_ours": statistics.median(gains)}
+                if arguments.memory:
+                    case["peak_mib"] = {method: peak_memory(method, context, k, batch, arguments) for method in methods}
+                report(case)
+
+
+def table(cases: list[dict[str, Any]], environment: dict[str, Any]) -> str:
+    """Markdown: medians and ratios, the machine beneath."""
+    lines = [
+        "| dtype | batch | context | k | greedy ms/token | ours | batch-expanded | ours / greedy | batch-expanded / ours "
+        "| peak MiB greedy | ours | batch-expanded |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for case in cases:
+        times = [f"{statistics.median(case['ms_per_token'][method]):.1f}" for method in ("greedy", "ours", "batch-expanded")]
+        ratios = [f"{case['ours_over_greedy']:.2f}", f"{case['batch_expanded_over_ours']:.2f}"]
+        peaks = [f"{value:.0f}" for value in case.get("peak_mib", {}).values()] or ["", "", ""]
+        cells = [case["dtype"], case["batch"], case["context"], case["k"], *times, *ratios, *peaks]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join([*lines, "", "; ".join(f"{name} {value}" for name, value in environment.items())]) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help=f"path or id, or {', '.join(RANDOM)}")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--contexts", type=int, nargs="+", default=[128, 1024, 4096])
+    parser.add_argument("--k", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--new-tokens", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory as well, a process for each method")
+    parser.add_argument("--memory-of", choices=["greedy", "ours", "batch-expanded"], help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, default=Path())
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.memory_of:
+        print(memory_of(arguments))
+        return
+
+    environment = {
+        "model": Path(arguments.model).name,
+        "device": torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"CPU ({torch.get_num_threads()} threads)",
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "python": platform.python_version(),
+        "rounds": arguments.rounds,
+        "new tokens": arguments.new_tokens,
+    }
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path = arguments.output / "contrastive_search.json"
+    cases: list[dict[str, Any]] = []
+    if path.exists():  # cases of other runs on the same machine and versions stay
+        before = json.loads(path.read_text(encoding="utf-8"))
+        cases = before["cases"] if before["environment"] == environment else []
+
+    def report(case: dict[str, Any]) -> None:
+        key = ("dtype", "batch", "context", "k")
+        cases[:] = [other for other in cases if any(other[name] != case[name] for name in key)] + [case]
+        cases.sort(key=lambda case: tuple(case[name] for name in key))
+        path.write_text(json.dumps({"environment": environment, "cases": cases}, indent=2) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(table(cases, environment), encoding="utf-8")
+        print(table([case], {}), file=sys.stderr)
+
+    measure(arguments, report)
+    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
