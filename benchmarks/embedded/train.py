@@ -128,7 +128,8 @@ def heldout_loss(model: LlamaForCausalLM, stream: Tensor, windows: int) -> float
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the model with float16 weights that load as float32."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().half() for name, tensor in model.state_dict().items()}
+    tied = {"lm_head.weight"}  # the embedding again, which loading ties to it
+    weights = {name: tensor.detach().half() for name, tensor in model.state_dict().items() if name not in tied}
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -140,6 +141,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     config = json.loads(path.read_text(encoding="utf-8"))
     config["dtype"] = "float32"
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
 
 def train(arguments: argparse.Namespace) -> None:
