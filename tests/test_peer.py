@@ -80,8 +80,17 @@ def test_toy_families(family: Family, oracle: tuple[str, str], tmp_path: Path) -
     compare(oracle, tmp_path, model, rows, 4, 0.6)
 
 
-@pytest.mark.parametrize("name", ["stories260K", "stories-amateur-40K", "expert", "amateur", "smollm2-135m-instruct"])
-@pytest.mark.parametrize(("k", "alpha"), [(4, 0.6), (8, 0.4)])
+@pytest.mark.parametrize(
+    ("name", "k", "alpha"),
+    [
+        ("stories260K", 4, 0.6),
+        ("stories-amateur-40K", 8, 0.4),
+        ("expert", 4, 0.6),
+        ("expert", 10, 0.7),
+        ("amateur", 5, 0.5),
+        ("smollm2-135m-instruct", 4, 0.6),
+    ],
+)
 def test_real_models(name: str, k: int, alpha: float, oracle: tuple[str, str], shared: Path) -> None:
     places = {"expert": EXPERT, "amateur": AMATEUR, "smollm2-135m-instruct": REAL_MODELS / name}
     folder = places.get(name, shared / "models" / name)
