@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,12 @@ from counterpoint.decoders import candidate_method, contrastive_search
 
 ALPHA = 0.6
 RANDOM = {  # shapes of well-known models, for machines that cannot download one
-    "random-1.5b": dict(hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960),
-    "random-7b": dict(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336),
+    "random-1.5b": dict(
+        hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960
+    ),
+    "random-7b": dict(
+        hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336
+    ),
 }
 
 
@@ -122,7 +127,7 @@ def text(model: PreTrainedModel, batch: int, context: int) -> Tensor:
 
 def per_token(stamps: list[float]) -> float:
     """Median milliseconds between tokens, the first two left out."""
-    return 1000 * statistics.median(after - before for before, after in zip(stamps[1:], stamps[2:], strict=False))
+    return 1000 * statistics.median(after - before for before, after in pairwise(stamps[1:]))
 
 
 def peak_memory(method: str, context: int, k: int, batch: int, arguments: argparse.Namespace) -> float:
@@ -158,7 +163,13 @@ def measure(arguments: argparse.Namespace, report: Callable[[dict[str, Any]], No
                 for _ in range(arguments.rounds):
                     for method in methods:
                         rounds[method].append(per_token(run(model, method, ids, k, arguments.new_tokens)))
-                case: dict[str, Any] = {"dtype": arguments.dtype, "batch": batch, "context": context, "k": k, "ms_per_token": rounds}
+                case: dict[str, Any] = {
+                    "dtype": arguments.dtype,
+                    "batch": batch,
+                    "context": context,
+                    "k": k,
+                    "ms_per_token": rounds,
+                }
                 ratios = [ours / greedy for ours, greedy in zip(rounds["ours"], rounds["greedy"], strict=True)]
                 gains = [other / ours for ours, other in zip(rounds["ours"], rounds["batch-expanded"], strict=True)]
                 case |= {"ours_over_greedy": statistics.median(ratios), "batch_expanded_over_ours": statistics.median(gains)}
@@ -207,7 +218,9 @@ def main() -> None:
 
     environment = {
         "model": Path(arguments.model).name,
-        "device": torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"CPU ({torch.get_num_threads()} threads)",
+        "device": torch.cuda.get_device_name()
+        if arguments.device.startswith("cuda")
+        else f"CPU ({torch.get_num_threads()} threads)",
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
         "transformers": version("transformers"),

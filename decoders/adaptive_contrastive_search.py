@@ -102,9 +102,7 @@ class EntropyRule:
         self.vocabulary_entropies: list[Tensor] = []
         self.candidate_entropies: list[Tensor] = []
 
-    def __call__(
-        self, probabilities: Float[Tensor, "rows vocabulary"]
-    ) -> tuple[Int[Tensor, "rows 1"], Float[Tensor, "rows 1"]]:
+    def __call__(self, probabilities: Float[Tensor, "rows vocabulary"]) -> tuple[Int[Tensor, "rows 1"], Float[Tensor, "rows 1"]]:
         """The next step's k and alpha; remembers its entropies."""
         surprise = deviation(entropy(probabilities), self.vocabulary_entropies, math.log(probabilities.shape[-1]))
         k = (10 * squash(surprise, self.scale) + FEWEST).round().clamp(FEWEST, MOST).long()
@@ -121,9 +119,7 @@ def entropy(probabilities: Float[Tensor, "rows outcomes"]) -> Float[Tensor, "row
     return torch.special.entr(probabilities.double()).sum(dim=-1)
 
 
-def deviation(
-    now: Float[Tensor, "rows"], history: list[Tensor], largest: float | Float[Tensor, "rows"]
-) -> Float[Tensor, "rows"]:
+def deviation(now: Float[Tensor, "rows"], history: list[Tensor], largest: float | Float[Tensor, "rows"]) -> Float[Tensor, "rows"]:
     """(H_t - median(H_<t)) / H_max, zero where there is no history yet; adds H_t to the history."""
     past = torch.stack(history).quantile(0.5, dim=0) if history else now
     history.append(now)

@@ -71,9 +71,7 @@ class TreeForward:
         shape = (1 if seen is None else seen.shape[0], 1, 0, self.length)
         self.mask = torch.zeros(shape, dtype=model.dtype, device=position.device)
         self.padding = None if seen is None else ~seen[:, None, None, :]
-        self.windows = {
-            layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in cache.layers
-        }
+        self.windows = {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in cache.layers}
         cache.activate_past_recording()
 
     def __call__(

@@ -83,7 +83,9 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
             similarity = self._similarity(input_ids, candidates).to(confidence.device)
         contrastive = contrastive_scores(confidence, similarity, self.penalty_alpha)
         banned = scores.gather(1, candidates) == -torch.inf
-        return torch.full_like(scores, -torch.inf).scatter(1, candidates, contrastive.masked_fill(banned, -torch.inf).to(scores.dtype))
+        return torch.full_like(scores, -torch.inf).scatter(
+            1, candidates, contrastive.masked_fill(banned, -torch.inf).to(scores.dtype)
+        )
 
     def _similarity(self, input_ids: Tensor, candidates: Tensor) -> Tensor:
         """max_j cos(h_v, h_{x_j}) of every candidate."""
@@ -126,7 +128,10 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
             return seen
         seen = (input_ids != self.pad_token_id).cumsum(dim=-1) > 0 if self.pad_token_id is not None else input_ids >= 0
         config = self.model.generation_config
-        special = {config.bos_token_id, *([config.eos_token_id] if not isinstance(config.eos_token_id, list) else config.eos_token_id)}
+        special = {
+            config.bos_token_id,
+            *([config.eos_token_id] if not isinstance(config.eos_token_id, list) else config.eos_token_id),
+        }
         if not bool(seen[:, 0].all()) and self.pad_token_id in special:
             raise ValueError(
                 f"pad_token_id={self.pad_token_id} is also the BOS or EOS token and begins a row: whether that is padding cannot "

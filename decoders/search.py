@@ -21,9 +21,7 @@ from counterpoint.decoders.tree_support import Method, candidate_forward
 from counterpoint.decoders.unembedding import narrowed_unembedding
 from counterpoint.decoders.warpers import warpers
 
-Rule = Callable[
-    [Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]
-]
+Rule = Callable[[Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]]
 """From the probabilities of a step, how many candidates each row has and how much their penalty weighs."""
 
 
@@ -77,9 +75,7 @@ def search(
     check_cache(model, cache, bool(config.use_cache))
     check_logits(output["logits"][:, -1])
     context = Context(hidden, seen_positions(model, hidden.shape[1], model_kwargs))
-    forward = candidate_forward(
-        method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs
-    )
+    forward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)
     del hidden
 
     record = Record(model, config, model_kwargs)
@@ -159,7 +155,9 @@ def prefill(
             output = model._prefill(input_ids, config, {**model_kwargs, "logits_to_keep": 0})
     states = torch.cat(hidden, dim=1)
     if states.shape[1] != length:
-        raise ValueError(f"{type(model).__name__} unembeds {states.shape[1]} of {length} prompt positions, hiding the others' states")
+        raise ValueError(
+            f"{type(model).__name__} unembeds {states.shape[1]} of {length} prompt positions, hiding the others' states"
+        )
     model_kwargs = model._update_model_kwargs_for_generation(
         output, dict(model_kwargs), is_encoder_decoder=model.config.is_encoder_decoder
     )
@@ -176,9 +174,7 @@ def first_inputs(
     return inputs | {"logits_to_keep": 0} if "logits_to_keep" in inputs else inputs
 
 
-def seen_positions(
-    model: PreTrainedModel, length: int, model_kwargs: dict[str, Any]
-) -> Bool[Tensor, "rows length"] | None:
+def seen_positions(model: PreTrainedModel, length: int, model_kwargs: dict[str, Any]) -> Bool[Tensor, "rows length"] | None:
     """Which of the prompt's positions are tokens rather than padding; None where all are."""
     mask = model_kwargs.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
     return None if mask is None else mask[:, :length].bool()
@@ -211,9 +207,7 @@ class Record:
         for name in self.layers:
             self.layers[name] += (output.get(name),)
 
-    def result(
-        self, sequences: Tensor, cache: Cache | None
-    ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
+    def result(self, sequences: Tensor, cache: Cache | None) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
         """Ids alone, or the output class of the kind of model."""
         if not self.config.return_dict_in_generate:
             return sequences

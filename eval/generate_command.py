@@ -38,9 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--max-new-tokens", metavar="N", type=positive, default=200, help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=non_negative, default=0, help="of the samplers (default: %(default)s)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one")
-    parser.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="default: %(default)s"
-    )
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line for every prompt and decoder")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
     return parser

@@ -79,9 +79,7 @@ def _roughen(model: PreTrainedModel) -> None:
         output.mul_(SPREAD / model(input_ids=ids, attention_mask=mask, **inputs).logits[:, 1:].std(dim=-1).mean())
 
 
-def prompts(
-    model: PreTrainedModel, lengths: Sequence[int], padding: Literal["left", "right"] = "left"
-) -> tuple[Tensor, Tensor]:
+def prompts(model: PreTrainedModel, lengths: Sequence[int], padding: Literal["left", "right"] = "left") -> tuple[Tensor, Tensor]:
     """Random ids without special tokens, one row per length and the same for every model, and their attention mask."""
     width = max(lengths)
     ids = torch.full((len(lengths), width), int(model.config.get_text_config(decoder=True).pad_token_id))
@@ -233,9 +231,7 @@ ALL: list[Family] = [
             lm_head_multiplier=0.5,
         ),
     ),
-    Family(
-        "lfm2", "lfm2", "recurrent", dict(GLU, layer_types=["conv", "full_attention", "conv"], block_auto_adjust_ff_dim=False)
-    ),
+    Family("lfm2", "lfm2", "recurrent", dict(GLU, layer_types=["conv", "full_attention", "conv"], block_auto_adjust_ff_dim=False)),
     Family(
         "qwen3_next",
         "qwen3_next",

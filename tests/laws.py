@@ -10,14 +10,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import references
 import torch
-from families import Family, prompts
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
+import references
 from counterpoint.decoders import contrastive_search
+from families import Family, prompts
 
 ALPHA, K, STEPS = 0.6, 4, 14
 LENGTHS = (11, 7, 4)

@@ -47,9 +47,7 @@ def forward(model: Model, input_ids: Tensor, new: list[int]) -> tuple[Tensor, Te
     return output.logits[0, -1].float(), output.hidden_states[-1][0]
 
 
-def processed(
-    model: Model, input_ids: Tensor, new: list[int], logits: Tensor, processors: Iterable[Processor] | None
-) -> Tensor:
+def processed(model: Model, input_ids: Tensor, new: list[int], logits: Tensor, processors: Iterable[Processor] | None) -> Tensor:
     """``logits`` after the processors, which see the ids of the text that is being written."""
     start = torch.tensor([[model.config.decoder_start_token_id]]) if model.config.is_encoder_decoder else input_ids
     ids = torch.cat([start, torch.tensor([new], dtype=torch.long)], dim=1)

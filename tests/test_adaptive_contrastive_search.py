@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import laws
 import pytest
-import references
 import torch
-from families import ALL, Family, prompts
 from hypothesis import given
 from hypothesis import strategies as st
 
+import laws
+import references
 from counterpoint.decoders import adaptive_contrastive_search
 from counterpoint.decoders.adaptive_contrastive_search import EntropyRule, deviation, entropy, squash
+from families import ALL, Family, prompts
 
 FAMILIES = [family for family in ALL if family.name in ("llama", "gpt2", "gemma3_sliding", "bloom", "mamba", "t5")]
 ADAPTIVE = {"custom_generate": adaptive_contrastive_search, "penalty_alpha": None, "top_k": None}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import laws
 import pytest
 import torch
-from families import ALL, prompts
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from counterpoint.decoders import ContrastiveSearchLogitsProcessor, adaptive_contrastive_search, contrastive_search
+import laws
+from counterpoint.decoders import ContrastiveSearchLogitsProcessor, adaptive_contrastive_search
+from families import ALL, prompts
 
 FAMILY = {family.name: family for family in ALL}
 
@@ -169,5 +169,3 @@ def test_processor_cannot_see_embeddings(model: PreTrainedModel) -> None:
 def test_misspelt_argument_is_not_swallowed(model: PreTrainedModel) -> None:
     with pytest.raises(ValueError, match="candidate"):
         laws.new_tokens(model, *prompts(model, (5,)), candidate="tree")
-
-

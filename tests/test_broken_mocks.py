@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import laws
 import pytest
 import torch
-from families import ALL, prompts
 from torch import Tensor
 from transformers import PreTrainedModel
 
+import laws
 from counterpoint.decoders import adaptive_contrastive_search, degeneration, generate_call, search, tree_support
 from counterpoint.decoders.adaptive_contrastive_search import EntropyRule
 from counterpoint.decoders.candidates import ExpandedForward, TreeForward
 from counterpoint.decoders.degeneration import Context
+from families import ALL
 
 FAMILY = {family.name: family for family in ALL}
 LLAMA = FAMILY["llama"]
@@ -41,7 +41,9 @@ def test_l1_padding_in_the_context(model: PreTrainedModel, monkeypatch: pytest.M
 
 
 def test_l1_one_choice_for_all_rows(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.Sampling, "pick", lambda self, scores, _: scores.mean(0, keepdim=True).argmax(-1).expand(len(scores)))
+    monkeypatch.setattr(
+        search.Sampling, "pick", lambda self, scores, _: scores.mean(0, keepdim=True).argmax(-1).expand(len(scores))
+    )
     caught(laws.l1_rows_are_independent, LLAMA, model)
 
 
@@ -138,5 +140,3 @@ def test_l8_mean_for_largest_similarity(model: PreTrainedModel, monkeypatch: pyt
 
     monkeypatch.setattr(Context, "similarity", mean)
     caught(laws.l2_fast_equals_plain, LLAMA, model)
-
-

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import laws
 import pytest
 import torch
-from families import ALL, ENCODER_DECODER, EXPAND, RECURRENT, STATELESS, TREE, Family, prompts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import laws
 from counterpoint.decoders import candidate_method, contrastive_search
 from counterpoint.decoders.degeneration import Context, contrastive_scores
+from families import ALL, ENCODER_DECODER, EXPAND, RECURRENT, STATELESS, TREE, Family, prompts
 
 CACHED = [family for family in ALL if family.kind != "stateless_cache"]
 FAMILY = {family.name: family for family in ALL}

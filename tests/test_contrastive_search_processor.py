@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import laws
 import pytest
-import references
 import torch
-from families import ALL, prompts
 from torch import Tensor
 from transformers import PreTrainedModel
 
+import laws
+import references
 from counterpoint.decoders import ContrastiveSearchLogitsProcessor
+from families import ALL, prompts
 
 FAMILY = {family.name: family for family in ALL}
 SOME = ["llama", "gpt2", "mistral_sliding", "gemma3_sliding", "bloom", "mamba", "rwkv"]

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
+
 from families import (
     ALL,
     BOS,
@@ -28,7 +30,6 @@ from families import (
     prompts,
 )
 from references import forward, greedy
-from torch import Tensor
 
 LENGTHS = [5, 13, 9]
 STEPS = 8

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import ALL, prompts
 from torch import nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from counterpoint.decoders.grouped_attention import grouped_attention, grouped_sdpa
+from families import ALL, prompts
 
 LLAMA = next(family for family in ALL if family.name == "llama")
 

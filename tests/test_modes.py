@@ -5,10 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import laws
 import pytest
 import torch
-from families import ALL, WINDOW, prompts
 from torch import Tensor
 from transformers import (
     DynamicCache,
@@ -21,8 +19,10 @@ from transformers import (
 )
 from transformers.cache_utils import BaseQuantizedLayer
 
+import laws
 from counterpoint.decoders import contrastive_search, install, uninstall
 from counterpoint.decoders.generate_call import GENERATE_CODE
+from families import ALL, WINDOW, prompts
 
 FAMILY = {family.name: family for family in ALL}
 LLAMA = FAMILY["llama"]
@@ -275,7 +275,7 @@ def test_what_cannot_work_is_refused_by_name(model: PreTrainedModel, arguments: 
 
 def test_an_assistant_is_refused_by_name(model: PreTrainedModel) -> None:
     ids, mask = prompts(model, (6,))
-    with pytest.raises(ValueError, match="assistant_model=Qwen2ForCausalLM.*ContrastiveSearchLogitsProcessor"):
+    with pytest.raises(ValueError, match=r"assistant_model=Qwen2ForCausalLM.*ContrastiveSearchLogitsProcessor"):
         laws.new_tokens(model, ids, mask, assistant_model=FAMILY["qwen2"].build())
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import torch
-from families import ALL, Family, prompts
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from counterpoint.decoders import contrastive_search
 from counterpoint.eval import AMATEUR, EXPERT
+from families import ALL, Family, prompts
 
 STEPS = 60
 TEXTS = [
@@ -27,7 +27,9 @@ TEXTS = [
     "She said",
     "There was in the village an old man who had never in his life been known to",
 ]
-ANCIENT = "gpt2 gpt2_tied llama opt opt_350m gpt_neox phi gemma mistral_sliding qwen2 stablelm starcoder2 bloom gpt_neo_local".split()
+ANCIENT = (
+    "gpt2 gpt2_tied llama opt opt_350m gpt_neox phi gemma mistral_sliding qwen2 stablelm starcoder2 bloom gpt_neo_local".split()
+)
 """Toy architectures whose configurations 4.49 reads."""
 REAL_MODELS = Path.home() / ".cache" / "counterpoint-models"
 
@@ -41,7 +43,9 @@ def oracle(shared: Path) -> tuple[str, str]:
     return python, str(shared / "oracle" / "peer_449.py")
 
 
-def peer(oracle: tuple[str, str], folder: Path, rows: list[list[int]], parameters: dict[str, Any], *options: str) -> list[list[int]]:
+def peer(
+    oracle: tuple[str, str], folder: Path, rows: list[list[int]], parameters: dict[str, Any], *options: str
+) -> list[list[int]]:
     """New tokens by transformers 4.49."""
     command = [*oracle, str(folder), json.dumps(rows), json.dumps(parameters), "--no-eos", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import torch
-from families import ALL, VOCABULARY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from counterpoint.decoders.prefix_cache import PrefixCache
+from families import ALL, VOCABULARY
 
 FAMILIES = [family for family in ALL if family.name in ("llama", "mistral_sliding", "gemma3_sliding")]
 
 texts = st.integers(1, 12).flatmap(
     lambda width: st.lists(
-        st.tuples(st.lists(st.integers(4, 7), min_size=width, max_size=width), st.integers(0, width - 1)), min_size=1, max_size=4
+        st.tuples(st.lists(st.integers(4, 7), min_size=width, max_size=width), st.integers(0, width - 1)),
+        min_size=1,
+        max_size=4,
     )
 )
 

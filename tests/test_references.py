@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from families import ALL, EOS, Family, prompts
-from references import Penalty, adaptive_contrastive_search, contrastive_search, greedy, largest_cosine, sigma
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
+
+from families import ALL, EOS, Family, prompts
+from references import Penalty, adaptive_contrastive_search, contrastive_search, greedy, largest_cosine, sigma
 
 A, B, C, D = range(4)
 STATES = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0], [-3.0, 0.0]])  # of A, B, C, D; lengths must not matter
