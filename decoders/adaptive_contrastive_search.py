@@ -116,7 +116,8 @@ class EntropyRule:
 
 def entropy(probabilities: Float[Tensor, "rows outcomes"]) -> Float[Tensor, "rows"]:
     """-sum p ln p in nats, in float64 so that k does not hinge on rounding."""
-    return torch.special.entr(probabilities.double()).sum(dim=-1)
+    summands: Tensor = torch.special.entr(probabilities.double())
+    return summands.sum(dim=-1)
 
 
 def deviation(now: Float[Tensor, "rows"], history: list[Tensor], largest: float | Float[Tensor, "rows"]) -> Float[Tensor, "rows"]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import Cache, EncoderDecoderCache, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.grouped_attention import grouped_attention
 from counterpoint.decoders.unembedding import narrowed_unembedding
@@ -61,7 +61,8 @@ class TreeForward:
         seen: Bool[Tensor, "rows length"] | None,
         options: dict[str, Any],
     ) -> None:
-        self.model, self.cache, self.options = model, cache, options
+        self.model: Any = model  # transformers leaves the methods that generation adds untyped
+        self.cache, self.options = cache, options
         self.position = position
         self.length = cache.get_seq_length()
         self.slots = 0  # candidates of the last forward still in the cache
@@ -133,7 +134,8 @@ class TreeForward:
     def _keep(self, k: int, chosen: Int[Tensor, "rows"]) -> None:
         """Move every row's chosen candidate into the first of the k new slots; the others go before the next forward."""
         single = int(chosen) if len(chosen) == 1 else None
-        for layer in self.cache.layers if k > 1 and single != 0 else ():
+        layers: list[Any] = self.cache.layers if k > 1 and single != 0 else []
+        for layer in layers:
             for states in (layer.keys, layer.values):
                 first = states.shape[-2] - k
                 if single is not None:  # plain slices are several times faster than indices
@@ -162,7 +164,9 @@ class ExpandedForward:
     """
 
     def __init__(self, model: PreTrainedModel, cache: Cache | None, model_kwargs: dict[str, Any], rows: int) -> None:
-        self.model, self.cache, self.model_kwargs = model, cache, model_kwargs
+        self.model: Any = model
+        self.cache: Any = cache
+        self.model_kwargs = model_kwargs
         self.chosen_rows = torch.arange(rows, device=model.device)
         self.steps = 0
         text_cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
@@ -212,14 +216,15 @@ class ExpandedForward:
 
     def finish(self) -> Cache | None:
         """See :class:`CandidateForward`."""
-        if self.cache is None:
+        cache: Cache | None = self.cache
+        if cache is None:
             return None
         self.cache.reorder_cache(self.chosen_rows)
         if self.text_cache is None:
             return None
         self.text_cache.crop(-min(self.steps, 1))
         stop_recording(self.text_cache)
-        return self.cache
+        return cache
 
 
 def stop_recording(cache: Cache) -> None:

@@ -65,7 +65,8 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
                 f"{type(model).__name__} is an encoder-decoder model, whose encoder's text a logits processor never sees; "
                 "use custom_generate=contrastive_search"
             )
-        self.model, self.penalty_alpha, self.top_k = model, penalty_alpha, top_k
+        self.model: Any = model  # transformers leaves the methods that generation adds untyped
+        self.penalty_alpha, self.top_k = penalty_alpha, top_k
         self.attention_mask = attention_mask
         self.pad_token_id = model.generation_config.pad_token_id if pad_token_id is None else pad_token_id
         self.prefix = PrefixCache(model)

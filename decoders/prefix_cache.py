@@ -69,7 +69,7 @@ class PrefixCache:
             self.clear()
             return 0
         if rows.tolist() != list(range(self.ids.shape[0])):
-            self.cache.reorder_cache(rows)
+            self.cache.reorder_cache(rows)  # type: ignore[arg-type]
         if drop:
             self.cache.crop(-drop)
         self.context.select(rows, held)

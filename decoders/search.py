@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import ALL_CACHE_NAMES, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.degeneration import Context, contrastive_scores
@@ -20,6 +20,9 @@ from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.tree_support import Method, candidate_forward
 from counterpoint.decoders.unembedding import narrowed_unembedding
 from counterpoint.decoders.warpers import warpers
+
+GenerativeModel = Any
+"""A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
 
 Rule = Callable[[Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]]
 """From the probabilities of a step, how many candidates each row has and how much their penalty weighs."""
@@ -49,7 +52,7 @@ class Sampling:
 
 
 def search(
-    model: PreTrainedModel,
+    model: GenerativeModel,
     input_ids: Int[Tensor, "rows length"],
     rule: Rule,
     logits_processor: LogitsProcessorList,
@@ -84,7 +87,7 @@ def search(
     step = 0
     while model._has_unfinished_sequences(finished, synced_gpus, device=input_ids.device):
         logits = output["logits"][:, -1].to(dtype=torch.float32, device=input_ids.device, copy=True)
-        scores = logits_processor(input_ids, logits.clone())
+        scores = logits_processor(input_ids, logits.clone())  # type: ignore[arg-type]
         record.step(output, logits, scores)
         check_logits(scores)
         probabilities = scores.softmax(dim=-1)
@@ -125,7 +128,7 @@ def search(
 
 
 def prefill(
-    model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], config: GenerationConfig, model_kwargs: dict[str, Any]
+    model: GenerativeModel, input_ids: Int[Tensor, "rows length"], config: GenerationConfig, model_kwargs: dict[str, Any]
 ) -> tuple[ModelOutput, Float[Tensor, "rows positions hidden"], dict[str, Any]]:
     """The prompt's forward: its output, the last hidden states of all positions, and the arguments of the next forward.
 
@@ -165,7 +168,7 @@ def prefill(
 
 
 def first_inputs(
-    model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], new: int | None, model_kwargs: dict[str, Any]
+    model: GenerativeModel, input_ids: Int[Tensor, "rows length"], new: int | None, model_kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """The model's inputs for the last ``new`` positions of the prompt (all if None), with logits of every one."""
     inputs: dict[str, Any] = model.prepare_inputs_for_generation(
