@@ -19,6 +19,7 @@ from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionL
 from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.grouped_attention import grouped_attention
+from counterpoint.decoders.skinny_linear import float32_linears, skinny_linears
 from counterpoint.decoders.unembedding import narrowed_unembedding
 
 Choose = Callable[[Float[Tensor, "rows k hidden"]], Int[Tensor, "rows"]]
@@ -74,6 +75,7 @@ class TreeForward:
         self.padding = None if seen is None else ~seen[:, None, None, :]
         self.windows = {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in cache.layers}
         cache.activate_past_recording()
+        self.linears = float32_linears(model)
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], candidates: Int[Tensor, "rows k"], choose: Choose
@@ -90,7 +92,7 @@ class TreeForward:
             chosen = choose(hidden)
             return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
-        with narrowed_unembedding(self.model, narrow), grouped_attention(self.model.config):
+        with narrowed_unembedding(self.model, narrow), grouped_attention(self.model.config), skinny_linears(self.linears):
             output: ModelOutput = self.model(
                 input_ids=candidates,
                 attention_mask=self._masks(k),

@@ -1,0 +1,65 @@
+"""Linear layers of a few rows on a processor: (W x^T)^T for x W^T.
+
+BLAS on a CPU packs the whole float32 weight for a product of 2 or 5 rows, which costs up to twice the product of one row; with
+the factors the other way round it reads the weight once. ``benchmarks/README.md`` has the measurement.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+FEW = 64
+"""More rows than this pay for the packing."""
+
+
+def skinny_forward(module: nn.Linear, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows out"]:
+    """``module(x)``, as (W x^T)^T + b where ``x`` has few rows, in a number that fills vector registers."""
+    rows = x.numel() // x.shape[-1]
+    if not 1 < rows <= FEW or (rows > 8 and rows % 4) or torch.is_grad_enabled():
+        return nn.functional.linear(x, module.weight, module.bias)
+    product = (module.weight @ x.reshape(rows, -1).t()).t().contiguous()
+    if module.bias is not None:
+        product += module.bias
+    return product.view(*x.shape[:-1], -1)
+
+
+def float32_linears(model: nn.Module) -> list[nn.Linear]:
+    """The plain linear layers of ``model`` that are in float32 on a CPU and that nobody else has wrapped."""
+    return [
+        module
+        for module in model.modules()
+        if type(module) is nn.Linear and "forward" not in vars(module) and _is_float32_on_cpu(module.weight)
+    ]
+
+
+def _is_float32_on_cpu(weight: Tensor) -> bool:
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and type(weight) is nn.Parameter
+
+
+_lock = threading.Lock()
+_users: Counter[int] = Counter()
+
+
+@contextmanager
+def skinny_linears(modules: Sequence[nn.Linear]) -> Iterator[None]:
+    """Within the context these layers compute by :func:`skinny_forward`, which for a concurrent user is their own result too."""
+    with _lock:
+        for module in modules:
+            _users[id(module)] += 1
+            vars(module)["forward"] = partial(skinny_forward, module)
+    try:
+        yield
+    finally:
+        with _lock:
+            for module in modules:
+                _users[id(module)] -= 1
+                if not _users[id(module)]:
+                    del _users[id(module)], vars(module)["forward"]
