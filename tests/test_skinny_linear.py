@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import ALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from counterpoint.decoders.skinny_linear import float32_linears, skinny_forward, skinny_linears
+from families import ALL
 
 LLAMA = next(family for family in ALL if family.name == "llama")
 
