@@ -6,13 +6,15 @@ import threading
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
 
 from counterpoint.decoders.checks import check_logits, check_rule
 from counterpoint.decoders.degeneration import Context, contrastive_scores
-from counterpoint.decoders.prefix_cache import PrefixCache
+from counterpoint.decoders.padding import seen_tokens
+from counterpoint.decoders.prefix_cache import PrefixCache, positions
+from counterpoint.decoders.side_forward import side_forward
 from counterpoint.decoders.tree_support import candidate_forward, candidate_method
 from counterpoint.decoders.unembedding import narrowed_unembedding
 
@@ -34,12 +36,11 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
         model: The decoder-only model that generates.
         penalty_alpha: Weight of the degeneration penalty in [0, 1]; 0.6 as in the paper. 0 leaves the order of tokens alone.
         top_k: Number of candidates; 4 as in the released demonstrations.
-        attention_mask: The prompts' mask ``[prompts, length]``, where padding cannot be told from ``pad_token_id``.
-        pad_token_id: The token of left padding; the model's own by default. Only a row's leading run of it is padding.
+        attention_mask: The prompts' mask ``[prompts, length]`` for loops other than ``generate``, which has it.
 
     Raises:
-        ValueError: For values out of range, encoder-decoder models, empty rows, and prompts that begin with a padding token that
-            is also the BOS or EOS token, unless ``attention_mask`` is given.
+        ValueError: For values out of range, encoder-decoder models and empty rows; outside of ``generate`` also for prompts that
+            begin with a padding token that is the BOS or EOS token, unless ``attention_mask`` is given.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -57,7 +58,6 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
         penalty_alpha: float = 0.6,
         top_k: int = 4,
         attention_mask: Int[Tensor, "prompts length"] | None = None,
-        pad_token_id: int | None = None,
     ) -> None:
         check_rule(penalty_alpha, top_k, model.config.get_text_config(decoder=True).vocab_size)
         if model.config.is_encoder_decoder:
@@ -68,8 +68,8 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
         self.model: Any = model  # transformers leaves the methods that generation adds untyped
         self.penalty_alpha, self.top_k = penalty_alpha, top_k
         self.attention_mask = attention_mask
-        self.pad_token_id = model.generation_config.pad_token_id if pad_token_id is None else pad_token_id
         self.prefix = PrefixCache(model)
+        self.context: Context | None = None  # of what the cache holds
         self.lock = threading.Lock()
 
     def __call__(
@@ -80,7 +80,7 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
             raise ValueError("input_ids are empty (inputs_embeds?): contrastive search needs the prompt's tokens")
         check_logits(scores)
         confidence, candidates = scores.softmax(dim=-1).topk(self.top_k, dim=-1)
-        with self.lock, torch.no_grad():
+        with self.lock, torch.no_grad(), side_forward(self):
             similarity = self._similarity(input_ids, candidates).to(confidence.device)
         contrastive = contrastive_scores(confidence, similarity, self.penalty_alpha)
         banned = scores.gather(1, candidates) == -torch.inf
@@ -105,37 +105,44 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
 
     def _context(self, input_ids: Tensor) -> tuple[Context, dict[str, Any]]:
         """Hidden states of the text so far and the arguments of the forward that continues it."""
-        seen = self._seen(input_ids)
-        if candidate_method(self.model)[0] == "tree":
-            return self.prefix.follow(input_ids, seen)
+        seen = seen_tokens(self.model, input_ids, self.attention_mask)
+        if candidate_method(self.model)[0] == "expand":
+            kwargs: dict[str, Any] = {"attention_mask": None if bool(seen.all()) else seen.long(), "use_cache": False}
+            inputs = self.model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **kwargs)
+            hidden, output = self._forward(inputs)
+            return Context(hidden, seen), self.model._update_model_kwargs_for_generation(output, kwargs)
+        held, rows = self.prefix.hold(input_ids, seen, most=input_ids.shape[1])
+        if self.context is None or held == 0:
+            self.context = None
+        else:
+            self.context.select(rows, held)
+        if held < input_ids.shape[1]:
+            arguments = self.prefix.arguments(seen, held)
+            hidden, _ = self._forward({"input_ids": input_ids[:, held:], **arguments})
+            if self.context is None:
+                self.context = Context(hidden, None)
+            else:
+                self.context.append(hidden)
+        assert self.context is not None  # noqa: S101 - a text of no tokens was refused
+        self.prefix.keep(input_ids, seen)
+        padded = not bool(seen.all())
+        self.context.seen = seen if padded else None
+        order = positions(seen)
+        return self.context, {
+            "attention_mask": torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1).long() if padded else None,
+            "position_ids": torch.cat([order, order[:, -1:] + 1], dim=1),
+            "past_key_values": self.prefix.cache,
+            "use_cache": True,
+        }
+
+    def _forward(self, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        """A forward of the model, and the last hidden states of all its positions."""
         hidden: list[Tensor] = []
 
         def narrow(states: Tensor) -> Tensor:
             hidden.append(states)
             return states[:, -1:]
 
-        kwargs: dict[str, Any] = {"attention_mask": None if bool(seen.all()) else seen.long(), "use_cache": False}
         with narrowed_unembedding(self.model, narrow):
-            output = self.model(**self.model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **kwargs))
-        return Context(hidden[0], seen), self.model._update_model_kwargs_for_generation(output, kwargs)
-
-    def _seen(self, input_ids: Tensor) -> Bool[Tensor, "rows length"]:
-        """False on left padding: by the given mask, else by each row's leading run of the padding token."""
-        if self.attention_mask is not None:
-            prompts, length = self.attention_mask.shape
-            seen = torch.ones_like(input_ids, dtype=torch.bool)
-            mask = self.attention_mask.to(input_ids.device).bool().repeat_interleave(len(input_ids) // prompts, dim=0)
-            seen[:, :length] = mask[:, : input_ids.shape[1]]
-            return seen
-        seen = (input_ids != self.pad_token_id).cumsum(dim=-1) > 0 if self.pad_token_id is not None else input_ids >= 0
-        config = self.model.generation_config
-        special = {
-            config.bos_token_id,
-            *([config.eos_token_id] if not isinstance(config.eos_token_id, list) else config.eos_token_id),
-        }
-        if not bool(seen[:, 0].all()) and self.pad_token_id in special:
-            raise ValueError(
-                f"pad_token_id={self.pad_token_id} is also the BOS or EOS token and begins a row: whether that is padding cannot "
-                "be told; pass attention_mask= to ContrastiveSearchLogitsProcessor"
-            )
-        return seen
+            output = self.model(**inputs)
+        return hidden[0], output

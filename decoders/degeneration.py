@@ -46,9 +46,10 @@ class Context:
         self.states[:, self.length : end] = nn.functional.normalize(hidden, dim=-1)
         self.length = end
 
-    def select(self, rows: Int[Tensor, "new_rows"], length: int) -> None:
-        """Go back to the first ``length`` tokens of these rows, in this order."""
-        self.states = self.states[rows.to(self.states.device)]
+    def select(self, rows: Int[Tensor, "new_rows"] | None, length: int) -> None:
+        """Go back to the first ``length`` tokens of these rows, in this order (None: all as they are)."""
+        if rows is not None:
+            self.states = self.states[rows.to(self.states.device)]
         self.length = length
 
     def similarity(self, candidates: Float[Tensor, "rows k hidden"]) -> Float[Tensor, "rows k"]:

@@ -1,11 +1,12 @@
 """A model's own cache of texts that someone else extends, reorders and takes back.
 
 A logits processor sees token ids only: beams change places, drafts are rejected, a second ``generate`` starts anew. What the cache
-still holds of each row is found by comparing ids, so that its content never depends on what was computed before.
+still holds of each row is found by comparing ids, so that what it gives never depends on the texts before.
 """
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,84 +15,90 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
-from counterpoint.decoders.degeneration import Context
-from counterpoint.decoders.unembedding import narrowed_unembedding
+STATE_IN_MODULES = {"recurrent_gemma"}
+"""Model types that keep the state of the text in their own modules, not in the cache that they take."""
 
 
 class PrefixCache:
-    """Keys, values and last hidden states of the rows last given, reused as far as the next rows begin like them."""
+    """Keys and values of the rows last given, reused as far as the next rows begin like them.
+
+    A step is :meth:`hold`, a forward of the remaining tokens with :meth:`arguments`, and :meth:`keep`. A forward that fails in
+    between leaves nothing behind.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
+        self.parameters = signature(model.forward).parameters
+        self.cached = "past_key_values" in self.parameters and model.config.model_type not in STATE_IN_MODULES
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""
         self.ids: Tensor | None = None
         self.seen: Tensor | None = None
-        self.cache: Cache = DynamicCache(config=self.model.config)
-        self.context: Context | None = None
+        self.cache: Cache | None = DynamicCache(config=self.model.config) if self.cached else None
 
-    def follow(self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]) -> tuple[Context, dict[str, Any]]:
-        """Bring the cache to exactly these rows; gives their hidden states and the arguments of a forward that continues them.
+    def hold(
+        self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], most: int
+    ) -> tuple[int, Int[Tensor, "rows"] | None]:
+        """Bring the cache to the longest common beginning of these rows, of ``most`` tokens or fewer.
 
-        ``seen`` is false on padding. Only tokens beyond what the cache holds are computed.
+        ``seen`` is false on padding. Gives the number of tokens held, and the earlier row that each row now continues (None where
+        all stay in their places).
         """
-        held = self._keep_common(input_ids, seen)
-        positions = (seen.cumsum(dim=-1) - 1).clamp(min=0)
-        if held < input_ids.shape[1]:
-            self._extend(input_ids, seen, positions, held)
-        assert self.context is not None  # noqa: S101 - _extend has run at least once
-        self.ids, self.seen = input_ids.clone(), seen
-        padded = not bool(seen.all())
-        self.context.seen = seen if padded else None
-        return self.context, {
-            "attention_mask": torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1).long() if padded else None,
-            "position_ids": torch.cat([positions, positions[:, -1:] + 1], dim=1),
-            "past_key_values": self.cache,
-            "use_cache": True,
-        }
-
-    def _keep_common(self, input_ids: Tensor, seen: Tensor) -> int:
-        """Reorder and crop to the longest beginnings the new rows share with cached ones; how many tokens are left."""
-        if self.ids is None or self.seen is None or self.context is None:
-            return 0
-        length = min(self.ids.shape[1], input_ids.shape[1])
-        same = (self.ids[None, :, :length] == input_ids[:, None, :length]) & (self.seen[None, :, :length] == seen[:, None, :length])
-        common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
-        held = int(common.min())
-        drop = self.ids.shape[1] - held
-        lossy = any(
-            isinstance(layer, DynamicSlidingWindowLayer) and layer.cumulative_length >= layer.sliding_window
-            for layer in self.cache.layers
-        )
-        if not held or (drop and lossy):
+        ids, mask, cache = self.ids, self.seen, self.cache
+        self.ids = self.seen = None
+        if ids is None or mask is None or cache is None:
             self.clear()
-            return 0
-        if rows.tolist() != list(range(self.ids.shape[0])):
-            self.cache.reorder_cache(rows)  # type: ignore[arg-type]
-        if drop:
-            self.cache.crop(-drop)
-        self.context.select(rows, held)
-        return held
-
-    def _extend(self, input_ids: Tensor, seen: Tensor, positions: Tensor, held: int) -> None:
-        """Compute the tokens from ``held`` on."""
-        hidden: list[Tensor] = []
-
-        def narrow(states: Tensor) -> Tensor:
-            hidden.append(states)
-            return states[:, -1:]
-
-        with torch.no_grad(), narrowed_unembedding(self.model, narrow):
-            self.model(
-                input_ids=input_ids[:, held:],
-                attention_mask=None if bool(seen.all()) else seen.long(),
-                position_ids=positions[:, held:],
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-        if self.context is None:
-            self.context = Context(hidden[0], None)
+            return 0, None
+        length = min(ids.shape[1], input_ids.shape[1])
+        rows: Tensor | None = None
+        if ids.shape[1] == length <= most and _same(ids, input_ids[:, :length]) and _same(mask, seen[:, :length]):
+            held = length
         else:
-            self.context.append(hidden[0])
+            same = ids[None, :, :length] == input_ids[:, None, :length]
+            same &= mask[None, :, :length] == seen[:, None, :length]
+            common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
+            held = min(int(common.min()), most)
+        drop = ids.shape[1] - held
+        if held == 0 or (drop and not _can_drop(cache)):
+            self.clear()
+            return 0, None
+        if rows is not None:
+            cache.reorder_cache(rows)  # type: ignore[arg-type]
+        if drop:
+            cache.crop(-drop)
+        return held, rows
+
+    def arguments(self, seen: Bool[Tensor, "rows length"], held: int) -> dict[str, Any]:
+        """What the forward of the tokens from ``held`` on takes besides them."""
+        arguments: dict[str, Any] = {"use_cache": self.cached}
+        if not bool(seen.all()):
+            arguments["attention_mask"] = seen.long()
+        if "position_ids" in self.parameters:
+            arguments["position_ids"] = positions(seen)[:, held:]
+        if self.cached:
+            arguments["past_key_values"] = self.cache
+        return arguments
+
+    def keep(self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]) -> None:
+        """The forward went well: the cache holds these rows."""
+        if self.cached:
+            self.ids, self.seen = input_ids.clone(), seen
+
+
+def positions(seen: Bool[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
+    """The number of tokens before each token, padding left out."""
+    return (seen.long().cumsum(dim=-1) - 1).clamp(min=0)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+def _can_drop(cache: Cache) -> bool:
+    """Whether the last tokens can go: not from recurrent states, nor where a full sliding window has lost what came before."""
+    full = (
+        isinstance(layer, DynamicSlidingWindowLayer) and layer.cumulative_length >= layer.sliding_window for layer in cache.layers
+    )
+    return cache.is_croppable and not any(full)

@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.degeneration import Context, contrastive_scores
-from counterpoint.decoders.generate_call import current_generate_call
+from counterpoint.decoders.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.tree_support import Method, candidate_forward
 from counterpoint.decoders.unembedding import narrowed_unembedding
 from counterpoint.decoders.warpers import warpers
@@ -65,7 +65,7 @@ def search(
     model_kwargs: dict[str, Any],
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
     """Contrastive search with the number of candidates and the weight of the penalty that ``rule`` gives each step."""
-    call = current_generate_call()
+    call = current_generate_call() or GenerateCall()
     streamer, synced_gpus = streamer or call.streamer, synced_gpus or call.synced_gpus
     do_sample = bool(config.do_sample)
     check_mode(config, call.assistant_model)

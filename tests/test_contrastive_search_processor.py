@@ -28,6 +28,7 @@ class Stateless(ContrastiveSearchLogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self.prefix.clear()
+        self.context = None
         return super().__call__(input_ids, scores)
 
 
@@ -114,16 +115,25 @@ def test_input_stays_as_it_was() -> None:
     assert torch.equal(scores, before[1])
 
 
-def test_padding_that_cannot_be_told_is_asked_for() -> None:
+def test_padding_is_that_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     model = FAMILY["llama"].build()
     ids, mask = prompts(model, laws.LENGTHS)
     eos = model.config.eos_token_id
-    ids = ids.masked_fill(mask == 0, eos)
+    padded = ids.masked_fill(mask == 0, eos)
+    for mode in ({}, {"num_beams": 2}):
+        expected = [row[ids.shape[1] :] for row in generate(model, ids, mask, processor(model), **mode)]
+        assert [row[ids.shape[1] :] for row in generate(model, padded, mask, processor(model), **mode)] == expected
+
+
+def test_padding_that_cannot_be_told_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FAMILY["llama"].build()
+    ids, mask = prompts(model, laws.LENGTHS)
+    logits = model(ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp(min=0)).logits[:, -1]
+    expected = processor(model, attention_mask=mask)(ids, logits)
+    torch.testing.assert_close(processor(model)(ids, logits), expected)  # outside of generate(): by pad_token_id
+    eos = model.config.eos_token_id
+    monkeypatch.setattr(model.generation_config, "pad_token_id", eos)
+    padded = ids.masked_fill(mask == 0, eos)
     with pytest.raises(ValueError, match=r"pad_token_id=2 .* pass attention_mask="):
-        generate(model, ids, mask, processor(model, pad_token_id=eos))
-    told = processor(model, pad_token_id=eos, attention_mask=mask)
-    width = ids.shape[1]
-    assert [row[width:] for row in generate(model, ids, mask, told)] == laws.new_tokens(model, ids, mask)
-    beams = generate(model, ids, mask, told, num_beams=2)
-    plain, _ = prompts(model, laws.LENGTHS)
-    assert [row[width:] for row in beams] == [row[width:] for row in generate(model, plain, mask, processor(model), num_beams=2)]
+        processor(model)(padded, logits)
+    torch.testing.assert_close(processor(model, attention_mask=mask)(padded, logits), expected)

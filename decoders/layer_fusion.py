@@ -1,0 +1,173 @@
+"""LOL: the contrast of original and amateur at the last and at lower layers, refocused by a guided prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import LogitsProcessor, PreTrainedModel
+
+from counterpoint.decoders.amateurs import Amateur, ModelAmateur
+from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.contrast import Form, allowed_by, likelihood_ratio, plausible
+from counterpoint.decoders.contrastive_decoding import check_alpha, next_logits
+from counterpoint.decoders.dola import Divergence, furthest_layer
+from counterpoint.decoders.generate_call import current_generate_call
+from counterpoint.decoders.layer_tap import LayerTap
+from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.vocabulary import aligned
+
+
+def fused_contrast(
+    final: Float[Tensor, "*batch vocabulary"],
+    lower: Float[Tensor, "layers *batch vocabulary"],
+    weights: Float[Tensor, "layers *batch"],
+) -> Float[Tensor, "*batch vocabulary"]:
+    """The fusion C_N + sum_l w_l * C_l of a contrast at the last layer with those at lower layers.
+
+    Example:
+        >>> import torch
+        >>> final, lower = torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 2.0], [4.0, 0.0]])
+        >>> fused_contrast(final, lower, torch.tensor([0.5, 0.25]))
+        tensor([2., 1.])
+    """
+    return final + (weights.unsqueeze(-1) * lower).sum(dim=0)
+
+
+class LayerFusionLogitsProcessor(LogitsProcessor):
+    """Multi-layer fusion with truthfulness refocused, for ``model.generate(..., logits_processor=[this])``.
+
+    Scores, on the tokens that are plausible by the original's last layer (-inf elsewhere), are
+
+        C_N + fusion_weight * mean_l C_l + refocus_weight * (ln p(v | guide, x) - ln p(v | x)),
+
+    C_N = form(p, q) the contrast of original p and hallucinating amateur q at their last layers, C_l the same contrast of their
+    early exits at layer l, and the last term what a truthfulness instruction before the prompt changes.
+
+    This is **this project's reading** of *Lower Layer Matters: Alleviating Hallucination via Multi-Layer Fusion Contrastive
+    Decoding with Truthfulness Refocused* (2024, arXiv 2408.08769). Its abstracts say that original and amateur are contrasted at
+    the last and at lower layers, that these are fused, and that contextual guidance refocuses truthfulness. Weights, layers,
+    instruction and the exact combination were not public when this was written; the defaults are ours, and no published figure
+    was reproduced with them. Without fusion and refocusing (both weights 0) it is induce-then-contrast (Zhang et al. 2023, arXiv
+    2312.15710).
+
+    The original's early exits come from the forward that ran anyway, the amateur's from its own; ``guide`` is one more forward.
+
+    Args:
+        model: The decoder-only model that generates, the original.
+        amateur: A model with its vocabulary, or a :class:`~counterpoint.decoders.ModelAmateur` such as an
+            :class:`~counterpoint.decoders.AdapterAmateur`.
+        layers: Early exits l of the original; 0 is the embeddings, N - 1 the state before the last layer.
+        fusion_weight: w for the mean over ``layers``, or one weight for each layer's contrast.
+        guide: The original under the guided prompt, a :class:`~counterpoint.decoders.PromptAmateur`; needed for refocusing.
+        refocus_weight: Weight of the refocusing term.
+        alpha: Of the plausible set, in [0, 1]; 0.1, and 0 in the released scoring code of induce-then-contrast.
+        form: The form of contrast, at every layer.
+        amateur_layers: The amateur's early exits that go with ``layers``; at the same relative depth by default, which is the same
+            index if both are equally deep.
+        select: If given, a divergence: instead of all layers only the one whose exit in the original is the furthest from its last
+            layer counts, for each row and step, with its own weight.
+        final_norm: Whether early states pass the final norm; left out, as in DoLa's released code, by default.
+
+    Raises:
+        ValueError: For layers that a model has not, another number of weights or amateur layers, values out of range,
+            ``refocus_weight`` without ``guide``; at the first token, for different vocabularies or if another model generates.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import LayerFusionLogitsProcessor, PromptAmateur
+        >>> from counterpoint.eval import AMATEUR, EXPERT
+        >>> model, amateur = (AutoModelForCausalLM.from_pretrained(path) for path in (EXPERT, AMATEUR))
+        >>> tokenizer = AutoTokenizer.from_pretrained(EXPERT)
+        >>> guide = PromptAmateur(model, tokenizer("Tell the truth. The whale rose", return_tensors="pt"))
+        >>> processor = LayerFusionLogitsProcessor(model, amateur, layers=[2], guide=guide, refocus_weight=0.5)
+        >>> ids = model.generate(
+        ...     **tokenizer("The whale rose", return_tensors="pt"), logits_processor=[processor], max_new_tokens=10, do_sample=False
+        ... )
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        amateur: ModelAmateur | PreTrainedModel,
+        layers: Sequence[int],
+        fusion_weight: float | Sequence[float] = 0.5,
+        guide: Amateur | None = None,
+        refocus_weight: float = 0.0,
+        alpha: float = 0.1,
+        form: Form = likelihood_ratio,
+        amateur_layers: Sequence[int] | None = None,
+        select: Divergence | None = None,
+        final_norm: bool = False,
+    ) -> None:
+        check_alpha(alpha)
+        if refocus_weight and guide is None:
+            raise ValueError(f"refocus_weight={refocus_weight!r} needs guide=PromptAmateur(model, guided_prompts)")
+        self.layers = check_layers(layers, depth_of(model))
+        self.amateur = amateur if isinstance(amateur, ModelAmateur) else ModelAmateur(amateur)
+        self.amateur_layers = layer_pairs(self.layers, depth_of(model), depth_of(self.amateur.model), amateur_layers)
+        self.weights = layer_weights(fusion_weight, len(self.layers), shared=select is None)
+        self.guide, self.refocus_weight = guide, refocus_weight
+        self.alpha, self.form, self.select = alpha, form, select
+        self.exits, self.tap = EarlyExits(model, final_norm), LayerTap(model, self.layers)
+        self.amateur_exits = EarlyExits(self.amateur.model, final_norm)
+        self.amateur_tap = LayerTap(self.amateur.model, self.amateur_layers, owner=self.amateur)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """The fused contrast; in an assistant's draft, ``scores`` as they are."""
+        call = current_generate_call()
+        if call is not None and call.drafting:
+            return scores
+        check_logits(scores)
+        early = self.exits(self.tap.states(input_ids)).to(scores.device)
+        negative = next_logits(self.amateur, input_ids, scores)
+        early_negative = self._amateur_exits(input_ids, scores)
+        lower = self.form(allowed_by(scores, early), allowed_by(scores, early_negative))
+        fused = fused_contrast(self.form(scores, allowed_by(scores, negative)), lower, self._weights(scores, early))
+        if self.guide is not None and self.refocus_weight:
+            guided = allowed_by(scores, next_logits(self.guide, input_ids, scores))
+            fused = fused + self.refocus_weight * likelihood_ratio(guided, scores)
+        kept = plausible(scores, self.alpha) & (allowed_by(scores, negative) > -torch.inf)
+        return fused.masked_fill(~kept, -torch.inf).to(scores.dtype)
+
+    def _amateur_exits(self, input_ids: Tensor, scores: Tensor) -> Float[Tensor, "layers rows vocabulary"]:
+        """The amateur's early exits, from the forward that gave its logits."""
+        ids, _ = self.amateur.text(input_ids)
+        logits = self.amateur_exits(self.amateur_tap.states(ids)).to(scores.device)
+        return aligned(logits, scores.shape[-1], self.amateur.known_tokens)
+
+    def _weights(self, scores: Tensor, early: Tensor) -> Float[Tensor, "layers rows"]:
+        """w_l of every row: those given, or only that of the layer furthest from the last."""
+        weights = torch.tensor(self.weights, device=scores.device)[:, None].expand(-1, len(scores))
+        if self.select is None:
+            return weights
+        chosen = furthest_layer(scores, early, self.select)
+        return weights * nn.functional.one_hot(chosen, len(early)).t()
+
+
+def layer_weights(fusion_weight: float | Sequence[float], layers: int, shared: bool) -> list[float]:
+    """One weight per layer; a single number is divided among them where all count at once (``shared``)."""
+    if isinstance(fusion_weight, Sequence):
+        if len(fusion_weight) != layers:
+            raise ValueError(f"fusion_weight has {len(fusion_weight)} weights for {layers} layers; give one each, or a number")
+        return list(fusion_weight)
+    return [fusion_weight / layers if shared else fusion_weight] * layers
+
+
+def layer_pairs(layers: Sequence[int], depth: int, amateur_depth: int, given: Sequence[int] | None) -> tuple[int, ...]:
+    """The amateur's layer for each of the original's: as given, or at the same relative depth.
+
+    Example:
+        >>> layer_pairs((2, 8, 15), depth=16, amateur_depth=4, given=None)
+        (0, 2, 3)
+    """
+    if given is None:
+        return tuple(min(round(layer * amateur_depth / depth), amateur_depth - 1) for layer in layers)
+    if len(given) != len(layers):
+        raise ValueError(f"amateur_layers={list(given)!r}: give one for each of layers={list(layers)!r}")
+    check_layers(given, amateur_depth)
+    return tuple(given)

@@ -1,0 +1,46 @@
+"""Which tokens of a batch are text and which are padding, where only the ids are at hand."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from counterpoint.decoders.generate_call import current_generate_call
+
+
+def seen_tokens(
+    model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "prompts width"] | None
+) -> Bool[Tensor, "rows length"]:
+    """False on left padding: by ``attention_mask`` if given, else by that of the ``generate`` in progress.
+
+    In a loop that is not ``generate``'s, a row's leading run of ``pad_token_id`` is padding. Raises ``ValueError`` where that may
+    as well be a BOS or EOS token.
+    """
+    seen = torch.ones_like(input_ids, dtype=torch.bool)
+    if attention_mask is None:
+        call = current_generate_call()
+        if call is None:
+            return _leading_padding(model, input_ids)
+        if call.attention_mask is None or model.config.is_encoder_decoder:
+            return seen
+        attention_mask = call.attention_mask
+    prompts, width = attention_mask.shape
+    mask = attention_mask.to(input_ids.device).bool().repeat_interleave(len(input_ids) // prompts, dim=0)
+    seen[:, :width] = mask[:, : input_ids.shape[1]]
+    return seen
+
+
+def _leading_padding(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+    config = model.generation_config
+    if config is None or config.pad_token_id is None:
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    seen: Tensor = (input_ids != config.pad_token_id).cumsum(dim=-1) > 0
+    eos = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if config.pad_token_id in (config.bos_token_id, *eos) and not bool(seen[:, 0].all()):
+        raise ValueError(
+            f"pad_token_id={config.pad_token_id} is also the BOS or EOS token and begins a row: whether that is padding cannot be "
+            "told outside of generate(); pass attention_mask= to the logits processor"
+        )
+    return seen
