@@ -29,6 +29,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from transformers.generation.streamers import BaseStreamer
 
 from counterpoint.decoders import candidate_method, contrastive_search
+from counterpoint.decoders.caches import CACHE
 
 ALPHA = 0.6
 RANDOM = {  # shapes of well-known models, for machines that cannot download one
@@ -54,11 +55,11 @@ def batch_expanded(
     k, rows = generation_config.top_k, torch.arange(len(input_ids), device=input_ids.device)
     kwargs["logits_to_keep"] = 0
     output = model._prefill(input_ids, generation_config, kwargs | {"output_hidden_states": True})
-    cache, context, logits = output.past_key_values, output.hidden_states[-1], output.logits[:, -1]
+    cache, context, logits = output[CACHE], output.hidden_states[-1], output.logits[:, -1]
     while True:
         probabilities, candidates = logits.float().softmax(-1).topk(k)
         cache.batch_repeat_interleave(k)
-        output = model(candidates.reshape(-1, 1), past_key_values=cache, output_hidden_states=True)
+        output = model(candidates.reshape(-1, 1), output_hidden_states=True, **{CACHE: cache})
         hidden = output.hidden_states[-1][:, -1].unflatten(0, (len(rows), k))
         unit = torch.nn.functional.normalize
         similarity = (unit(hidden, dim=-1) @ unit(context, dim=-1).transpose(1, 2)).amax(-1)

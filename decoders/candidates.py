@@ -18,6 +18,7 @@ from transformers import Cache, EncoderDecoderCache, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
 from transformers.utils.generic import ModelOutput
 
+from counterpoint.decoders.caches import CACHE
 from counterpoint.decoders.grouped_attention import grouped_attention
 from counterpoint.decoders.skinny_linear import float32_linears, skinny_linears
 from counterpoint.decoders.unembedding import narrowed_unembedding
@@ -97,10 +98,9 @@ class TreeForward:
                 input_ids=candidates,
                 attention_mask=self._masks(k),
                 position_ids=self.position[:, None].expand(-1, k),
-                past_key_values=self.cache,
                 use_cache=True,
                 return_dict=True,
-                **self.options,
+                **{CACHE: self.cache, **self.options},
             )
         self._keep(k, chosen)
         return chosen, keep_chosen(output, lambda layer: self._pick(layer, k, chosen))

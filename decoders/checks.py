@@ -11,6 +11,8 @@ from torch import Tensor
 from transformers import Cache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import BaseQuantizedLayer, StaticLayer
 
+from counterpoint.decoders.caches import CACHE
+
 PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
 
 
@@ -61,7 +63,7 @@ def check_continuation(held: int, length: int, mask: Tensor | None) -> None:
     """A given cache belongs to the beginning of the prompt, whose tokens are all there."""
     if length <= held or (mask is not None and mask.shape[1] != length):
         raise ValueError(
-            f"past_key_values holds {held} positions and input_ids {length}: contrastive search compares with the whole text, so "
+            f"{CACHE} holds {held} positions and input_ids {length}: contrastive search compares with the whole text, so "
             "pass all of it as input_ids, what the cache holds included"
         )
 
@@ -72,7 +74,7 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
         return
     name = type(model).__name__
     if not isinstance(cache, Cache):
-        raise ValueError(f"{name} keeps its state outside of past_key_values, where rows cannot be chosen; pass use_cache=False")
+        raise ValueError(f"{name} keeps its state outside of {CACHE}, where rows cannot be chosen; pass use_cache=False")
     caches = [cache.self_attention_cache, cache.cross_attention_cache] if isinstance(cache, EncoderDecoderCache) else [cache]
     layers = [layer for part in caches for layer in part.layers]
     if any(isinstance(layer, StaticLayer) for layer in layers):

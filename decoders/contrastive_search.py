@@ -66,7 +66,7 @@ def contrastive_search(
     Returns:
         What ``generate`` returns: ids ``[rows, length + new]``, or its output class, whose ``scores`` are the processed logits
         [rows, vocabulary] of each step, ``logits`` the raw ones, hidden states and attentions those of the chosen tokens.
-        ``past_key_values`` can be continued from, and is None where the cache cannot give up its last token (recurrent states).
+        The cache can be continued from, and is None where the cache cannot give up its last token (recurrent states).
 
     Raises:
         ValueError: Naming the argument and the way out, for values out of range, right or all padding, NaN logits, beams,

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
 
+from counterpoint.decoders.caches import CACHE
 from counterpoint.decoders.checks import check_logits, check_rule
 from counterpoint.decoders.degeneration import Context, contrastive_scores
 from counterpoint.decoders.padding import seen_tokens
@@ -97,7 +98,7 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
             found.append(context.similarity(hidden))
             return torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
 
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get(CACHE)
         forward = candidate_forward("auto", self.model, cache, input_ids.shape[1], len(input_ids), kwargs)
         forward(input_ids, candidates, choose)
         forward.finish()
@@ -131,7 +132,7 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
         return self.context, {
             "attention_mask": torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1).long() if padded else None,
             "position_ids": torch.cat([order, order[:, -1:] + 1], dim=1),
-            "past_key_values": self.prefix.cache,
+            CACHE: self.prefix.cache,
             "use_cache": True,
         }
 

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel
+from transformers import PreTrainedModel
 
+from counterpoint.decoders.caches import CACHE, cached_length
 from counterpoint.decoders.layers import decoder_layers
 from counterpoint.decoders.side_forward import forward_owner
 
@@ -49,7 +50,7 @@ class LayerTap:
         def begin(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             if (this := tap()) is not None and forward_owner() is this.owner:
                 ids = keywords.get("input_ids", arguments[0] if arguments else None)
-                this.latest.forward = Pass(ids, _length(keywords.get("past_key_values")))
+                this.latest.forward = Pass(ids, cached_length(keywords.get(CACHE)))
 
         def enter(layer: int) -> Any:
             def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -90,11 +91,3 @@ class LayerTap:
         if read.shape[1] == 0 or read.shape != tail.shape or not torch.equal(read, tail):
             raise ValueError(f"the latest forward of {self.name} did not read these ids: is this the model that generates?")
         return read.shape[1] - 1 - length
-
-
-def _length(cache: object) -> int:
-    """Tokens that a cache holds; recurrent ones do not say, and read one token or all."""
-    try:
-        return int(cache.get_seq_length()) if isinstance(cache, Cache) else 0
-    except ValueError:
-        return 0

@@ -15,6 +15,8 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
+from counterpoint.decoders.caches import CACHE
+
 STATE_IN_MODULES = {"recurrent_gemma"}
 """Model types that keep the state of the text in their own modules, not in the cache that they take."""
 
@@ -29,7 +31,7 @@ class PrefixCache:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.parameters = signature(model.forward).parameters
-        self.cached = "past_key_values" in self.parameters and model.config.model_type not in STATE_IN_MODULES
+        self.cached = CACHE in self.parameters and model.config.model_type not in STATE_IN_MODULES
         self.clear()
 
     def clear(self) -> None:
@@ -78,7 +80,7 @@ class PrefixCache:
         if "position_ids" in self.parameters:
             arguments["position_ids"] = positions(seen)[:, held:]
         if self.cached:
-            arguments["past_key_values"] = self.cache
+            arguments[CACHE] = self.cache
         return arguments
 
     def keep(self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]) -> None:

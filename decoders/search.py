@@ -14,6 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import ALL_CACHE_NAMES, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from transformers.utils.generic import ModelOutput
 
+from counterpoint.decoders.caches import CACHE, cached_length
 from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.degeneration import Context, contrastive_scores
 from counterpoint.decoders.generate_call import GenerateCall, current_generate_call
@@ -142,11 +143,10 @@ def prefill(
 
     embeds = model_kwargs.get("inputs_embeds")
     length = (input_ids if embeds is None else embeds).shape[1]
-    past = model_kwargs.get("past_key_values")
-    held = past.get_seq_length() if isinstance(past, Cache) and config.use_cache else 0
+    held = cached_length(model_kwargs.get(CACHE)) if config.use_cache else 0
     if held:
         check_continuation(held, length, model_kwargs.get("attention_mask"))
-        again = {**model_kwargs, "past_key_values": None, "use_cache": False}
+        again = {**model_kwargs, CACHE: None, "use_cache": False}
         with narrowed_unembedding(model, narrow):
             model(**first_inputs(model, input_ids, None, again), return_dict=True)
         hidden = [hidden[0][:, :held]]
@@ -218,7 +218,7 @@ class Record:
             "sequences": sequences,
             "scores": self.scores if self.config.output_scores else None,
             "logits": self.logits if self.config.output_logits else None,
-            "past_key_values": cache,
+            CACHE: cache,
             **self.layers,
         }
         if not self.encoder_decoder:

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from counterpoint.decoders.caches import CACHE
 from counterpoint.decoders.candidates import CandidateForward, ExpandedForward, TreeForward
 
 Method = Literal["auto", "tree", "expand"]
@@ -89,7 +90,7 @@ def candidate_forward(
     ``model_kwargs`` are those of ``generate`` after the prefill. Raises ``ValueError`` where ``method="tree"`` cannot be right.
     """
     if method == "auto" or method == "tree":
-        known = {"attention_mask", "position_ids", "past_key_values", "use_cache", *OPTIONS}
+        known = {"attention_mask", "position_ids", CACHE, "use_cache", *OPTIONS}
         extra = sorted(name for name, value in model_kwargs.items() if name not in known and value is not None)
         obstacle = f"{', '.join(extra)} cannot be spread over candidates" if extra else cache_obstacle(cache, length)
         if obstacle is None and model_kwargs.get("position_ids") is None:
@@ -151,8 +152,8 @@ def _trial(model: Any, method: Method) -> list[Tensor]:
     mask[1, :2] = 0
     position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
-    output = model(input_ids=ids, attention_mask=mask, position_ids=position_ids, past_key_values=cache, use_cache=True)
-    kwargs = {"attention_mask": mask, "position_ids": position_ids, "past_key_values": cache, "use_cache": True}
+    output = model(input_ids=ids, attention_mask=mask, position_ids=position_ids, use_cache=True, **{CACHE: cache})
+    kwargs = {"attention_mask": mask, "position_ids": position_ids, CACHE: cache, "use_cache": True}
     kwargs = model._update_model_kwargs_for_generation(output, kwargs)
     forward: CandidateForward
     forward = tree_forward(model, cache, kwargs) if method == "tree" else ExpandedForward(model, cache, kwargs, 2)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from counterpoint.decoders.caches import CACHE
 from families import (
     ALL,
     BOS,
@@ -172,7 +173,7 @@ def test_candidates_of_other_families_do_not(family: Family) -> None:
 def test_only_reachable_states_come_back_as_a_cache(family: Family) -> None:
     model = family.build()
     output = model(input_ids=prompts(model, [5])[0], use_cache=True)
-    cache_returned = next((output[name] for name in ("past_key_values", "cache_params") if output.get(name) is not None), None)
+    cache_returned = next((output[name] for name in (CACHE, "cache_params") if output.get(name) is not None), None)
     assert hasattr(cache_returned, "reorder_cache") == (family in RECURRENT)
 
 

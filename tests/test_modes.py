@@ -21,6 +21,7 @@ from transformers.cache_utils import BaseQuantizedLayer
 
 import laws
 from counterpoint.decoders import contrastive_search, install, uninstall
+from counterpoint.decoders.caches import CACHE
 from counterpoint.decoders.generate_call import GENERATE_CODE
 from families import ALL, WINDOW, prompts
 
@@ -62,12 +63,12 @@ def test_continues_from_its_own_cache(name: str) -> None:
     arguments = laws.PLAIN | laws.RULE | {"max_new_tokens": WINDOW}
     first = model.generate(ids, attention_mask=mask, return_dict_in_generate=True, **arguments)
     if name == "mamba":
-        assert first.past_key_values is None  # a recurrent state cannot give up its last token
+        assert first.get(CACHE) is None  # a recurrent state cannot give up its last token
         return
-    held = first.past_key_values.get_seq_length()
+    held = first[CACHE].get_seq_length()
     assert held == first.sequences.shape[1] - 1
     longer = torch.cat([mask, torch.ones(2, WINDOW, dtype=mask.dtype)], dim=1)
-    second = model.generate(first.sequences, attention_mask=longer, past_key_values=first.past_key_values, **arguments)
+    second = model.generate(first.sequences, attention_mask=longer, **{CACHE: first[CACHE]}, **arguments)
     assert second[:, ids.shape[1] :].tolist() == whole
 
 
@@ -75,7 +76,7 @@ def test_continues_from_a_cache_that_greedy_left(model: PreTrainedModel) -> None
     ids, mask = prompts(model, (9,))
     first = model.generate(ids, attention_mask=mask, return_dict_in_generate=True, **(laws.PLAIN | {"max_new_tokens": 5}))
     longer = torch.ones_like(first.sequences)
-    continued = laws.new_tokens(model, first.sequences, longer, past_key_values=first.past_key_values)
+    continued = laws.new_tokens(model, first.sequences, longer, **{CACHE: first[CACHE]})
     assert continued == laws.new_tokens(model, first.sequences, longer)
 
 
@@ -84,13 +85,13 @@ def test_new_tokens_alone_cannot_continue_a_cache(model: PreTrainedModel) -> Non
     first = model.generate(ids, attention_mask=mask, return_dict_in_generate=True, **laws.PLAIN)
     mask = torch.ones(1, first.sequences.shape[1] + 1, dtype=torch.long)
     with pytest.raises(ValueError, match="pass all of it as input_ids"):
-        laws.new_tokens(model, first.sequences[:, -2:], mask, past_key_values=first.past_key_values)
+        laws.new_tokens(model, first.sequences[:, -2:], mask, **{CACHE: first[CACHE]})
 
 
 def test_a_dynamic_cache_of_the_users_own(model: PreTrainedModel) -> None:
     ids, mask = prompts(model, laws.LENGTHS)
     cache = DynamicCache()
-    assert laws.new_tokens(model, ids, mask, past_key_values=cache) == laws.new_tokens(model, ids, mask)
+    assert laws.new_tokens(model, ids, mask, **{CACHE: cache}) == laws.new_tokens(model, ids, mask)
     assert cache.get_seq_length() == ids.shape[1] + laws.STEPS - 1
 
 
@@ -258,7 +259,7 @@ def quantized_cache() -> DynamicCache:
         ({"prompt_lookup_num_tokens": 2}, "prompt_lookup_num_tokens=2.*ContrastiveSearchLogitsProcessor"),
         ({"dola_layers": "high"}, "dola_layers='high' is another decoding method"),
         ({"cache_implementation": "static"}, "StaticCache has no room for candidates"),
-        ({"past_key_values": quantized_cache()}, "cannot drop candidates again"),
+        ({CACHE: quantized_cache()}, "cannot drop candidates again"),
         ({"sample_steps": 2}, "sample_steps=2 without sampling"),
         ({"sample_steps": -1}, "sample_steps=-1 is not a number of tokens"),
         ({"do_sample": True, "score_temperature": -0.1}, "score_temperature=-0.1"),

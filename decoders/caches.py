@@ -1,0 +1,18 @@
+"""What transformers' caches are called and how much text they hold, in every release that the package supports."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+from transformers import Cache, GenerationMixin
+
+CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"
+"""The cache's name among a model's arguments and outputs: ``cache`` since transformers 5.24, ``past_key_values`` before."""
+
+
+def cached_length(cache: object) -> int:
+    """Tokens that a cache holds; 0 where there is none, and where all layers are recurrent, which do not count them."""
+    try:
+        return int(cache.get_seq_length()) if isinstance(cache, Cache) else 0
+    except ValueError:
+        return 0
