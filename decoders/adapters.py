@@ -53,7 +53,7 @@ class AdapterAmateur(ModelAmateur):
             from peft.tuners.tuners_utils import BaseTunerLayer
             from peft.utils.other import AuxiliaryTrainingWrapper
         except ImportError as error:
-            raise ImportError("AdapterAmateur needs PEFT: pip install peft") from error
+            raise ImportError("AdapterAmateur needs PEFT: pip install counterpoint[adapters]") from error
         base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         super().__init__(base)
         if self.model.config.model_type in STATE_IN_MODULES:

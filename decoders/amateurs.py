@@ -25,7 +25,23 @@ from counterpoint.decoders.vocabulary import check_same_tokens
 
 @runtime_checkable
 class Amateur(Protocol):
-    """A distribution over the next token of every row."""
+    """A distribution over the next token of every row: whatever has this method is an amateur.
+
+    Example:
+        >>> import torch
+        >>> from counterpoint.decoders import ContrastiveDecodingLogitsProcessor
+        >>> class Unigram:
+        ...     def __init__(self, counts):
+        ...         self.counts = torch.tensor(counts)
+        ...
+        ...     def logits(self, input_ids):
+        ...         return self.counts.log().expand(len(input_ids), -1)
+        >>> isinstance(Unigram([3.0, 1.0]), Amateur)
+        True
+        >>> processor = ContrastiveDecodingLogitsProcessor(Unigram([3.0, 1.0]))
+        >>> processor(torch.tensor([[0, 1, 1]]), torch.tensor([[0.0, 0.0]]))
+        tensor([[-0.4055,  0.6931]])
+    """
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         """Logits of the token that follows ``input_ids``."""

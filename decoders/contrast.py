@@ -139,9 +139,9 @@ def contrast(
 
 
 def allowed_by(
-    positive: Float[Tensor, "*batch vocabulary"], logits: Float[Tensor, "*#batch vocabulary"]
-) -> Float[Tensor, "*#batch vocabulary"]:
-    """``logits`` without the tokens that are banned in ``positive``.
+    positive: Float[Tensor, "... vocabulary"], logits: Float[Tensor, "*batch vocabulary"]
+) -> Float[Tensor, "*batch vocabulary"]:
+    """``logits`` without the tokens that are banned in ``positive``, which may lack their leading dimensions (layers, say).
 
     Example:
         >>> import torch
