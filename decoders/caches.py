@@ -16,3 +16,11 @@ def cached_length(cache: object) -> int:
         return int(cache.get_seq_length()) if isinstance(cache, Cache) else 0
     except ValueError:
         return 0
+
+
+def holds_uncounted_text(cache: object) -> bool:
+    """Whether a cache of recurrent layers alone has read a text, whose length it cannot tell."""
+    try:
+        return isinstance(cache, Cache) and cached_length(cache) == 0 and bool(cache.has_previous_state())
+    except ValueError:  # layers of attention alone
+        return False

@@ -61,6 +61,10 @@ def check_prompt(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], 
 
 def check_continuation(held: int, length: int, mask: Tensor | None) -> None:
     """A given cache belongs to the beginning of the prompt, whose tokens are all there."""
+    if held == 0:
+        raise ValueError(
+            f"{CACHE} holds recurrent states, which do not say of how many tokens; leave it out, and the text is read anew"
+        )
     if length <= held or (mask is not None and mask.shape[1] != length):
         raise ValueError(
             f"{CACHE} holds {held} positions and input_ids {length}: contrastive search compares with the whole text, so "

@@ -14,7 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import ALL_CACHE_NAMES, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from transformers.utils.generic import ModelOutput
 
-from counterpoint.decoders.caches import CACHE, cached_length
+from counterpoint.decoders.caches import CACHE, cached_length, holds_uncounted_text
 from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.degeneration import Context, contrastive_scores
 from counterpoint.decoders.generate_call import GenerateCall, current_generate_call
@@ -143,8 +143,9 @@ def prefill(
 
     embeds = model_kwargs.get("inputs_embeds")
     length = (input_ids if embeds is None else embeds).shape[1]
-    held = cached_length(model_kwargs.get(CACHE)) if config.use_cache else 0
-    if held:
+    past = model_kwargs.get(CACHE)
+    held = cached_length(past) if config.use_cache else 0
+    if held or holds_uncounted_text(past):
         check_continuation(held, length, model_kwargs.get("attention_mask"))
         again = {**model_kwargs, CACHE: None, "use_cache": False}
         with narrowed_unembedding(model, narrow):

@@ -88,6 +88,15 @@ def test_new_tokens_alone_cannot_continue_a_cache(model: PreTrainedModel) -> Non
         laws.new_tokens(model, first.sequences[:, -2:], mask, **{CACHE: first[CACHE]})
 
 
+def test_a_recurrent_state_cannot_be_continued() -> None:
+    model = FAMILY["mamba"].build()
+    ids, mask = prompts(model, (9,))
+    first = model.generate(ids, attention_mask=mask, return_dict_in_generate=True, **laws.PLAIN)
+    held = first.get("cache") or first["cache_params"]
+    with pytest.raises(ValueError, match="holds recurrent states"):
+        laws.new_tokens(model, first.sequences, **{CACHE: held})
+
+
 def test_a_dynamic_cache_of_the_users_own(model: PreTrainedModel) -> None:
     ids, mask = prompts(model, laws.LENGTHS)
     cache = DynamicCache()
