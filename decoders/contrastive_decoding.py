@@ -13,6 +13,8 @@ from transformers import LogitsProcessor, PreTrainedModel
 from counterpoint.decoders.amateurs import Amateur, EncoderDecoderAmateur, ModelAmateur, PromptAmateur
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, contrast, extrapolation, likelihood_ratio
+from counterpoint.decoders.layer_tap import LayerTap
+from counterpoint.decoders.reading import NextToken, Reading
 from counterpoint.decoders.vocabulary import aligned
 
 
@@ -63,17 +65,22 @@ class ContrastiveDecodingLogitsProcessor(LogitsProcessor):
         check_alpha(alpha)
         self.amateur = as_amateur(amateur)
         self.alpha, self.form, self.positives = alpha, form, list(positives)
+        self.taps: tuple[LayerTap, ...] = ()
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
         """Contrastive scores; ``scores`` may be logits or log-probabilities."""
+        return self.contrasted(NextToken(input_ids), scores)
+
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
         positive = scores
         if self.positives:
-            others = [next_logits(other, input_ids, scores).log_softmax(dim=-1) for other in self.positives]
+            others = [amateur_logits(other, reading, scores).log_softmax(dim=-1) for other in self.positives]
             positive = torch.stack([scores.float().log_softmax(dim=-1), *others]).mean(dim=0)
-        negative = next_logits(self.amateur, input_ids, scores)
+        negative = amateur_logits(self.amateur, reading, scores)
         return contrast(positive, negative, self.form, self.alpha).to(scores.dtype)
 
 
@@ -127,11 +134,11 @@ def as_amateur(amateur: Amateur | PreTrainedModel) -> Amateur:
     return ModelAmateur(amateur) if isinstance(amateur, PreTrainedModel) else amateur
 
 
-def next_logits(
-    amateur: Amateur, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
-) -> Float[Tensor, "rows vocabulary"]:
+def amateur_logits(
+    amateur: Amateur, reading: Reading, scores: Float[Tensor, "positions vocabulary"]
+) -> Float[Tensor, "positions vocabulary"]:
     """The amateur's logits in the place of ``scores``, checked."""
-    logits = amateur.logits(input_ids)
+    logits = reading.logits(amateur)
     if bool(torch.isnan(logits).any()):
         raise ValueError(f"{type(amateur).__name__} gives NaN logits: look at the amateur's weights and dtype")
     known = amateur.known_tokens if isinstance(amateur, ModelAmateur) else None

@@ -16,6 +16,7 @@ from counterpoint.decoders.divergence import released_divergence
 from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.reading import NextToken, Reading
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """``divergence(p, q)`` of log-probabilities ``[..., vocabulary]``."""
@@ -72,6 +73,7 @@ class DoLaLogitsProcessor(LogitsProcessor):
         self.alpha, self.divergence = alpha, divergence
         self.exits = EarlyExits(model, final_norm)
         self.tap = LayerTap(model, self.layers)
+        self.taps = (self.tap,)
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
@@ -80,8 +82,12 @@ class DoLaLogitsProcessor(LogitsProcessor):
         call = current_generate_call()
         if call is not None and call.drafting:
             return scores
+        return self.contrasted(NextToken(input_ids), scores)
+
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
-        early = self.exits(self.tap.states(input_ids)).to(scores.device)
+        early = self.exits(reading.states(self.tap)).to(scores.device)
         return contrast(scores, furthest(scores, early, self.divergence), alpha=self.alpha).to(scores.dtype)
 
 

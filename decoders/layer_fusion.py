@@ -12,11 +12,12 @@ from transformers import LogitsProcessor, PreTrainedModel
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, allowed_by, likelihood_ratio, plausible
-from counterpoint.decoders.contrastive_decoding import check_alpha, next_logits
+from counterpoint.decoders.contrastive_decoding import amateur_logits, check_alpha
 from counterpoint.decoders.dola import Divergence, furthest_layer
 from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.reading import NextToken, Reading
 from counterpoint.decoders.vocabulary import aligned
 
 
@@ -114,6 +115,7 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
         self.exits, self.tap = EarlyExits(model, final_norm), LayerTap(model, self.layers)
         self.amateur_exits = EarlyExits(self.amateur.model, final_norm)
         self.amateur_tap = LayerTap(self.amateur.model, self.amateur_layers, owner=self.amateur)
+        self.taps = (self.tap, self.amateur_tap)
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
@@ -122,22 +124,25 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
         call = current_generate_call()
         if call is not None and call.drafting:
             return scores
+        return self.contrasted(NextToken(input_ids), scores)
+
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
-        early = self.exits(self.tap.states(input_ids)).to(scores.device)
-        negative = next_logits(self.amateur, input_ids, scores)
-        early_negative = self._amateur_exits(input_ids, scores)
+        early = self.exits(reading.states(self.tap)).to(scores.device)
+        negative = amateur_logits(self.amateur, reading, scores)
+        early_negative = self._amateur_exits(reading, scores)
         lower = self.form(allowed_by(scores, early), allowed_by(scores, early_negative))
         fused = fused_contrast(self.form(scores, allowed_by(scores, negative)), lower, self._weights(scores, early))
         if self.guide is not None and self.refocus_weight:
-            guided = allowed_by(scores, next_logits(self.guide, input_ids, scores))
+            guided = allowed_by(scores, amateur_logits(self.guide, reading, scores))
             fused = fused + self.refocus_weight * likelihood_ratio(guided, scores)
         kept = plausible(scores, self.alpha) & (allowed_by(scores, negative) > -torch.inf)
         return fused.masked_fill(~kept, -torch.inf).to(scores.dtype)
 
-    def _amateur_exits(self, input_ids: Tensor, scores: Tensor) -> Float[Tensor, "layers rows vocabulary"]:
+    def _amateur_exits(self, reading: Reading, scores: Tensor) -> Float[Tensor, "layers positions vocabulary"]:
         """The amateur's early exits, from the forward that gave its logits."""
-        ids, _ = self.amateur.text(input_ids)
-        logits = self.amateur_exits(self.amateur_tap.states(ids)).to(scores.device)
+        logits = self.amateur_exits(reading.states(self.amateur_tap)).to(scores.device)
         return aligned(logits, scores.shape[-1], self.amateur.known_tokens)
 
     def _weights(self, scores: Tensor, early: Tensor) -> Float[Tensor, "layers rows"]:

@@ -43,6 +43,7 @@ class LayerTap:
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], owner: object | None = None) -> None:
         self.name = type(model).__name__
         self.layers = tuple(layers)
+        self.modules = decoder_layers(model)
         self.latest = threading.local()
         self.owner = owner
         tap = weakref.ref(self)  # a model's hooks must not keep the object that removes them alive
@@ -60,7 +61,7 @@ class LayerTap:
 
             return hook
 
-        modules = [*decoder_layers(model), model.get_output_embeddings()]
+        modules = [*self.modules, model.get_output_embeddings()]
         handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
         handles += [modules[layer].register_forward_pre_hook(enter(layer), with_kwargs=True) for layer in set(self.layers)]
         for handle in handles:
