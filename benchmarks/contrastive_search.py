@@ -4,7 +4,8 @@ Usage: ``python contrastive_search.py --model PATH --dtype float32 --contexts 12
 
 Every case times all three methods in turn, round after round, in one process: milliseconds between two tokens (median over the
 tokens of a round, then over rounds), without the prompt's own forward. Peak memory is that of a fresh process that runs one
-method once (resident set on a CPU, allocated memory on CUDA). Writes ``contrastive_search.json`` and ``contrastive_search.md``.
+method once, from the first new token on, since the prompt's forward would hide it (resident set on Linux, allocated memory on
+CUDA). Writes ``contrastive_search.json`` and ``contrastive_search.md``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from counterpoint.decoders import candidate_method, contrastive_search
@@ -97,7 +97,32 @@ def load(name: str, dtype: str, device: str) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype)).to(device).eval()
 
 
-def run(model: PreTrainedModel, method: str, ids: Tensor, k: int, new_tokens: int) -> list[float]:
+class PeakFromFirstToken(StoppingCriteria):
+    """Never stops; forgets the peak of memory that the prompt's forward left."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """Called after every token."""
+        self.tokens += 1
+        if self.tokens == 1 and input_ids.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        elif self.tokens == 1:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def mib(self, device: str) -> float:
+        """The peak since then."""
+        if device.startswith("cuda"):
+            return torch.cuda.max_memory_allocated() / 2**20
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def run(
+    model: PreTrainedModel, method: str, ids: Tensor, k: int, new_tokens: int, criteria: tuple[StoppingCriteria, ...] = ()
+) -> list[float]:
     """Times at which tokens came, after the prompt's."""
     clock = Clock()
     arguments: dict[str, Any] = {
@@ -106,6 +131,7 @@ def run(model: PreTrainedModel, method: str, ids: Tensor, k: int, new_tokens: in
         "do_sample": False,
         "eos_token_id": None,
         "pad_token_id": 0,
+        "stopping_criteria": list(criteria),
     }
     if method == "greedy":
         model.generate(ids, streamer=clock, **arguments)
@@ -140,13 +166,12 @@ def peak_memory(method: str, context: int, k: int, batch: int, arguments: argpar
 
 
 def memory_of(arguments: argparse.Namespace) -> float:
-    """Peak MiB of this process after one run."""
+    """Peak MiB of this process while it generates."""
     model = load(arguments.model, arguments.dtype, arguments.device)
     ids = text(model, arguments.batch[0], arguments.contexts[0])
-    run(model, arguments.memory_of, ids, arguments.k[0], arguments.new_tokens)
-    if arguments.device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = PeakFromFirstToken()
+    run(model, arguments.memory_of, ids, arguments.k[0], arguments.new_tokens, (peak,))
+    return peak.mib(arguments.device)
 
 
 def measure(arguments: argparse.Namespace, report: Callable[[dict[str, Any]], None]) -> None:
