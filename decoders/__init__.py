@@ -20,6 +20,7 @@ from counterpoint.decoders.dola import DoLaLogitsProcessor
 from counterpoint.decoders.export import export
 from counterpoint.decoders.install import install, uninstall
 from counterpoint.decoders.layer_fusion import LayerFusionLogitsProcessor
+from counterpoint.decoders.sled import SLEDLogitsProcessor
 from counterpoint.decoders.tree_support import candidate_method
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ModelAmateur",
     "PooledAmateur",
     "PromptAmateur",
+    "SLEDLogitsProcessor",
     "adaptive_contrastive_search",
     "candidate_method",
     "contrast",

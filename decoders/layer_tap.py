@@ -55,9 +55,14 @@ class LayerTap:
 
         def enter(layer: int) -> Any:
             def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-                if (this := tap()) is not None and forward_owner() is this.owner:
+                if (this := tap()) is None or forward_owner() is not this.owner:
+                    return
+                latest: Pass | None = getattr(this.latest, "forward", None)
+                if (
+                    latest is not None and layer not in latest.states
+                ):  # a later call is not the forward's: early exits call the head
                     hidden = arguments[0] if arguments else keywords["hidden_states"]
-                    this.latest.forward.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
+                    latest.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
 
             return hook
 

@@ -88,6 +88,10 @@ class EarlyExits:
         """Logits of hidden states, in float32."""
         for module in self.tail:
             hidden = module(hidden)
+        return self.unembed(hidden)
+
+    def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Logits of states that have passed norm and projection, as those of the last layer that a tap of layer N sees."""
         logits: Tensor = skinny_forward(self.head, hidden) if self.skinny else self.head(hidden)  # type: ignore[arg-type]
         return rescaled(logits.float(), self.config)
 
