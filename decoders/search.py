@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
-from transformers.generation.utils import ALL_CACHE_NAMES, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from transformers.utils.generic import ModelOutput
 
-from counterpoint.decoders.caches import CACHE, cached_length, holds_uncounted_text
+from counterpoint.decoders.caches import CACHE, cached_length, find_cache, holds_uncounted_text
 from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.degeneration import Context, contrastive_scores
 from counterpoint.decoders.generate_call import GenerateCall, current_generate_call
@@ -75,7 +75,7 @@ def search(
     logits_processor = warpers(logits_processor, config)
 
     output, hidden, model_kwargs = prefill(model, input_ids, config, model_kwargs)
-    cache = next((output[name] for name in ALL_CACHE_NAMES if output.get(name) is not None), None) if config.use_cache else None
+    cache = find_cache(output) if config.use_cache else None
     check_cache(model, cache, bool(config.use_cache))
     check_logits(output["logits"][:, -1])
     context = Context(hidden, seen_positions(model, hidden.shape[1], model_kwargs))
@@ -143,7 +143,7 @@ def prefill(
 
     embeds = model_kwargs.get("inputs_embeds")
     length = (input_ids if embeds is None else embeds).shape[1]
-    past = model_kwargs.get(CACHE)
+    past = find_cache(model_kwargs)
     held = cached_length(past) if config.use_cache else 0
     if held or holds_uncounted_text(past):
         check_continuation(held, length, model_kwargs.get("attention_mask"))
