@@ -51,7 +51,7 @@ class ModelAmateur:
     """Another language model, typically a smaller one with the same vocabulary.
 
     Its cost is its own forward of the tokens that are new since the last call, and its cache. It may lie on another device, have
-    another dtype, be quantised or spread by ``device_map``. Models that keep no cache of keys and values (RWKV, Mamba) compute the
+    another dtype, be quantised or spread by ``device_map``. Models whose state is not in a cache (RWKV, RecurrentGemma) compute the
     whole text each step.
 
     Args:
@@ -94,8 +94,6 @@ class ModelAmateur:
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         """See :class:`Amateur`."""
-        if input_ids.shape[1] == 0:
-            raise ValueError("input_ids are empty (inputs_embeds?): an amateur needs the prompt's tokens; pass input_ids as well")
         device = self.model.get_input_embeddings().weight.device
         ids, seen = self.text(input_ids.to(device))
         with self.lock, torch.no_grad():
@@ -103,6 +101,8 @@ class ModelAmateur:
 
     def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
         """The amateur's own ids of every row, and which of them are not padding."""
+        if input_ids.shape[1] == 0:
+            raise ValueError("input_ids are empty (inputs_embeds?): an amateur needs the prompt's tokens; pass input_ids as well")
         return input_ids, seen_tokens(self.model, input_ids, self.attention_mask)
 
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
 
 from counterpoint.decoders.caches import CACHE
 
@@ -62,8 +62,8 @@ class PrefixCache:
             same &= mask[None, :, :length] == seen[:, None, :length]
             common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
             held = min(int(common.min()), most)
-        drop = ids.shape[1] - held
-        if held == 0 or (drop and not _can_drop(cache)):
+        drop, new = ids.shape[1] - held, input_ids.shape[1] - held
+        if held == 0 or (drop and not _can_drop(cache)) or (new > 1 and _is_recurrent(cache)):
             self.clear()
             return 0, None
         if rows is not None:
@@ -75,7 +75,8 @@ class PrefixCache:
     def arguments(self, seen: Bool[Tensor, "rows length"], held: int) -> dict[str, Any]:
         """What the forward of the tokens from ``held`` on takes besides them."""
         arguments: dict[str, Any] = {"use_cache": self.cached}
-        if not bool(seen.all()):
+        text_only = held > 0 and self.cache is not None and all(type(layer) is LinearAttentionLayer for layer in self.cache.layers)
+        if not text_only and not bool(seen.all()):  # a state without keys has no padding to be told of
             arguments["attention_mask"] = seen.long()
         if "position_ids" in self.parameters:
             arguments["position_ids"] = positions(seen)[:, held:]
@@ -103,4 +104,9 @@ def _can_drop(cache: Cache) -> bool:
     full = (
         isinstance(layer, DynamicSlidingWindowLayer) and layer.cumulative_length >= layer.sliding_window for layer in cache.layers
     )
-    return cache.is_croppable and not any(full)
+    return not _is_recurrent(cache) and not any(full)
+
+
+def _is_recurrent(cache: Cache) -> bool:
+    """Whether some layers keep a state, which one token at a time may follow: several are a new text to some families."""
+    return any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers)
