@@ -13,6 +13,7 @@ from transformers import LogitsProcessor, PreTrainedModel
 from counterpoint.decoders.amateurs import Amateur, EncoderDecoderAmateur, ModelAmateur, PromptAmateur
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, contrast, extrapolation, likelihood_ratio
+from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.reading import NextToken, Reading
 from counterpoint.decoders.vocabulary import aligned
@@ -33,7 +34,7 @@ class ContrastiveDecodingLogitsProcessor(LogitsProcessor):
     The expert's distribution is what the processors before this one left: their bans hold, their penalties count. To apply a
     penalty to the contrast itself, put its processor after this one in the list. Greedy search follows the scores, sampling draws
     from their softmax, beams add them up. The result depends on the ids of the call alone, so that one object serves any number of
-    ``generate`` calls, beams and assisted decoding.
+    ``generate`` calls, beams and assisted decoding, whose assistant drafts without a contrast.
 
     Args:
         amateur: A model with the expert's vocabulary, or one of :mod:`counterpoint.decoders.amateurs`.
@@ -70,7 +71,10 @@ class ContrastiveDecodingLogitsProcessor(LogitsProcessor):
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Contrastive scores; ``scores`` may be logits or log-probabilities."""
+        """Contrastive scores of logits or log-probabilities; in an assistant's draft, ``scores`` as they are."""
+        call = current_generate_call()
+        if call is not None and call.drafting:  # by the amateur itself, it may be, or in other tokens
+            return scores
         return self.contrasted(NextToken(input_ids), scores)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:

@@ -26,7 +26,7 @@ class GenerateCall:
     model: PreTrainedModel | None = None
     input_ids: Tensor | None = None
     attention_mask: Tensor | None = None
-    """None where there is no padding."""
+    """Of ``input_ids``, the decoder's ones of an encoder-decoder model; None where there is no padding."""
     streamer: BaseStreamer | None = None
     synced_gpus: bool = False
     assistant_model: PreTrainedModel | None = None
@@ -45,10 +45,12 @@ def current_generate_call() -> GenerateCall | None:
     outer = _outer_generate(frame.f_back)
     drafting = outer is not None and _drafts(frame, outer)
     arguments = outer.f_locals if outer is not None and drafting else frame.f_locals
+    model = arguments["self"]
+    mask_name = "decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask"
     return GenerateCall(
-        model=arguments["self"],
+        model=model,
         input_ids=arguments.get("input_ids"),
-        attention_mask=arguments.get("model_kwargs", {}).get("attention_mask"),
+        attention_mask=arguments.get("model_kwargs", {}).get(mask_name),
         streamer=arguments["streamer"],
         synced_gpus=bool(arguments["synced_gpus"]),
         assistant_model=arguments["assistant_model"],

@@ -23,7 +23,7 @@ def seen_tokens(
         call = current_generate_call()
         if call is None:
             return _leading_padding(model, input_ids)
-        if call.attention_mask is None or model.config.is_encoder_decoder:
+        if call.attention_mask is None:
             return seen
         attention_mask = call.attention_mask
     prompts, width = attention_mask.shape
