@@ -173,8 +173,6 @@ def test_prompts_as_embeddings_that_are_ignored(
     caught("DID NOT RAISE", laws.embeds_work_or_are_refused, case, model, batch)
 
 
-def test_another_prompt_that_takes_the_real_one_along(
-    model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_prompt_that_takes_the_real_one_too(model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(amateurs.PromptAmateur, "_prompt_length", lambda self: 0)
     caught("first time", laws.equals_the_reference, context_case(), model, batch)
