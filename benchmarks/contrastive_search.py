@@ -251,7 +251,6 @@ def main() -> None:
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "python": platform.python_version(),
-        "rounds": arguments.rounds,
         "new tokens": arguments.new_tokens,
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
