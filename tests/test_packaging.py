@@ -113,7 +113,7 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Name"] == "counterpoint"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    assert metadata.get_all("Provides-Extra") == ["adapters", "test"]
+    assert metadata.get_all("Provides-Extra") == ["adapters", "evaluate", "test"]
     requirements = metadata.get_all("Requires-Dist", [])
     needed = {re.split(r"[^\w-]", line)[0] for line in requirements if "extra ==" not in line}
     assert needed == {"torch", "transformers", "accelerate", "jaxtyping"}
@@ -140,6 +140,17 @@ def test_wheel_is_typed_for_its_users(installed: Path, tmp_path: Path) -> None:
 def test_wheel_works_by_itself(installed: Path, tmp_path: Path) -> None:
     program = "import counterpoint.decoders, counterpoint.rankers, counterpoint.eval.cli as cli; print(cli.__file__)"
     assert Path(run("-c", program, cwd=tmp_path, PYTHONPATH=str(installed)).strip()).is_relative_to(installed)
+
+
+def test_metrics_load_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("evaluate", reason="needs the extra evaluate")
+    program = (
+        "from counterpoint.eval import load_metric\n"
+        "for name, published in (('rep_n', True), ('diversity', False)):\n"
+        "    print(load_metric(name).compute(predictions=['a rose is a rose is a rose'], published=published))\n"
+    )
+    output = run("-c", program, cwd=tmp_path, PYTHONPATH=str(installed), HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert output == "{'rep_2': 50.0, 'rep_3': 40.0, 'rep_4': 25.0}\n{'diversity': 0.1285714285714286}\n"
 
 
 def test_imports_cost_no_extra() -> None:

@@ -1,0 +1,67 @@
+"""Metrics of the ``evaluate`` library: loaded without a hub, equal to the functions, and good company in ``combine``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from counterpoint.eval import diversity, load_metric, rep_n
+from counterpoint.eval.metric_modules import FOLDER
+
+TEXTS = ["a rose is a rose is a rose", "the cat sat on the mat"]
+NAMES = sorted(path.stem for path in FOLDER.glob("*/*.py"))
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The library, with its caches in a temporary folder."""
+    library = pytest.importorskip("evaluate", reason="needs the extra evaluate")
+    monkeypatch.setattr(library.config, "HF_MODULES_CACHE", tmp_path / "modules")
+    monkeypatch.setattr(library.config, "HF_METRICS_CACHE", tmp_path / "metrics")
+    return library
+
+
+def load(name: str) -> Any:
+    """A metric that keeps nothing on disk."""
+    return load_metric(name, keep_in_memory=True)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_metrics_equal_the_functions(evaluate: Any, published: bool) -> None:
+    assert load("rep_n").compute(predictions=TEXTS, n=[2, 3], published=published) == {
+        "rep_2": rep_n(TEXTS, 2, published=published),
+        "rep_3": rep_n(TEXTS, 3, published=published),
+    }
+    assert load("diversity").compute(predictions=TEXTS, published=published) == {"diversity": diversity(TEXTS, published=published)}
+
+
+def test_metrics_combine(evaluate: Any) -> None:
+    combined = evaluate.combine([load("rep_n"), load("diversity")])
+    for text in TEXTS:
+        combined.add(prediction=text)
+    expected = {**{f"rep_{n}": rep_n(TEXTS, n) for n in (2, 3, 4)}, "diversity": diversity(TEXTS)}
+    assert combined.compute() == expected
+    assert combined.compute(predictions=TEXTS) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_loader_asks_of_a_metric(evaluate: Any, name: str) -> None:
+    (path,) = FOLDER.joinpath(name).glob("*.py")
+    assert path.stem == name
+    modules = [module for _, module, *_ in evaluate.loading.get_imports(str(path))]
+    assert sorted(modules) == sorted(set(modules) & {"collections", "counterpoint", "datasets", "evaluate"})  # one to a line
+    metric = load(name)
+    assert metric.name == name
+    assert metric.description
+    assert metric.citation
+
+
+def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="name='bleu' is no metric of this package; it has diversity, rep_n"):
+        load_metric("bleu")
+    monkeypatch.setitem(sys.modules, "evaluate", None)
+    with pytest.raises(ImportError, match=r"pip install counterpoint\[evaluate\]"):
+        load_metric("rep_n")
