@@ -20,6 +20,7 @@ from counterpoint.decoders.dola import DoLaLogitsProcessor
 from counterpoint.decoders.export import export
 from counterpoint.decoders.install import install, uninstall
 from counterpoint.decoders.layer_fusion import LayerFusionLogitsProcessor
+from counterpoint.decoders.scoring import Score, score, score_each
 from counterpoint.decoders.sled import SLEDLogitsProcessor
 from counterpoint.decoders.tree_support import candidate_method
 
@@ -36,6 +37,7 @@ __all__ = [
     "PooledAmateur",
     "PromptAmateur",
     "SLEDLogitsProcessor",
+    "Score",
     "adaptive_contrastive_search",
     "candidate_method",
     "contrast",
@@ -50,5 +52,7 @@ __all__ = [
     "released_divergence",
     "released_induce_then_contrast",
     "released_likelihood_ratio",
+    "score",
+    "score_each",
     "uninstall",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.amateurs import ModelAmateur
+from counterpoint.decoders.given_texts import GivenTexts
 from counterpoint.decoders.prefix_cache import STATE_IN_MODULES
+from counterpoint.decoders.text_forward import Positions, Read
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -70,12 +72,21 @@ class AdapterAmateur(ModelAmateur):
 
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
         """See :meth:`ModelAmateur.next_logits`."""
+        self._check_expert()
+        with self._switched():
+            return super().next_logits(ids, seen)
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`~counterpoint.decoders.amateurs.TextReader`."""
+        self._check_expert()
+        with self.lock, self._switched():
+            return super().read(texts, positions, layers)
+
+    def _check_expert(self) -> None:
         active = [] if self.tuner.disable_adapters else list(self.tuner.active_adapters)
         if active == ([] if self.adapter is None else [self.adapter]):
             way_out = "turn it on for the expert" if self.adapter is None else "call disable_adapter_layers() before generate()"
             raise ValueError(f"adapter={self.adapter!r} is also what the expert runs under: the contrast would be zero; {way_out}")
-        with self._switched():
-            return super().next_logits(ids, seen)
 
     @contextmanager
     def _switched(self) -> Iterator[None]:

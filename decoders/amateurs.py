@@ -17,9 +17,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.generate_call import current_generate_call
+from counterpoint.decoders.given_texts import GivenTexts
 from counterpoint.decoders.padding import seen_tokens
 from counterpoint.decoders.prefix_cache import STATE_IN_MODULES, PrefixCache
 from counterpoint.decoders.side_forward import side_forward
+from counterpoint.decoders.text_forward import Positions, Read, read, read_decoded_rows
 from counterpoint.decoders.vocabulary import check_same_tokens
 
 
@@ -45,6 +47,14 @@ class Amateur(Protocol):
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         """Logits of the token that follows ``input_ids``."""
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """An amateur that reads given texts at once."""
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """What it says at each of the ``positions`` of ``texts``, by its own prompts if it has some."""
 
 
 class ModelAmateur:
@@ -116,6 +126,11 @@ class ModelAmateur:
         self.prefix.keep(ids, seen)
         return logits
 
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`TextReader`."""
+        with self.lock, torch.no_grad(), side_forward(self):
+            return read(self.prefix, texts, positions, layers)
+
 
 class PromptAmateur(ModelAmateur):
     """A model under another prompt: what it would say without the context, with a misleading instruction, or after one token.
@@ -167,6 +182,10 @@ class PromptAmateur(ModelAmateur):
         seen = self.prompt_seen.to(input_ids.device).repeat_interleave(rows // prompts, dim=0)
         return torch.cat([prompt, new], dim=1), torch.cat([seen, torch.ones_like(new, dtype=torch.bool)], dim=1)
 
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`TextReader`."""
+        return super().read(texts.under(unpadded(self.prompt, self.prompt_seen)), positions, layers)
+
     def _prompt_length(self) -> int:
         if self.prompt_length is not None:
             return self.prompt_length
@@ -203,10 +222,9 @@ class EncoderDecoderAmateur:
         if not model.config.is_encoder_decoder:
             raise ValueError(f"{type(model).__name__} has no encoder; use ModelAmateur or PromptAmateur")
         self.model: Any = model
-        self.mask = inputs.get("attention_mask")
+        self.ids, self.mask = inputs["input_ids"], inputs.get("attention_mask")
         with torch.no_grad(), side_forward(self):
-            encoder = model.get_encoder()
-            self.encoded: Tensor = encoder(input_ids=inputs["input_ids"], attention_mask=self.mask).last_hidden_state
+            self.encoded: Tensor = model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         """See :class:`Amateur`."""
@@ -223,6 +241,12 @@ class EncoderDecoderAmateur:
             )
         logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
         return logits
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`TextReader`."""
+        seen = torch.ones_like(self.ids) if self.mask is None else self.mask
+        with torch.no_grad(), side_forward(self):
+            return read_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)
 
 
 class PooledAmateur:
@@ -255,8 +279,30 @@ class PooledAmateur:
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         """See :class:`Amateur`."""
-        parts = [
-            weight * amateur.logits(input_ids).log_softmax(dim=-1)
-            for weight, amateur in zip(self.weights, self.amateurs, strict=True)
-        ]
+        return self.pooled([amateur.logits(input_ids) for amateur in self.amateurs])
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`TextReader`."""
+        return Read(self.pooled([read_amateur(amateur, texts, positions).logits.float() for amateur in self.amateurs]), {})
+
+    def pooled(self, logits: Sequence[Float[Tensor, "rows vocabulary"]]) -> Float[Tensor, "rows vocabulary"]:
+        """The pool of each amateur's logits."""
+        parts = [weight * each.log_softmax(dim=-1) for weight, each in zip(self.weights, logits, strict=True)]
         return torch.stack(parts).sum(dim=0)
+
+
+def read_amateur(amateur: Amateur, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+    """What any amateur says at positions of given texts: read at once, or asked for texts of one length after those of another."""
+    if isinstance(amateur, TextReader):
+        return amateur.read(texts, positions, layers)
+    written = [(*texts.written(text), *texts.continuations[text][:before]) for text, before in positions]
+    logits: dict[int, Tensor] = {}
+    for length in sorted(set(map(len, written))):
+        rows = [index for index, ids in enumerate(written) if len(ids) == length]
+        logits |= zip(rows, amateur.logits(torch.tensor([written[row] for row in rows])), strict=True)
+    return Read(torch.stack([logits[index] for index in range(len(written))]), {})
+
+
+def unpadded(ids: Int[Tensor, "rows width"], seen: Bool[Tensor, "rows width"]) -> list[tuple[int, ...]]:
+    """Each row's tokens without its padding."""
+    return [tuple(row[kept].tolist()) for row, kept in zip(ids, seen, strict=True)]

@@ -24,7 +24,7 @@ class Reading(Protocol):
         """The amateur's logits."""
 
     def states(self, tap: LayerTap) -> Float[Tensor, "layers positions hidden"]:
-        """Hidden states that enter the tap's layers, in the forward that gave the scores, or the logits of the amateur that owns it."""
+        """Hidden states entering its layers, in the forward that gave the scores, or its owner's logits if an amateur owns it."""
 
 
 @runtime_checkable

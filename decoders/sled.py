@@ -14,6 +14,7 @@ from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.reading import NextToken, Reading
 
 
 class SLEDLogitsProcessor(LogitsProcessor):
@@ -76,6 +77,7 @@ class SLEDLogitsProcessor(LogitsProcessor):
         self.lower_bound = evolution_lower_bound
         self.exits = EarlyExits(model, final_norm)
         self.tap, self.final_tap = LayerTap(model, self.layers), LayerTap(model, [depth])
+        self.taps = (self.tap, self.final_tap)
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
@@ -84,9 +86,13 @@ class SLEDLogitsProcessor(LogitsProcessor):
         call = current_generate_call()
         if call is not None and call.drafting:
             return scores
+        return self.contrasted(NextToken(input_ids), scores)
+
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
-        early = self.exits(self.tap.states(input_ids)).to(scores.device)
-        final = self.exits.unembed(self.final_tap.states(input_ids)[0]).to(scores.device)
+        early = self.exits(reading.states(self.tap)).to(scores.device)
+        final = self.exits.unembed(reading.states(self.final_tap)[0]).to(scores.device)
         return evolved(scores, final, early, self.rate, self.scale, self.steps, self.lower_bound).to(scores.dtype)
 
 

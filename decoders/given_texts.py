@@ -1,0 +1,118 @@
+"""Given texts as one tree of tokens: what several of them have in common is there, and computed, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+
+class PrefixTree:
+    """Sequences of tokens, each common beginning once. A node's number is larger than its parent's.
+
+    Example:
+        >>> tree = PrefixTree([[5, 6, 7], [5, 6, 8, 9]])
+        >>> tree.tokens, tree.paths, tree.trunk
+        ([5, 6, 7, 8, 9], [[0, 1, 2], [0, 1, 3, 4]], 2)
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[int]] = ()) -> None:
+        self.tokens: list[int] = []
+        self.parents: list[int] = []
+        """-1 for the first token of a sequence."""
+        self.depths: list[int] = []
+        """Number of tokens before each."""
+        self.paths: list[list[int]] = []
+        """The nodes of each sequence."""
+        self.trunk = 0
+        """Length of the beginning that all sequences share: nodes 0 to trunk - 1."""
+        self._children: dict[tuple[int, int], int] = {}
+        for sequence in sequences:
+            self.add(sequence)
+
+    def add(self, sequence: Sequence[int]) -> None:
+        """Put one more sequence into the tree."""
+        node, path = -1, []
+        for depth, token in enumerate(sequence):
+            child = self._children.setdefault((node, token), len(self.tokens))
+            if child == len(self.tokens):
+                self.tokens.append(token)
+                self.parents.append(node)
+                self.depths.append(depth)
+            node = child
+            path.append(node)
+        along = next((depth for depth, node in enumerate(path) if node != depth), len(path))
+        self.trunk = min(self.trunk, along) if self.paths else along
+        self.paths.append(path)
+
+    def ancestors(self) -> Bool[Tensor, "nodes nodes"]:
+        """Whether the second node is the first one, or before it in its text."""
+        sees = torch.ones(len(self.tokens), len(self.tokens), dtype=torch.bool).tril()
+        for node in range(self.trunk, len(self.tokens)):
+            parent = self.parents[node]
+            sees[node, :node] = sees[parent, :node] if parent >= 0 else False
+        return sees
+
+
+@dataclass(frozen=True)
+class GivenTexts:
+    """Prompts, each with a continuation whose tokens are to be predicted.
+
+    A *position* is a prompt with the beginning of a continuation, the context in which a next token is predicted; texts that begin
+    alike share positions. Scores ``[positions, vocabulary]`` are in the order of ``positions``.
+    """
+
+    prompts: Sequence[tuple[int, ...]]
+    """Of each text; the encoder's text of an encoder-decoder model."""
+    continuations: Sequence[tuple[int, ...]]
+    numbers: Sequence[int]
+    """Which of ``number_of_prompts`` each text's prompt is."""
+    number_of_prompts: int
+    start: int | None = None
+    """The decoder's first token in an encoder-decoder model."""
+
+    @cached_property
+    def tree(self) -> PrefixTree:
+        """What has to be read: all but the last tokens, which predict nothing."""
+        return PrefixTree(
+            [(*prompt, *continuation[:-1]) for prompt, continuation in zip(self.prompts, self.continuations, strict=True)]
+        )
+
+    @cached_property
+    def positions(self) -> list[tuple[int, int]]:
+        """For each position a text that has it, and the number of the continuation's tokens before it."""
+        return [first for _, first in sorted(self._first.items())]
+
+    @cached_property
+    def where(self) -> list[list[int]]:
+        """For each token of each continuation, the position that predicts it."""
+        order = {node: index for index, node in enumerate(sorted(self._first))}
+        return [
+            [order[node] for node in path[len(prompt) - 1 :]] for prompt, path in zip(self.prompts, self.tree.paths, strict=True)
+        ]
+
+    @cached_property
+    def _first(self) -> dict[int, tuple[int, int]]:
+        first: dict[int, tuple[int, int]] = {}
+        for text, (prompt, path) in enumerate(zip(self.prompts, self.tree.paths, strict=True)):
+            for before, node in enumerate(path[len(prompt) - 1 :]):
+                first.setdefault(node, (text, before))
+        return first
+
+    def written(self, text: int) -> tuple[int, ...]:
+        """What a logits processor sees of a text before its continuation."""
+        return self.prompts[text] if self.start is None else (self.start,)
+
+    def under(self, prompts: Sequence[tuple[int, ...]]) -> GivenTexts:
+        """The same continuations of other prompts, one for each of ``number_of_prompts``, or one for all.
+
+        Raises:
+            ValueError: For another number of prompts.
+        """
+        if len(prompts) not in (1, self.number_of_prompts):
+            raise ValueError(f"prompt has {len(prompts)} rows for {self.number_of_prompts} prompts: give one other prompt for each")
+        return replace(self, prompts=[prompts[number if len(prompts) > 1 else 0] for number in self.numbers])

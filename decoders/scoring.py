@@ -1,0 +1,314 @@
+"""Log-probabilities of given continuations, under any decoder that defines a distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from counterpoint.decoders.amateurs import Amateur, ModelAmateur, read_amateur
+from counterpoint.decoders.contrastive_search_processor import ContrastiveSearchLogitsProcessor
+from counterpoint.decoders.given_texts import GivenTexts, PrefixTree
+from counterpoint.decoders.layer_tap import LayerTap
+from counterpoint.decoders.prefix_cache import PrefixCache
+from counterpoint.decoders.reading import Contrast
+from counterpoint.decoders.side_forward import side_forward
+from counterpoint.decoders.text_forward import Read, read
+
+Processor = Callable[[Any, Any], Any]
+Decoder = Processor | Sequence[Processor] | None
+Encoded = tuple[tuple[int, ...], tuple[int, ...]]
+"""The tokens of a prompt and of a continuation."""
+
+AT_ONCE = 2**23
+"""Logits, early layers' included, that a contrast is given at once: more would only leave a processor's caches."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A continuation's tokens and what a decoder gives each."""
+
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    """ln p of each token; the decoder's own scores if not ``renormalised``."""
+    renormalised: bool
+
+    @property
+    def total(self) -> float:
+        """Their sum: -inf if the decoder bans a token."""
+        return math.fsum(self.log_probabilities)
+
+
+def score(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Sequence[str] | Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
+    decoder: Decoder = None,
+    *,
+    renormalise: bool = True,
+    banned: float = -math.inf,
+    batch_tokens: int = 256,
+) -> list[list[Score]]:
+    """What a decoder makes of given continuations: for each token s(x_t) = ln softmax(F(. | x_<t))_{x_t}, and their sum.
+
+    F are the scores from which the decoder would have generated, so that a text which ``generate`` wrote gets the log-probabilities
+    it was drawn with. Contrasts of this library (contrastive decoding, induce-then-contrast, context-aware decoding, DoLa, SLED,
+    layer fusion) are computed for all positions at once, other logits processors token by token.
+
+    Whatever texts have in common is computed once: they are read as one tree of tokens, in one tree-masked forward where the model
+    can (see :func:`~counterpoint.decoders.candidate_method`), and what all begin with stays in the cache.
+
+    Args:
+        model: The model that would generate.
+        tokenizer: Its tokenizer; None if all texts are given as tokens.
+        prompts: The prompts, text or tokens. A text is tokenised together with its continuation, and the continuation's tokens are
+            those after the prompt's; if a tokenizer joins the two in one token, that token counts to the continuation.
+        continuations: For each prompt its continuations, text (as it follows, with its space) or tokens. Encoder-decoder models get
+            the prompts in the encoder.
+        decoder: What ``generate`` would get: a logits processor, a list of them, or None for the model itself. A
+            :class:`~counterpoint.decoders.PromptAmateur` has one other prompt for each prompt, or one for all.
+        renormalise: Whether F is normalised. If not, ``decoder`` is given log-probabilities, and its scores are summed as they are:
+            ln p - ln q for a contrast, which may be above 0. The released code of DoLa and of induce-then-contrast does this
+            for TruthfulQA, and MC2 depends on it more than on the method.
+        banned: The value of a token that the decoder bans; released code takes -1000.
+        batch_tokens: A forward reads texts until it has so many tokens.
+
+    Returns:
+        For each prompt a list with a :class:`Score` for each continuation.
+
+    Raises:
+        ValueError: For decoders that have no distribution to score by, such as contrastive search, which chooses among the
+            candidates by something else than their probability; for decoders made for another model; for prompts and continuations
+            without tokens, or longer than the model's context.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import ContrastiveDecodingLogitsProcessor, score
+        >>> from counterpoint.eval import AMATEUR, EXPERT
+        >>> expert, amateur = (AutoModelForCausalLM.from_pretrained(path) for path in (EXPERT, AMATEUR))
+        >>> tokenizer = AutoTokenizer.from_pretrained(EXPERT)
+        >>> decoder = ContrastiveDecodingLogitsProcessor(amateur, alpha=0.0)
+        >>> (likely, unlikely), = score(expert, tokenizer, ["The captain of the"], [[" ship", " cheese"]], decoder)
+        >>> likely.total > unlikely.total
+        True
+    """
+    return list(
+        score_each(
+            model,
+            tokenizer,
+            prompts,
+            continuations,
+            decoder,
+            renormalise=renormalise,
+            banned=banned,
+            batch_tokens=batch_tokens,
+        )
+    )
+
+
+def score_each(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Sequence[str] | Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
+    decoder: Decoder = None,
+    *,
+    renormalise: bool = True,
+    banned: float = -math.inf,
+    batch_tokens: int = 256,
+) -> Iterator[list[Score]]:
+    """:func:`score`, prompt after prompt as they are done."""
+    if len(prompts) != len(continuations):
+        raise ValueError(f"{len(continuations)} lists of continuations for {len(prompts)} prompts: give one each")
+    scorer = Scorer(model, decoder, renormalise, banned)
+    pairs = [
+        (number, *encoded)
+        for number, (prompt, texts) in enumerate(zip(prompts, continuations, strict=True))
+        for encoded in encode(model, tokenizer, prompt, texts)
+    ]
+    done: list[list[Score]] = [[] for _ in prompts]
+    given = 0
+    for texts in batches(pairs, len(prompts), scorer.start, batch_tokens):
+        for number, scored in zip(texts.numbers, scorer(texts), strict=True):
+            done[number].append(scored)
+        while given < len(done) and len(done[given]) == len(continuations[given]):
+            yield done[given]
+            given += 1
+    yield from done[given:]  # those without continuations
+
+
+class Scorer:
+    """A decoder over texts: reads them, and keeps what the next ones may share."""
+
+    def __init__(self, model: PreTrainedModel, decoder: Decoder, renormalise: bool, banned: float) -> None:
+        self.model, self.renormalise, self.banned = model, renormalise, banned
+        self.processors = processors_of(decoder)
+        contrasts: list[Any] = [processor for processor in self.processors if isinstance(processor, Contrast)]
+        self.taps: list[LayerTap] = [tap for each in contrasts for tap in each.taps]
+        self.prefix = PrefixCache(model)
+        self.start: int | None = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
+        for tap in self.taps:
+            if tap.owner is None and not any(module is tap.modules for module in model.modules()):
+                raise ValueError(f"decoder reads the layers of another {tap.name} than model: make it for the model to score by")
+
+    @torch.no_grad()
+    def __call__(self, texts: GivenTexts) -> list[Score]:
+        """The score of each text."""
+        layers = [layer for tap in self.taps if tap.owner is None for layer in tap.layers]
+        with side_forward(self):
+            own = read(self.prefix, texts, texts.positions, layers)
+        scores = own.logits.float()
+        if not self.renormalise:
+            scores = scores.log_softmax(dim=-1)
+        for processor in self.processors:
+            if isinstance(processor, Contrast):
+                scores = contrasted(processor, TextReading(texts, own, self.taps), scores)
+            else:
+                scores = teacher_forced(processor, texts, scores)
+        normaliser = scores.logsumexp(dim=-1, keepdim=True) if self.renormalise else 0.0
+        rows = [where for text in texts.where for where in text]
+        tokens = [token for continuation in texts.continuations for token in continuation]
+        values = (scores - normaliser)[rows, tokens]
+        found = iter(values.masked_fill(values == -torch.inf, self.banned).tolist())
+        return [Score(text, tuple(islice(found, len(text))), self.renormalise) for text in texts.continuations]
+
+
+class TextReading:
+    """The :class:`~counterpoint.decoders.reading.Reading` of given texts, at all of their positions or some."""
+
+    def __init__(self, texts: GivenTexts, own: Read, taps: Sequence[LayerTap]) -> None:
+        self.texts, self.own, self.taps = texts, own, taps
+        self.part = slice(None)
+        self.read: dict[int, Read] = {}
+
+    def logits(self, amateur: Amateur) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.reading.Reading`."""
+        return self._of(amateur).logits[self.part].float().to(self.own.logits.device)
+
+    def states(self, tap: LayerTap) -> Float[Tensor, "layers positions hidden"]:
+        """See :class:`~counterpoint.decoders.reading.Reading`."""
+        states = self._of(tap.owner).states if isinstance(tap.owner, ModelAmateur) else self.own.states
+        device = states[tap.layers[-1]].device
+        return torch.stack([states[layer][self.part].to(device) for layer in tap.layers])
+
+    def _of(self, amateur: Amateur) -> Read:
+        if id(amateur) not in self.read:
+            layers = [layer for tap in self.taps if tap.owner is amateur for layer in tap.layers]
+            self.read[id(amateur)] = read_amateur(amateur, self.texts, self.texts.positions, layers)
+        return self.read[id(amateur)]
+
+
+def contrasted(
+    processor: Contrast, reading: TextReading, scores: Float[Tensor, "positions vocabulary"]
+) -> Float[Tensor, "positions vocabulary"]:
+    """The scores of a contrast, some positions at a time."""
+    wide = scores.shape[-1] * (1 + sum(len(tap.layers) for tap in processor.taps))
+    parts = []
+    for begin in range(0, len(scores), size := max(1, AT_ONCE // wide)):
+        reading.part = slice(begin, begin + size)
+        parts.append(processor.contrasted(reading, scores[reading.part]))
+    return torch.cat(parts)
+
+
+def teacher_forced(
+    processor: Processor, texts: GivenTexts, scores: Float[Tensor, "positions vocabulary"]
+) -> Float[Tensor, "positions vocabulary"]:
+    """The scores of any logits processor, called as ``generate`` would: the texts of a prompt are its rows, token after token."""
+    result = scores.clone()
+    groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for text, (number, prompt) in enumerate(zip(texts.numbers, texts.prompts, strict=True)):
+        groups.setdefault((number, prompt), []).append(text)
+    for rows in groups.values():
+        where = [texts.where[text] for text in rows]
+        for step in range(max(map(len, where))):
+            written = [(*texts.written(text), *texts.continuations[text][:step]) for text in rows]
+            width = max(map(len, written))  # a text that has ended goes on with its last token, and what becomes of it is dropped
+            ids = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in written], device=scores.device)
+            at = [positions[min(step, len(positions) - 1)] for positions in where]
+            going = [index for index, positions in enumerate(where) if step < len(positions)]
+            processed = processor(ids, scores[at])
+            result[[at[index] for index in going]] = processed[going].float()
+    return result
+
+
+def processors_of(decoder: Any) -> list[Processor]:
+    """The logits processors that make up a decoder.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    processors = [decoder] if isinstance(decoder, LogitsProcessor) else decoder
+    if processors is None:
+        return []
+    if not isinstance(processors, Sequence) or any(isinstance(each, ContrastiveSearchLogitsProcessor | str) for each in processors):
+        name = getattr(decoder, "__name__", type(decoder).__name__)
+        raise ValueError(
+            f"decoder={name}: the probability of a text is undefined, since it chooses tokens by more than a distribution; score "
+            "with decoder=None (the model itself) or logits processors"
+        )
+    return list(processors)
+
+
+def encode(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, prompt: Any, continuations: Sequence[Any]
+) -> list[Encoded]:
+    """Tokens of a prompt and of each continuation.
+
+    Raises:
+        ValueError: If one has none, or both do not fit in the model's context.
+    """
+    pairs = [encode_pair(model, tokenizer, prompt, continuation) for continuation in continuations]
+    room = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)  # recurrent models have none
+    for (before, after), continuation in zip(pairs, continuations, strict=True):
+        if not before or not after:
+            raise ValueError(f"prompt {prompt!r} with continuation {continuation!r}: at least one token is needed on both sides")
+        if room is not None and len(before) + len(after) - 1 > room:
+            raise ValueError(
+                f"a prompt and continuation of {len(before)} + {len(after)} tokens exceed the model's context of {room}"
+            )
+    return pairs
+
+
+def encode_pair(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompt: str | Sequence[int],
+    continuation: str | Sequence[int],
+) -> Encoded:
+    """Tokens of a prompt and its continuation: split where the prompt's own tokens end, or earlier if a token spans both."""
+    if not isinstance(prompt, str) and not isinstance(continuation, str):
+        return tuple(map(int, prompt)), tuple(map(int, continuation))
+    if tokenizer is None or not isinstance(prompt, str) or not isinstance(continuation, str):
+        raise ValueError("prompts and continuations are both text, with tokenizer=, or both tokens")
+    before: list[int] = tokenizer(prompt)["input_ids"]
+    if model.config.is_encoder_decoder:
+        return tuple(before), tuple(tokenizer(text_target=continuation, add_special_tokens=False)["input_ids"])
+    both: list[int] = tokenizer(prompt + continuation)["input_ids"]
+    shared = next((n for n, pair in enumerate(zip(before, both, strict=False)) if pair[0] != pair[1]), len(before))
+    return tuple(both[:shared]), tuple(both[shared:])
+
+
+def batches(
+    texts: Sequence[tuple[int, tuple[int, ...], tuple[int, ...]]], number_of_prompts: int, start: int | None, batch_tokens: int
+) -> Iterator[GivenTexts]:
+    """Texts whose tree has about ``batch_tokens`` tokens besides its trunk; a prompt's stay together unless they are many."""
+    batch: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []
+    tree = PrefixTree()
+    for index, text in enumerate(texts):
+        batch.append(text)
+        tree.add((*text[1], *text[2][:-1]))
+        ends = index + 1 == len(texts)
+        load = len(tree.tokens) - tree.trunk
+        complete = ends or texts[index + 1][0] != text[0]
+        if ends or load >= (batch_tokens if complete else 4 * batch_tokens):
+            numbers, prompts, continuations = zip(*batch, strict=True)
+            yield GivenTexts(prompts, continuations, numbers, number_of_prompts, start)
+            batch, tree = [], PrefixTree()
