@@ -33,7 +33,13 @@ AT_ONCE = 2**23
 
 @dataclass(frozen=True)
 class Score:
-    """A continuation's tokens and what a decoder gives each."""
+    """A continuation's tokens and what a decoder gives each.
+
+    Example:
+        >>> from counterpoint.decoders import Score
+        >>> Score(tokens=(7, 9), log_probabilities=(-0.5, -1.25), renormalised=True).total
+        -1.75
+    """
 
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
@@ -125,7 +131,18 @@ def score_each(
     banned: float = -math.inf,
     batch_tokens: int = 256,
 ) -> Iterator[list[Score]]:
-    """:func:`score`, prompt after prompt as they are done."""
+    """:func:`score`, prompt after prompt as they are done.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import score_each
+        >>> from counterpoint.eval import EXPERT
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> for scores in score_each(model, tokenizer, ["The captain of", "The King of"], [[" the", " them"], [" England"]]):
+        ...     print(len(scores))
+        2
+        1
+    """
     if len(prompts) != len(continuations):
         raise ValueError(f"{len(continuations)} lists of continuations for {len(prompts)} prompts: give one each")
     scorer = Scorer(model, decoder, renormalise, banned)
@@ -248,7 +265,7 @@ def processors_of(decoder: Any) -> list[Processor]:
     processors = [decoder] if isinstance(decoder, LogitsProcessor) else decoder
     if processors is None:
         return []
-    if not isinstance(processors, Sequence) or any(isinstance(each, ContrastiveSearchLogitsProcessor | str) for each in processors):
+    if not isinstance(processors, Sequence) or any(isinstance(each, ContrastiveSearchLogitsProcessor) for each in processors):
         name = getattr(decoder, "__name__", type(decoder).__name__)
         raise ValueError(
             f"decoder={name}: the probability of a text is undefined, since it chooses tokens by more than a distribution; score "
