@@ -37,7 +37,7 @@ class Score:
 
     Example:
         >>> from counterpoint.decoders import Score
-        >>> Score(tokens=(7, 9), log_probabilities=(-0.5, -1.25), renormalised=True).total
+        >>> Score(tokens=(7, 9), log_probabilities=(-0.5, -1.25), renormalised=True, greedy=False).total
         -1.75
     """
 
@@ -45,6 +45,8 @@ class Score:
     log_probabilities: tuple[float, ...]
     """ln p of each token; the decoder's own scores if not ``renormalised``."""
     renormalised: bool
+    greedy: bool
+    """Whether each token is the decoder's most probable one, so that greedy decoding writes this."""
 
     @property
     def total(self) -> float:
@@ -195,7 +197,11 @@ class Scorer:
         tokens = [token for continuation in texts.continuations for token in continuation]
         values = (scores - normaliser)[rows, tokens]
         found = iter(values.masked_fill(values == -torch.inf, self.banned).tolist())
-        return [Score(text, tuple(islice(found, len(text))), self.renormalise) for text in texts.continuations]
+        best = iter((scores.argmax(dim=-1)[rows] == torch.tensor(tokens, device=scores.device)).tolist())
+        return [
+            Score(text, tuple(islice(found, len(text))), self.renormalise, all([*islice(best, len(text))]))
+            for text in texts.continuations
+        ]
 
 
 class TextReading:
