@@ -2,7 +2,7 @@
 
 from counterpoint.decoders.adapters import AdapterAmateur
 from counterpoint.decoders.adaptive_contrastive_search import adaptive_contrastive_search
-from counterpoint.decoders.amateurs import Amateur, EncoderDecoderAmateur, ModelAmateur, PooledAmateur, PromptAmateur
+from counterpoint.decoders.amateurs import Amateur, ModelAmateur, PooledAmateur
 from counterpoint.decoders.contrast import (
     contrast,
     extrapolation,
@@ -20,6 +20,7 @@ from counterpoint.decoders.dola import DoLaLogitsProcessor
 from counterpoint.decoders.export import export
 from counterpoint.decoders.install import install, uninstall
 from counterpoint.decoders.layer_fusion import LayerFusionLogitsProcessor
+from counterpoint.decoders.prompt_amateurs import EncoderDecoderAmateur, LastTokenAmateur, PromptAmateur
 from counterpoint.decoders.scoring import Score, score, score_each
 from counterpoint.decoders.sled import SLEDLogitsProcessor
 from counterpoint.decoders.tree_support import candidate_method
@@ -32,6 +33,7 @@ __all__ = [
     "ContrastiveSearchLogitsProcessor",
     "DoLaLogitsProcessor",
     "EncoderDecoderAmateur",
+    "LastTokenAmateur",
     "LayerFusionLogitsProcessor",
     "ModelAmateur",
     "PooledAmateur",

@@ -1,4 +1,4 @@
-"""Where the second distribution of a contrast comes from: another model, or the same one under another prompt.
+"""Where the second distribution of a contrast comes from: another model, several, or whatever else gives logits.
 
 An amateur is given the ids of the ``generate`` in progress, whatever rows beams, finished texts or rejected drafts have made of
 them, and gives its own logits of the next token. It keeps a cache of its own and reuses it as far as the ids allow; nothing it
@@ -8,7 +8,7 @@ gives depends on earlier calls.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -16,12 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.given_texts import GivenTexts
 from counterpoint.decoders.padding import seen_tokens
-from counterpoint.decoders.prefix_cache import STATE_IN_MODULES, PrefixCache
+from counterpoint.decoders.prefix_cache import PrefixCache
 from counterpoint.decoders.side_forward import side_forward
-from counterpoint.decoders.text_forward import Positions, Read, read, read_decoded_rows
+from counterpoint.decoders.text_forward import Positions, Read, read
 from counterpoint.decoders.vocabulary import check_same_tokens
 
 
@@ -104,8 +103,7 @@ class ModelAmateur:
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         """See :class:`Amateur`."""
-        device = self.model.get_input_embeddings().weight.device
-        ids, seen = self.text(input_ids.to(device))
+        ids, seen = self.text(moved_to(self.model, input_ids))
         with self.lock, torch.no_grad():
             return self.next_logits(ids, seen).float().to(input_ids.device)
 
@@ -130,123 +128,6 @@ class ModelAmateur:
         """See :class:`TextReader`."""
         with self.lock, torch.no_grad(), side_forward(self):
             return read(self.prefix, texts, positions, layers)
-
-
-class PromptAmateur(ModelAmateur):
-    """A model under another prompt: what it would say without the context, with a misleading instruction, or after one token.
-
-    The tokens generated so far follow the other prompt as they follow the real one. With the expert itself as ``model`` there is
-    no second copy of the weights.
-
-    Args:
-        model: The decoder-only model.
-        prompt: ``input_ids [prompts, width]`` of the other prompts and, if they are padded (on the left), their
-            ``attention_mask``: what ``tokenizer(..., return_tensors="pt", padding=True)`` gives. One for every row of the batch.
-        prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
-
-    Raises:
-        ValueError: For prompts without tokens ("none" is the BOS token), padding on the right, or a number of rows that is no
-            multiple of the prompts'.
-
-    Example:
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-        >>> from counterpoint.decoders import PromptAmateur
-        >>> from counterpoint.eval import AMATEUR
-        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
-        >>> inputs = tokenizer("Seen from the ship, the whale", return_tensors="pt")
-        >>> without = PromptAmateur(model, tokenizer("The whale", return_tensors="pt"), prompt_length=inputs.input_ids.shape[1])
-        >>> without.logits(inputs.input_ids).shape
-        torch.Size([1, 2048])
-    """
-
-    def __init__(self, model: PreTrainedModel, prompt: Mapping[str, Tensor], prompt_length: int | None = None) -> None:
-        super().__init__(model)
-        if model.config.model_type in STATE_IN_MODULES:
-            raise ValueError(f"{type(model).__name__} keeps the text's state in its modules: a second prompt would overwrite it")
-        self.prompt = prompt["input_ids"]
-        if self.prompt.ndim != 2 or self.prompt.shape[1] == 0:
-            raise ValueError(f"prompt: input_ids of shape {tuple(self.prompt.shape)}; at least one token a row is needed, e.g. BOS")
-        mask = prompt.get("attention_mask")
-        self.prompt_seen = torch.ones_like(self.prompt, dtype=torch.bool) if mask is None else mask.bool()
-        if not bool(self.prompt_seen[:, -1].all()):
-            raise ValueError("prompt: a row ends in padding or has no token; pad on the left (tokenizer.padding_side = 'left')")
-        self.prompt_length = prompt_length
-
-    def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
-        """See :meth:`ModelAmateur.text`."""
-        rows, prompts = len(input_ids), len(self.prompt)
-        if rows % prompts:
-            raise ValueError(f"prompt has {prompts} rows, the batch {rows}: give one other prompt for every prompt")
-        new = input_ids[:, self._prompt_length() :]
-        prompt = self.prompt.to(input_ids.device).repeat_interleave(rows // prompts, dim=0)
-        seen = self.prompt_seen.to(input_ids.device).repeat_interleave(rows // prompts, dim=0)
-        return torch.cat([prompt, new], dim=1), torch.cat([seen, torch.ones_like(new, dtype=torch.bool)], dim=1)
-
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`TextReader`."""
-        return super().read(texts.under(unpadded(self.prompt, self.prompt_seen)), positions, layers)
-
-    def _prompt_length(self) -> int:
-        if self.prompt_length is not None:
-            return self.prompt_length
-        call = current_generate_call()
-        if call is None or call.input_ids is None:
-            raise ValueError("prompt_length=None: outside of generate() say how many tokens of input_ids are the prompt")
-        return call.input_ids.shape[1]
-
-
-class EncoderDecoderAmateur:
-    """An encoder-decoder model: another one, or the expert with another text in its encoder.
-
-    It computes the decoder's whole text each step, without a cache.
-
-    Args:
-        model: The encoder-decoder model.
-        inputs: What its encoder takes: ``input_ids [prompts, length]`` and ``attention_mask``.
-
-    Raises:
-        ValueError: For a decoder-only model, or a number of rows that is no multiple of the prompts'.
-
-    Example:
-        >>> import torch
-        >>> from transformers import BartConfig, BartForConditionalGeneration
-        >>> from counterpoint.decoders import EncoderDecoderAmateur
-        >>> config = BartConfig(vocab_size=50, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
-        ...     decoder_attention_heads=1, encoder_ffn_dim=8, decoder_ffn_dim=8)
-        >>> amateur = EncoderDecoderAmateur(BartForConditionalGeneration(config).eval(), {"input_ids": torch.tensor([[5, 6, 7]])})
-        >>> amateur.logits(torch.tensor([[2, 9]])).shape
-        torch.Size([1, 50])
-    """
-
-    def __init__(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> None:
-        if not model.config.is_encoder_decoder:
-            raise ValueError(f"{type(model).__name__} has no encoder; use ModelAmateur or PromptAmateur")
-        self.model: Any = model
-        self.ids, self.mask = inputs["input_ids"], inputs.get("attention_mask")
-        with torch.no_grad(), side_forward(self):
-            self.encoded: Tensor = model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
-
-    def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
-        """See :class:`Amateur`."""
-        rows, prompts = len(input_ids), len(self.encoded)
-        if rows % prompts:
-            raise ValueError(f"inputs have {prompts} rows, the batch {rows}: give the encoder one text for every prompt")
-        mask = None if self.mask is None else self.mask.repeat_interleave(rows // prompts, dim=0)
-        with torch.no_grad(), side_forward(self):
-            output = self.model(
-                encoder_outputs=(self.encoded.repeat_interleave(rows // prompts, dim=0),),
-                attention_mask=mask,
-                decoder_input_ids=input_ids.to(self.model.device),
-                use_cache=False,
-            )
-        logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
-        return logits
-
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`TextReader`."""
-        seen = torch.ones_like(self.ids) if self.mask is None else self.mask
-        with torch.no_grad(), side_forward(self):
-            return read_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)
 
 
 class PooledAmateur:
@@ -303,6 +184,8 @@ def read_amateur(amateur: Amateur, texts: GivenTexts, positions: Positions, laye
     return Read(torch.stack([logits[index] for index in range(len(written))]), {})
 
 
-def unpadded(ids: Int[Tensor, "rows width"], seen: Bool[Tensor, "rows width"]) -> list[tuple[int, ...]]:
-    """Each row's tokens without its padding."""
-    return [tuple(row[kept].tolist()) for row, kept in zip(ids, seen, strict=True)]
+def moved_to(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """Ids on the device where the model reads them; an offloaded model fetches them itself."""
+    embeddings: Any = model.get_input_embeddings()
+    device: torch.device = embeddings.weight.device
+    return ids if device.type == "meta" else ids.to(device)

@@ -10,11 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
 
-from counterpoint.decoders.amateurs import Amateur, EncoderDecoderAmateur, ModelAmateur, PromptAmateur
+from counterpoint.decoders.amateurs import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, contrast, extrapolation, likelihood_ratio
 from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
+from counterpoint.decoders.prompt_amateurs import EncoderDecoderAmateur, PromptAmateur
 from counterpoint.decoders.reading import NextToken, Reading
 from counterpoint.decoders.vocabulary import aligned
 
@@ -85,7 +86,10 @@ class ContrastiveDecodingLogitsProcessor(LogitsProcessor):
             others = [amateur_logits(other, reading, scores).log_softmax(dim=-1) for other in self.positives]
             positive = torch.stack([scores.float().log_softmax(dim=-1), *others]).mean(dim=0)
         negative = amateur_logits(self.amateur, reading, scores)
-        return contrast(positive, negative, self.form, self.alpha).to(scores.dtype)
+        found = contrast(positive, negative, self.form, self.alpha)
+        if not bool((found > -torch.inf).any(dim=-1).all()):
+            raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
+        return found.to(scores.dtype)
 
 
 class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
@@ -99,7 +103,7 @@ class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
     Args:
         model: The model that generates.
         without_context: For each prompt of the batch the one without context: what ``tokenizer(questions, return_tensors="pt",
-            padding=True, padding_side="left")`` gives. An encoder-decoder model gets it as its encoder's text.
+            padding=True, padding_side="left")`` gives. An encoder-decoder model gets it as its encoder's text, padded as usual.
         alpha: Strength of the contrast; 0.5 as released for summaries (1 for questions whose context contradicts the model).
         prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
 

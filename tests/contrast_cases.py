@@ -16,6 +16,7 @@ from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
     EncoderDecoderAmateur,
+    LastTokenAmateur,
     ModelAmateur,
     PooledAmateur,
     PromptAmateur,
@@ -92,6 +93,19 @@ def context_case() -> Case:
         return score
 
     return Case("context-aware decoding", build, reference, embeds=True)
+
+
+def last_token_case(amateur: PreTrainedModel) -> Case:
+    """Li et al. as released: of the prompt, the amateur sees the last token only."""
+
+    def reference(model: PreTrainedModel) -> Score:
+        def score(row: Row, scores: Tensor) -> Tensor:
+            negative = references.logits_after(amateur, torch.cat([row.prompt[-1:], row.new]))
+            return references.contrast(scores, negative, references.ratio(), alpha=0.1)
+
+        return score
+
+    return Case("last token", lambda model, batch: [ContrastiveDecodingLogitsProcessor(LastTokenAmateur(amateur))], reference)
 
 
 def pooled_case(amateur: PreTrainedModel) -> Case:

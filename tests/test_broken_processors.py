@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, UnbatchedClassifierFreeGuidanceLogitsP
 import contrast_references as references
 import processor_laws as laws
 from contrast_cases import FAMILY, context_case, model_case, sibling
-from counterpoint.decoders import ModelAmateur, amateurs, contrastive_decoding
+from counterpoint.decoders import ModelAmateur, amateurs, contrastive_decoding, prompt_amateurs
 from counterpoint.decoders.prefix_cache import PrefixCache
 from processor_laws import CACHES, ROWS, Batch, Case, Processor, Row, Score
 
@@ -174,5 +174,5 @@ def test_prompts_as_embeddings_that_are_ignored(
 
 
 def test_another_prompt_that_takes_the_real_one_too(model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(amateurs.PromptAmateur, "_prompt_length", lambda self: 0)
+    monkeypatch.setattr(prompt_amateurs, "prompt_width", lambda given: 0)
     caught("first time", laws.equals_the_reference, context_case(), model, batch)
