@@ -127,7 +127,7 @@ class ModelAmateur:
     def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
         """See :class:`TextReader`."""
         with self.lock, torch.no_grad(), side_forward(self):
-            return read(self.prefix, texts, positions, layers)
+            return read(self.prefix, texts.decoder_only(), positions, layers)
 
 
 class PooledAmateur:

@@ -107,6 +107,12 @@ class GivenTexts:
         """What a logits processor sees of a text before its continuation."""
         return self.prompts[text] if self.start is None else (self.start,)
 
+    def decoder_only(self) -> GivenTexts:
+        """The texts as logits processors see them, without those of an encoder."""
+        if self.start is None:
+            return self
+        return replace(self, prompts=[self.written(text) for text in range(len(self.prompts))], start=None)
+
     def under(self, prompts: Sequence[tuple[int, ...]]) -> GivenTexts:
         """The same continuations of other prompts, one for each of ``number_of_prompts``, or one for all.
 

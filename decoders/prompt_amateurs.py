@@ -71,7 +71,7 @@ class PromptAmateur(ModelAmateur):
 
     def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
         """See :class:`~counterpoint.decoders.amateurs.TextReader`."""
-        return super().read(texts.under(unpadded(self.prompt, self.prompt_seen)), positions, layers)
+        return super().read(replace(texts.under(unpadded(self.prompt, self.prompt_seen)), start=None), positions, layers)
 
 
 class LastTokenAmateur(ModelAmateur):
@@ -108,6 +108,7 @@ class LastTokenAmateur(ModelAmateur):
 
     def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
         """See :class:`~counterpoint.decoders.amateurs.TextReader`."""
+        texts = texts.decoder_only()
         return super().read(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts]), positions, layers)
 
 

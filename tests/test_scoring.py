@@ -26,6 +26,7 @@ from counterpoint.decoders import (
     ContrastiveSearchLogitsProcessor,
     DoLaLogitsProcessor,
     EncoderDecoderAmateur,
+    LastTokenAmateur,
     LayerFusionLogitsProcessor,
     ModelAmateur,
     PooledAmateur,
@@ -60,6 +61,7 @@ DECODERS: dict[str, Make] = {
         ContrastiveDecodingLogitsProcessor(GPT2.build(), alpha=0.0, form=partial(extrapolation, beta=0.5))
     ],
     "context_aware": lambda model, other: [ContextAwareLogitsProcessor(model, other)],
+    "last_token": lambda model, _: [ContrastiveDecodingLogitsProcessor(LastTokenAmateur(GPT2.build()))],
     "pooled": lambda model, other: [
         ContrastiveDecodingLogitsProcessor(
             PooledAmateur([ModelAmateur(GPT2.build()), PromptAmateur(model, other)]),
@@ -143,6 +145,16 @@ def test_l6_encoder_decoder_contrast(family: Family) -> None:
         return [ContrastiveDecodingLogitsProcessor(amateur)]
 
     l6_scoring_gives_what_generation_used(family.build(), make)
+
+
+@pytest.mark.parametrize("name", ["contrastive_decoding", "last_token", "another_prompt"])
+def test_l6_decoder_only_amateurs_of_an_encoder_decoder_model(name: str) -> None:
+    """They read what the decoder has written, whatever the encoder reads."""
+
+    def another_prompt(model: PreTrainedModel, other: Prompts) -> list[Any]:
+        return [ContrastiveDecodingLogitsProcessor(PromptAmateur(GPT2.build(), other))]
+
+    l6_scoring_gives_what_generation_used(FAMILY["bart"].build(), (DECODERS | {"another_prompt": another_prompt})[name])
 
 
 class Counting:
