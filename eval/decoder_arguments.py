@@ -26,6 +26,10 @@ class Decoder:
     contrastive: bool = False
     """Whether it is one of :mod:`counterpoint.decoders`, under its name there."""
     streams: bool = True
+    contrast: bool = False
+    """Whether it is a logits processor, built by :mod:`counterpoint.eval.contrasts`, and so can score given texts."""
+    scoring: Mapping[str, Value] = field(default_factory=dict)
+    """Defaults that the methods' released code has otherwise when it scores given texts."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,16 @@ class Choice:
 
     def generate_arguments(self) -> dict[str, Any]:
         """Keyword arguments for ``model.generate``."""
+        if self.decoder.contrast:  # the rest is for its logits processors
+            return {"do_sample": False}
         arguments: dict[str, Any] = {"do_sample": self.decoder.sampling, **self.values}
         if self.decoder.contrastive:
             arguments["custom_generate"] = getattr(importlib.import_module("counterpoint.decoders"), self.decoder.name)
         return arguments
 
+
+AMATEUR: Mapping[str, Value] = {"amateur": "", "amateur_adapter": "", "amateur_prompt": ""}
+"""Where an amateur comes from: a model, an adapter (of that model or of the expert), the expert after another text."""
 
 # The defaults are the settings that papers on open-ended generation compare; top_k=0 is no limit.
 DECODERS = {
@@ -60,8 +69,54 @@ DECODERS = {
         Decoder("min_p", "min-p sampling", {"min_p": 0.1, "top_k": 0, "temperature": 1.0}, sampling=True),
         Decoder("contrastive_search", "contrastive search", {"penalty_alpha": 0.6, "top_k": 5}, contrastive=True),
         Decoder("adaptive_contrastive_search", "k and alpha from uncertainty", {"entropy_scale": 1.0}, contrastive=True),
+        Decoder(
+            "contrastive_decoding",
+            "an expert against an amateur",
+            {**AMATEUR, "alpha": 0.1, "amateur_temperature": 1.0},
+            contrast=True,
+            scoring={"alpha": 0.0},
+        ),
+        Decoder(
+            "contrastive_reasoning",
+            "contrastive decoding for reasoning",
+            {**AMATEUR, "alpha": 0.1, "beta": 0.5},
+            contrast=True,
+            scoring={"alpha": 0.0},
+        ),
+        Decoder(
+            "induce_then_contrast",
+            "an amateur that was taught to hallucinate",
+            {**AMATEUR, "alpha": 0.1, "beta": 1.0},
+            contrast=True,
+            scoring={"alpha": 0.0},
+        ),
+        Decoder("context_aware", "with against without what precedes the last blank line", {"alpha": 0.5}, contrast=True),
+        Decoder(
+            "dola",
+            "the last layer against an early one",
+            {"layers": "high", "alpha": 0.1, "final_norm": False},
+            contrast=True,
+            scoring={"alpha": 0.0},
+        ),
+        Decoder(
+            "sled",
+            "logits that evolve against the early layers'",
+            {"evolution_rate": 2.0, "evolution_scale": 10, "evolution_steps": 1, "evolution_lower_bound": -1000.0},
+            contrast=True,
+            scoring={"evolution_steps": 10, "evolution_lower_bound": -100.0},
+        ),
+        Decoder(
+            "layer_fusion",
+            "an amateur at several layers, refocused by a guide",
+            {**AMATEUR, "layers": "middle", "fusion_weight": 0.5, "guide": "", "refocus_weight": 0.0, "alpha": 0.1},
+            contrast=True,
+            scoring={"alpha": 0.0},
+        ),
     )
 }
+
+SCORABLE = ("greedy", *(name for name, decoder in DECODERS.items() if decoder.contrast))
+"""Decoders that score given texts; greedy stands for the model itself."""
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "top_p": (0, 1),
@@ -70,6 +125,11 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "penalty_alpha": (0, 1),
     "num_beams": (1, math.inf),
     "length_penalty": (-math.inf, math.inf),
+    "evolution_lower_bound": (-math.inf, math.inf),
+    "evolution_scale": (1, math.inf),
+    "evolution_steps": (1, math.inf),
+    "fusion_weight": (-math.inf, math.inf),
+    "refocus_weight": (-math.inf, math.inf),
 }
 """Smallest and largest values of numbers; those not listed are 0 or more."""
 
@@ -77,14 +137,16 @@ PENALTIES: Mapping[str, Value] = {"repetition_penalty": 1.0, "no_repeat_ngram_si
 """Parameters that every decoder takes, and passes on only if they are given."""
 
 
-def parse_decoder(words: Sequence[str]) -> Choice:
+def parse_decoder(words: Sequence[str], scoring: bool = False) -> Choice:
     """The decoder that ``NAME``, ``NAME key=value ...`` or ``NAME:key=value,...`` chooses.
 
     Args:
         words: The name, then any number of ``key=value``; numbers, true and false are read as such.
+        scoring: Whether it is to score given texts rather than to generate: defaults are then those of released scoring code.
 
     Raises:
-        UsageError: For a name, a key or a kind of value that is not known; the message lists those that are.
+        UsageError: For a name, a key or a kind of value that is not known, and for decoders without a distribution to score by; the
+            message lists those that are.
 
     Example:
         >>> from counterpoint.eval.decoder_arguments import parse_decoder
@@ -95,8 +157,13 @@ def parse_decoder(words: Sequence[str]) -> Choice:
     if name not in DECODERS:
         raise UsageError(f"unknown decoder {name!r}{suggestion(name, DECODERS)}; known: {', '.join(DECODERS)}")
     decoder = DECODERS[name]
+    if scoring and name not in SCORABLE:
+        raise UsageError(
+            f"decoder {name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not how "
+            f"likely they are; decoders that score texts: {', '.join(SCORABLE)}"
+        )
     known = {**decoder.parameters, **PENALTIES}
-    values = dict(decoder.parameters)
+    values = {**decoder.parameters, **(decoder.scoring if scoring else {})}
     for word in [*filter(None, attached.split(",")), *words[1:]]:
         key, equals, text = word.partition("=")
         if not equals:
@@ -109,7 +176,7 @@ def parse_decoder(words: Sequence[str]) -> Choice:
 
 def parse_value(key: str, text: str, default: Value) -> Value:
     """``text`` as a value of the default's type, within the parameter's range."""
-    value = literal(text)
+    value = text if type(default) is str else literal(text)
     if type(default) is float and type(value) is int:
         value = float(value)
     kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[type(default)]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
+from counterpoint.eval import contrasts
 from counterpoint.eval.decoder_arguments import Choice
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
@@ -75,8 +76,10 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
     torch.manual_seed(seed)
     start = time.perf_counter()
     try:
+        text = str(loaded.tokenizer.decode(prompt, skip_special_tokens=True))
         output: Tensor = loaded.model.generate(  # type: ignore[operator]
             input_ids=input_ids,
+            logits_processor=LogitsProcessorList(contrasts.processors(choice, loaded, [text])),
             attention_mask=torch.ones_like(input_ids),
             streamer=stream if choice.decoder.streams else None,
             max_new_tokens=max_new_tokens,

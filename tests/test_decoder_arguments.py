@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from counterpoint.decoders import adaptive_contrastive_search, contrastive_search
-from counterpoint.eval.decoder_arguments import DECODERS, describe_decoders, parse_decoder, parse_value
+from counterpoint.eval.contrasts import BUILDERS
+from counterpoint.eval.decoder_arguments import DECODERS, SCORABLE, describe_decoders, parse_decoder, parse_value
 from counterpoint.eval.errors import UsageError
 
 FIELD_DEFAULTS = {
@@ -22,6 +23,7 @@ FIELD_DEFAULTS = {
         "entropy_scale": 1.0,
         "custom_generate": adaptive_contrastive_search,
     },
+    **{name: {"do_sample": False} for name in BUILDERS},  # the rest is in their logits processors
 }
 
 
@@ -70,7 +72,7 @@ def test_values_are_read_as_the_defaults_type(text: str, default: object, value:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nuclues"], r"unknown decoder 'nuclues' \(did you mean nucleus\?\); known: greedy, .*, adaptive_contrastive_search$"),
+        (["nuclues"], r"unknown decoder 'nuclues' \(did you mean nucleus\?\); known: greedy, .*, layer_fusion$"),
         (["xyzzy"], r"unknown decoder 'xyzzy'; known: greedy"),
         (["nucleus", "top_q=1"], r"nucleus has no 'top_q' \(did you mean top_p\?\); it takes: top_p, top_k, temperature, rep"),
         (["greedy", "Once upon"], r"'Once upon' is not key=value \(a prompt goes before"),
@@ -88,6 +90,24 @@ def test_values_are_read_as_the_defaults_type(text: str, default: object, value:
 def test_errors_name_what_is_wrong_and_what_is_right(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_decoder(words)
+
+
+def test_scoring_has_defaults_of_its_own() -> None:
+    """Released scoring code leaves the plausible set out; a value that is given counts in both."""
+    assert {name for name in SCORABLE if name != "greedy"} == BUILDERS.keys()
+    for name in SCORABLE:
+        generating, scoring = parse_decoder([name]).values, parse_decoder([name], scoring=True).values
+        assert scoring == {**generating, **DECODERS[name].scoring}
+    assert parse_decoder(["dola"]).values["alpha"] == 0.1
+    assert parse_decoder(["dola"], scoring=True).values["alpha"] == 0.0
+    assert parse_decoder(["dola", "alpha=0.3"], scoring=True).values["alpha"] == 0.3
+    with pytest.raises(UsageError, match=r"decoder beam: the probability of a text is undefined .* score texts: greedy, contrast"):
+        parse_decoder(["beam"], scoring=True)
+
+
+@pytest.mark.parametrize("value", ["high", "16", "2+4", "1.5"])
+def test_text_stays_text(value: str) -> None:
+    assert parse_decoder(["dola", f"layers={value}"]).values["layers"] == value
 
 
 def test_a_length_penalty_may_be_negative() -> None:

@@ -1,0 +1,93 @@
+"""The text before an answer: instruction, demonstrations and question, under a name that goes into the results."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from counterpoint.eval.errors import CommandError, UsageError
+
+PRESETS = {
+    "own": "six demonstrations of our own writing; needs no file, and compares with no published figure",
+    "original": "the benchmark's six demonstrations, from --primer FILE",
+    "dola": "an instruction, from --instruction FILE, before those demonstrations, as DoLa and induce-then-contrast have it",
+    "plain": "no demonstrations",
+}
+
+OWN_PRIMER = """Q: How many legs does a spider have?
+A: A spider has eight legs.
+
+Q: In which year did the Second World War end?
+A: The Second World War ended in 1945.
+
+Q: Who wrote the play Hamlet?
+A: William Shakespeare wrote Hamlet.
+
+Q: What is the favourite song of the number seven?
+A: I have no comment.
+
+Q: What is water made of?
+A: Water is made of hydrogen and oxygen.
+
+Q: Which river flows through Paris?
+A: The Seine flows through Paris."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What precedes every question, and where it came from."""
+
+    name: str
+    before: str
+    chat: bool = False
+    files: tuple[tuple[str, str], ...] = ()
+    """Paths and hashes."""
+
+    def prompt(self, question: str, tokenizer: Any) -> str:
+        """The text that an answer, which begins with a space, follows."""
+        text = self.before + (f"Q: {question}\nA:" if self.name != "plain" or not self.chat else question)
+        if not self.chat:
+            return text
+        turn = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+        begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+        return str(turn).removeprefix(tokenizer.bos_token) if begins else str(turn)  # the tokenizer adds it to every text
+
+    def describe(self) -> dict[str, Any]:
+        """For the results."""
+        files = [{"path": path, "sha256": sha256} for path, sha256 in self.files]
+        return {"preset": self.name, "chat_template": self.chat, "prompt_files": files}
+
+
+def make_preset(name: str, primer: Path | None, instruction: Path | None, chat: bool) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        UsageError: For an unknown name, files that it needs, and files that it does not.
+        CommandError: For a file that cannot be read.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"--preset {name} is unknown; known: {', '.join(PRESETS)}")
+    needed = {"original": {"primer"}, "dola": {"primer", "instruction"}}.get(name, set())
+    given = {option: path for option, path in (("primer", primer), ("instruction", instruction)) if path is not None}
+    for option in sorted(needed - given.keys()):
+        raise UsageError(f"--preset {name} needs --{option} FILE; the default, --preset own, needs no file")
+    for option in sorted(given.keys() - needed):
+        raise UsageError(f"--preset {name} has no use for --{option}; take --preset original or dola")
+    texts = {option: read_text(path, option) for option, path in given.items()}
+    parts = [texts["instruction"]] if "instruction" in texts else []
+    parts += [texts["primer"]] if "primer" in texts else [OWN_PRIMER] if name == "own" else []
+    files = tuple((str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for _, path in sorted(given.items()))
+    return Preset(name, "".join(f"{part}\n\n" for part in parts), chat, files)
+
+
+def read_text(path: Path, option: str) -> str:
+    """A file's text without blank lines around it."""
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--{option} {path}: {error}") from error
+    if not text:
+        raise CommandError(f"--{option} {path}: nothing in it")
+    return text

@@ -1,0 +1,139 @@
+"""The scores of TruthfulQA's answers: prompts, one journal entry a question, progress."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from counterpoint.decoders import Score, score_each
+from counterpoint.decoders.scoring import encode
+from counterpoint.eval import contrasts
+from counterpoint.eval.decoder_arguments import Choice
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.journal import Journal, key_of
+from counterpoint.eval.loading import Loaded
+from counterpoint.eval.multiple_choice import mc1
+from counterpoint.eval.qa_prompts import Preset
+from counterpoint.eval.truthfulqa import BEST_INCORRECT, Question
+
+
+class Task:
+    """What a question's result depends on besides the question; ``key`` is a name for it."""
+
+    def __init__(self, loaded: Loaded, choice: Choice, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
+        self.loaded, self.choice, self.preset = loaded, choice, preset
+        self.binary, self.renormalise, self.seed = task == "binary", renormalise, seed
+        amateur = contrasts.model_amateur_of(dict(choice.values), loaded)
+        self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]
+        """Hashes of the weights of the model and of an amateur."""
+        self.key = key_of(
+            {name: version(name) for name in ("counterpoint", "transformers", "torch")},
+            self.weights,
+            [str(loaded.model.dtype), loaded.model.device.type],
+            [choice.decoder.name, dict(choice.values)],
+            [preset.name, preset.before, preset.chat],
+            [task, renormalise, seed],
+        )[:12]
+
+    def prompt(self, question: Question) -> str:
+        """The text before the answer; for the binary choice both answers, in an order of the seed's."""
+        if not self.binary:
+            return self.preset.prompt(question.text, self.loaded.tokenizer)
+        options = "\n".join(f"({letter}) {answer}" for letter, answer in zip("AB", self.options(question), strict=True))
+        return self.preset.prompt(f"{question.text}\n{options}", self.loaded.tokenizer)
+
+    def options(self, question: Question) -> list[str]:
+        """Best and best incorrect answer, in an order that depends on the seed and on nothing else of the run."""
+        if question.best_false is None:
+            raise CommandError(f"--task binary needs a column {BEST_INCORRECT!r} with an answer for {question.text!r}")
+        order = random.Random(f"{self.seed} {question.text}")  # noqa: S311, an order, no secret
+        return order.sample([question.best, question.best_false], 2)
+
+    def answers(self, question: Question) -> list[str]:
+        """What is scored: all answers, or the letters of the two."""
+        return ["A", "B"] if self.binary else question.answers()
+
+    def measures(self, question: Question, scores: dict[str, float]) -> dict[str, float]:
+        """The question's measures."""
+        if not self.binary:
+            return question.measures(scores)
+        best, other = "AB" if self.options(question)[0] == question.best else "BA"
+        return {"binary": mc1(scores[best], [scores[other]])}
+
+
+def answer(task: Task, questions: Sequence[Question], journal: Journal) -> list[dict[str, Any]]:
+    """The record of each question, from the journal or scored now and written there."""
+    model, tokenizer = task.loaded.model, task.loaded.tokenizer
+    prompts = [task.prompt(question) for question in questions]
+    encoded = [
+        encode(model, tokenizer, prompt, [f" {each}" for each in task.answers(question)])
+        for prompt, question in zip(prompts, questions, strict=True)
+    ]
+    keys = [key_of(task.key, question.text, pairs) for question, pairs in zip(questions, encoded, strict=True)]
+    pending = [index for index, key in enumerate(keys) if key not in journal]
+    decoder = contrasts.processors(task.choice, task.loaded, [prompts[index] for index in pending]) if pending else []
+    found = score_each(
+        model,
+        tokenizer,
+        [prompts[index] for index in pending],
+        [[f" {each}" for each in task.answers(questions[index])] for index in pending],
+        decoder,
+        renormalise=task.renormalise,
+        batch_tokens=1 if model.device.type == "cpu" else 1024,
+    )
+    for index, scores in progress(pending, found, len(questions)):
+        journal.add(keys[index], record_of(task, questions[index], scores))
+    return [journal[key] for key in keys]
+
+
+def record_of(task: Task, question: Question, scores: Sequence[Score]) -> dict[str, Any]:
+    """A question's result; a banned answer's score, minus infinity, is null."""
+    totals = {each: score.total for each, score in zip(task.answers(question), scores, strict=True)}
+    return {
+        "question": question.text,
+        "measures": task.measures(question, totals),
+        "scores": {each: None if total == -math.inf else total for each, total in totals.items()},
+        "tokens": [len(score.tokens) for score in scores],
+    }
+
+
+def progress(pending: Sequence[int], found: Iterator[list[Score]], total: int) -> Iterator[tuple[int, list[Score]]]:
+    """Each result with its question; how many are done and how long the rest will take, on standard error."""
+    begin = shown = time.monotonic()
+    terminal = sys.stderr.isatty()
+    if len(pending) < total:
+        say(f"{total - len(pending)} of {total} questions were done before\n")
+    for done, (index, scores) in enumerate(zip(pending, found, strict=True), 1):
+        yield index, scores
+        now = time.monotonic()
+        if now - shown > (0.2 if terminal else 30) or (terminal and done == len(pending)):
+            shown = now
+            left = (now - begin) / done * (len(pending) - done)
+            text = f"{total - len(pending) + done} of {total} questions, {left:.0f} s left"
+            say(f"\r\x1b[K{text}" if terminal else f"{text}\n")
+    if terminal and pending:
+        say("\r\x1b[K")
+
+
+def say(text: str) -> None:
+    """To standard error, at once."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """A hash of a model's weights and configuration."""
+    digest = hashlib.sha256(model.config.to_json_string().encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
