@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
@@ -113,8 +114,8 @@ def furthest_layer(
 ) -> Int[Tensor, "*batch"]:
     """For each position argmax_j divergence(q_N, q_j), the first among equals, over the tokens that ``final`` allows."""
     p = final.float().log_softmax(dim=-1)
-    q = allowed_by(final, early).float().log_softmax(dim=-1)
-    return divergence(p.expand_as(q), q).argmax(dim=0)
+    # layer by layer, since temporary tensors of all layers would not stay in a processor's caches
+    return torch.stack([divergence(p, allowed_by(final, each).float().log_softmax(dim=-1)) for each in early]).argmax(dim=0)
 
 
 def candidate_layers(model: PreTrainedModel, layers: Layers) -> tuple[int, ...]:

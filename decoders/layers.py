@@ -127,8 +127,8 @@ class EarlyExits:
 def rescaled(logits: Float[Tensor, "*batch vocabulary"], config: PreTrainedConfig) -> Float[Tensor, "*batch vocabulary"]:
     """What an architecture does to the products of its head: Cohere, Falcon-H1 and Granite scale them, Gemma caps them."""
     settings = config.to_dict()
-    logits = logits * (settings.get("logit_scale") or 1) * (settings.get("lm_head_multiplier") or 1)
-    logits = logits / (settings.get("logits_scaling") or 1)
+    scale = (settings.get("logit_scale") or 1) * (settings.get("lm_head_multiplier") or 1) / (settings.get("logits_scaling") or 1)
+    logits = logits if scale == 1 else logits * scale
     cap = settings.get("final_logit_softcapping") or settings.get("logits_soft_cap")
     return cap * torch.tanh(logits / cap) if cap else logits
 
