@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from counterpoint.eval import export_command, generate_command, induce_command, truthfulqa_command
+from counterpoint.eval import export_command, factor_command, generate_command, induce_command, truthfulqa_command
 from counterpoint.eval.errors import CommandError, UsageError
 
-COMMANDS = (generate_command, truthfulqa_command, export_command, induce_command)
+COMMANDS = (generate_command, truthfulqa_command, factor_command, export_command, induce_command)
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,11 +75,7 @@ def read_questions(path: Path) -> Questions:
         >>> len(read_questions(SAMPLE).questions) >= 40
         True
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"--data {path}: {error.strerror or error}") from error
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig", errors="surrogateescape"), newline="")))
+    content, rows = csv_rows(path)
     header = rows[0] if rows else []
     missing = [column for column in REQUIRED if column not in header]
     if missing:
@@ -89,9 +85,6 @@ def read_questions(path: Path) -> Questions:
     for number, row in enumerate(rows[1:], 2):
         if not row:
             continue
-        for column, cell in zip(header, row, strict=False):
-            if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
-                raise CommandError(f"{path}, row {number}, column {column!r}: not UTF-8; save the file as UTF-8")
         if len(row) != len(header):
             raise CommandError(f"{path}, row {number}: {len(row)} columns, the header has {len(header)}")
         question = question_of(dict(zip(header, row, strict=True)), f"{path}, row {number}")
@@ -132,6 +125,25 @@ def find_questions(name: str) -> Questions:
         for number, row in enumerate(rows, 1)
     ]
     return Questions(tuple(questions), name, hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest())
+
+
+def csv_rows(path: Path) -> tuple[bytes, list[list[str]]]:
+    """A UTF-8 file, with or without a byte order mark, and its rows.
+
+    Raises:
+        CommandError: If it cannot be read, or a cell is not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"--data {path}: {error.strerror or error}") from error
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig", errors="surrogateescape"), newline="")))
+    for number, row in enumerate(rows, 1):
+        for column, cell in enumerate(row):
+            if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
+                name = repr(rows[0][column]) if column < len(rows[0]) else str(column + 1)
+                raise CommandError(f"{path}, row {number}, column {name}: not UTF-8; save the file as UTF-8")
+    return content, rows
 
 
 def question_of(row: Mapping[str, str], where: str) -> Question:
@@ -176,8 +188,3 @@ SEPARATORS = {"|": "'|'", "\n": "line break", "\t": "tab", "\uff1b": "full-width
 def sentence(answer: str) -> str:
     """An answer as the benchmark scores it: it ends in a full stop."""
     return answer if answer.endswith(".") else f"{answer}."
-
-
-def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each measure over questions."""
-    return {name: sum(each[name] for each in measures) / len(measures) for name in measures[0]}

@@ -22,12 +22,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from counterpoint.eval import AMATEUR, EXPERT, truthfulqa_run
+from counterpoint.eval import AMATEUR, EXPERT, choice_task
 from counterpoint.eval.cli import main
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal
 from counterpoint.eval.qa_prompts import OWN_PRIMER
 from counterpoint.eval.truthfulqa import SAMPLE, Question, find_questions, read_questions
+from counterpoint.eval.truthfulqa_task import options_of
 
 HEADER = "Type,Category,Question,Best Answer,Correct Answers,Incorrect Answers,Source"
 ROW = "A,B,Why?,Because,Because; It is so,No reason; Who knows,nowhere"
@@ -121,15 +122,11 @@ def test_binary_choice(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     results = run(capsys, tmp_path, "--task", "binary", "--limit", "8", "--seed", "3")
     assert set(results["metrics"]) == {"binary"}
     assert all(set(record["scores"]) == {"A", "B"} for record in records(tmp_path, results))
-    orders = {tuple(task_options(seed, question) for question in read_questions(SAMPLE).questions[:8]) for seed in (3, 3, 4)}
-    assert len(orders) == 2
-    assert {first for order in orders for first in order} == {True, False}  # the best answer is now here, now there
-
-
-def task_options(seed: int, question: Question) -> bool:
-    task = truthfulqa_run.Task.__new__(truthfulqa_run.Task)
-    task.seed = seed
-    return task.options(question)[0] == question.best
+    orders = [
+        [options_of(question, seed)[0] == question.best for question in read_questions(SAMPLE).questions[:8]] for seed in (3, 3, 4)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+    assert set(orders[0]) == {True, False}  # the best answer is now here, now there
 
 
 def test_presets_are_named_and_hashed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -240,7 +237,7 @@ def test_the_benchmarks_own_file(shared: Path) -> None:
 
 def test_a_second_run_scores_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(capsys, tmp_path, "--limit", "3")
-    monkeypatch.setattr(truthfulqa_run, "score_each", lambda *call, **options: iter(pytest.fail("scored again") for _ in call[2]))
+    monkeypatch.setattr(choice_task, "score_each", lambda *call, **options: iter(pytest.fail("scored again") for _ in call[2]))
     assert run(capsys, tmp_path, "--limit", "3") == first
     assert run(capsys, tmp_path, "--limit", "2")["questions"] == 2
 
@@ -253,13 +250,13 @@ def test_whatever_changes_is_scored_anew(
     shutil.copytree(AMATEUR, model)
     data.write_text(f"{HEADER}\n{ROW}\n")
     scored: list[int] = []
-    score_each = truthfulqa_run.score_each
+    score_each = choice_task.score_each
 
     def counting(*call: Any, **options: Any) -> Any:
         scored.append(len(call[2]))
         return score_each(*call, **options)
 
-    monkeypatch.setattr(truthfulqa_run, "score_each", counting)
+    monkeypatch.setattr(choice_task, "score_each", counting)
     base = ["--model", str(model), "--data", str(data)]
     variants = [
         [],

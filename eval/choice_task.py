@@ -1,13 +1,12 @@
-"""The scores of TruthfulQA's answers: prompts, one journal entry a question, progress."""
+"""Multiple choice by a decoder's scores: one journal entry a question, progress, nothing scored twice."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -18,20 +17,22 @@ from counterpoint.decoders import Score, score_each
 from counterpoint.decoders.scoring import encode
 from counterpoint.eval import contrasts
 from counterpoint.eval.decoder_arguments import Choice
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.multiple_choice import mc1
-from counterpoint.eval.qa_prompts import Preset
-from counterpoint.eval.truthfulqa import BEST_INCORRECT, Question
 
 
-class Task:
-    """What a question's result depends on besides the question; ``key`` is a name for it."""
+class ChoiceTask:
+    """Questions with answers to score; ``key`` is a name for all that their results depend on besides themselves.
 
-    def __init__(self, loaded: Loaded, choice: Choice, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
-        self.loaded, self.choice, self.preset = loaded, choice, preset
-        self.binary, self.renormalise, self.seed = task == "binary", renormalise, seed
+    Args:
+        loaded: The model.
+        choice: The decoder.
+        renormalise: Whether its scores are normalised.
+        settings: What else the results depend on, as JSON can hold it.
+    """
+
+    def __init__(self, loaded: Loaded, choice: Choice, renormalise: bool, *settings: Any) -> None:
+        self.loaded, self.choice, self.renormalise = loaded, choice, renormalise
         amateur = contrasts.model_amateur_of(dict(choice.values), loaded)
         self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]
         """Hashes of the weights of the model and of an amateur."""
@@ -39,38 +40,28 @@ class Task:
             {name: version(name) for name in ("counterpoint", "transformers", "torch")},
             self.weights,
             [str(loaded.model.dtype), loaded.model.device.type],
-            [choice.decoder.name, dict(choice.values)],
-            [preset.name, preset.before, preset.chat],
-            [task, renormalise, seed],
+            [choice.decoder.name, dict(choice.values), renormalise],
+            [type(self).__name__, *settings],
         )[:12]
 
-    def prompt(self, question: Question) -> str:
-        """The text before the answer; for the binary choice both answers, in an order of the seed's."""
-        if not self.binary:
-            return self.preset.prompt(question.text, self.loaded.tokenizer)
-        options = "\n".join(f"({letter}) {answer}" for letter, answer in zip("AB", self.options(question), strict=True))
-        return self.preset.prompt(f"{question.text}\n{options}", self.loaded.tokenizer)
+    def name(self, question: Any) -> str:
+        """What the question is called in the results."""
+        raise NotImplementedError
 
-    def options(self, question: Question) -> list[str]:
-        """Best and best incorrect answer, in an order that depends on the seed and on nothing else of the run."""
-        if question.best_false is None:
-            raise CommandError(f"--task binary needs a column {BEST_INCORRECT!r} with an answer for {question.text!r}")
-        order = random.Random(f"{self.seed} {question.text}")  # noqa: S311, an order, no secret
-        return order.sample([question.best, question.best_false], 2)
+    def prompt(self, question: Any) -> str:
+        """The text before the answers."""
+        raise NotImplementedError
 
-    def answers(self, question: Question) -> list[str]:
-        """What is scored: all answers, or the letters of the two."""
-        return ["A", "B"] if self.binary else question.answers()
+    def answers(self, question: Any) -> list[str]:
+        """The answers, each of which follows the prompt and a space."""
+        raise NotImplementedError
 
-    def measures(self, question: Question, scores: dict[str, float]) -> dict[str, float]:
-        """The question's measures."""
-        if not self.binary:
-            return question.measures(scores)
-        best, other = "AB" if self.options(question)[0] == question.best else "BA"
-        return {"binary": mc1(scores[best], [scores[other]])}
+    def measures(self, question: Any, scores: Mapping[str, float]) -> dict[str, float]:
+        """The question's measures, from its answers' scores."""
+        raise NotImplementedError
 
 
-def answer(task: Task, questions: Sequence[Question], journal: Journal) -> list[dict[str, Any]]:
+def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list[dict[str, Any]]:
     """The record of each question, from the journal or scored now and written there."""
     model, tokenizer = task.loaded.model, task.loaded.tokenizer
     prompts = [task.prompt(question) for question in questions]
@@ -78,7 +69,7 @@ def answer(task: Task, questions: Sequence[Question], journal: Journal) -> list[
         encode(model, tokenizer, prompt, [f" {each}" for each in task.answers(question)])
         for prompt, question in zip(prompts, questions, strict=True)
     ]
-    keys = [key_of(task.key, question.text, pairs) for question, pairs in zip(questions, encoded, strict=True)]
+    keys = [key_of(task.key, task.name(question), pairs) for question, pairs in zip(questions, encoded, strict=True)]
     pending = [index for index, key in enumerate(keys) if key not in journal]
     decoder = contrasts.processors(task.choice, task.loaded, [prompts[index] for index in pending]) if pending else []
     found = score_each(
@@ -95,11 +86,11 @@ def answer(task: Task, questions: Sequence[Question], journal: Journal) -> list[
     return [journal[key] for key in keys]
 
 
-def record_of(task: Task, question: Question, scores: Sequence[Score]) -> dict[str, Any]:
+def record_of(task: ChoiceTask, question: Any, scores: Sequence[Score]) -> dict[str, Any]:
     """A question's result; a banned answer's score, minus infinity, is null."""
     totals = {each: score.total for each, score in zip(task.answers(question), scores, strict=True)}
     return {
-        "question": question.text,
+        "question": task.name(question),
         "measures": task.measures(question, totals),
         "scores": {each: None if total == -math.inf else total for each, total in totals.items()},
         "tokens": [len(score.tokens) for score in scores],

@@ -1,0 +1,107 @@
+"""What the subcommands that score given answers share: options, the run, and its results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterpoint.eval import EXPERT
+from counterpoint.eval.decoder_arguments import Choice, parse_decoder
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.generate_command import positive
+from counterpoint.eval.journal import Journal
+
+if TYPE_CHECKING:
+    from counterpoint.eval.choice_task import ChoiceTask
+    from counterpoint.eval.loading import Loaded
+
+
+def add_choice_options(parser: argparse.ArgumentParser, output: str) -> None:
+    """Declare the options that all of them have."""
+    parser.add_argument("--model", metavar="ID_OR_PATH", default=str(EXPERT), help="default: the embedded expert")
+    parser.add_argument(
+        "--decoder",
+        nargs="+",
+        metavar=("NAME", "key=value"),
+        default=["greedy"],
+        help="the decoder and its parameters, as for generate; greedy is the model itself (the default). Plausible sets are off "
+        "unless alpha=... is given, as in released scoring code",
+    )
+    parser.add_argument(
+        "--no-renormalise",
+        dest="renormalise",
+        action="store_false",
+        help="sum the contrast ln p - ln q itself, as released code does, not the probability that it defines",
+    )
+    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N questions")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="default: %(default)s")
+    parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(output), help="default: %(default)s")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def run_choice(
+    arguments: argparse.Namespace,
+    questions: Sequence[Any],
+    make: Callable[[Loaded, Choice], ChoiceTask],
+    facts: Mapping[str, Any],
+) -> int:
+    """Score the questions of a task that ``make`` makes, and write ``results.json``, in which ``facts`` are.
+
+    Raises:
+        CommandError: If the decoder refuses the model, or the results cannot be written.
+    """
+    choice = parse_decoder(arguments.decoder, scoring=True)
+
+    from counterpoint.eval import choice_task, loading  # after the arguments, since these import torch
+
+    with loading.quiet():
+        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        task = make(loaded, choice)
+        try:
+            journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
+            records = choice_task.answer(task, questions[: arguments.limit], journal)
+        except (OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
+    results: dict[str, Any] = {
+        "metrics": mean_measures([record["measures"] for record in records]),
+        "questions": len(records),
+        "answers": sum(len(record["scores"]) for record in records),
+        "banned_answers": sum(value is None for record in records for value in record["scores"].values()),
+        **facts,
+        "decoder": choice.decoder.name,
+        "parameters": dict(choice.values),
+        "renormalised": arguments.renormalise,
+        "scores": "log-probabilities" if arguments.renormalise or not choice.decoder.contrast else "unnormalised contrast",
+        "model": loaded.name,
+        "weights_sha256": task.weights,
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "device": str(loaded.model.device),
+        "versions": {name: version(name) for name in ("counterpoint", "transformers", "torch")}
+        | {"python": platform.python_version()},
+        "question_results": journal.path.name,
+    }
+    path = arguments.output_dir / "results.json"
+    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print_results(results, path)
+    return 0
+
+
+def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each measure over questions."""
+    return {name: sum(each[name] for each in measures) / len(measures) for name in measures[0]}
+
+
+def print_results(results: Mapping[str, Any], path: Path) -> None:
+    """The measures, and what they are measures of."""
+    for name, value in results["metrics"].items():
+        print(f"{name:<9}{value:.4f}")
+    print(f"{results['questions']} questions, {results['answers']} answers, scores: {results['scores']}")
+    if results["banned_answers"]:
+        print(f"{results['banned_answers']} answers have a token that the decoder bans: they beat no other")
+    print(path)

@@ -1,0 +1,43 @@
+"""``counterpoint factor``: how often a model under a decoder prefers the true completion."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from counterpoint.eval.choice_command import add_choice_options, run_choice
+from counterpoint.eval.decoder_arguments import Choice, parse_decoder
+from counterpoint.eval.factor import read_completions
+
+if TYPE_CHECKING:
+    from counterpoint.eval.choice_task import ChoiceTask
+    from counterpoint.eval.loading import Loaded
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare the options of ``counterpoint factor``."""
+    parser = subparsers.add_parser(
+        "factor",
+        help="score FACTOR's completions under a decoder",
+        description="Accuracy on FACTOR (news, wiki or expert): how often no false completion is likelier than the true one. "
+        "Started again after a kill it goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data", metavar="FILE", type=Path, required=True, help="one of the benchmark's CSV files")
+    add_choice_options(parser, "factor")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, and write ``results.json`` and a file of the rows' results."""
+    parse_decoder(arguments.decoder, scoring=True)  # its errors come first
+    data = read_completions(arguments.data)
+
+    def make(loaded: Loaded, choice: Choice) -> ChoiceTask:
+        from counterpoint.eval.factor_task import FactorTask  # imports torch
+
+        return FactorTask(loaded, choice, arguments.renormalise)
+
+    source = {"path": str(arguments.data), "sha256": data.sha256, "questions": len(data.completions), "context": data.column}
+    return run_choice(arguments, data.completions, make, {"data": source})
