@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import allowed_by, contrast
@@ -22,7 +23,11 @@ from counterpoint.decoders.reading import NextToken, Reading
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """``divergence(p, q)`` of log-probabilities ``[..., vocabulary]``."""
 
-Layers = Literal["low", "high"] | Sequence[int]
+Layers = str | Sequence[int]
+"""Early exits: "low", "high" or their indices."""
+
+GenerativeModel = Any
+"""A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
 
 
 class DoLaLogitsProcessor(LogitsProcessor):
@@ -90,6 +95,24 @@ class DoLaLogitsProcessor(LogitsProcessor):
         check_logits(scores)
         early = self.exits(reading.states(self.tap)).to(scores.device)
         return contrast(scores, furthest(scores, early, self.divergence), alpha=self.alpha).to(scores.dtype)
+
+
+def dola(
+    model: GenerativeModel,
+    input_ids: Int[Tensor, "rows length"],
+    logits_processor: LogitsProcessorList,
+    generation_config: GenerationConfig,
+    **kwargs: Any,
+) -> GenerateDecoderOnlyOutput | Tensor:
+    """What ``generate(dola_layers=...)`` was in transformers 4: greedy search or sampling, the contrast before all processors."""
+    layers = generation_config.dola_layers
+    if not isinstance(layers, str | Sequence):
+        raise ValueError(f"dola_layers={layers!r}: 'low', 'high' or a list of layers")
+    processors = LogitsProcessorList([DoLaLogitsProcessor(model, layers), *logits_processor])
+    output: GenerateDecoderOnlyOutput | Tensor = model._sample(
+        input_ids, logits_processor=processors, generation_config=generation_config, **kwargs
+    )
+    return output
 
 
 def furthest(

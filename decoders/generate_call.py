@@ -14,6 +14,7 @@ from types import FrameType
 
 from torch import Tensor
 from transformers import GenerationMixin, PreTrainedModel
+from transformers.generation.candidate_generator import CandidateGenerator
 from transformers.generation.streamers import BaseStreamer
 
 GENERATE_CODE = unwrap(GenerationMixin.generate).__code__
@@ -31,7 +32,7 @@ class GenerateCall:
     synced_gpus: bool = False
     assistant_model: PreTrainedModel | None = None
     drafting: bool = False
-    """Whether an assistant is drafting tokens for it right now."""
+    """Whether tokens are being drafted for it right now, by an assistant or from the prompt."""
 
 
 def current_generate_call() -> GenerateCall | None:
@@ -39,12 +40,21 @@ def current_generate_call() -> GenerateCall | None:
 
     That is the innermost one, or the one around it for which it is only drafting (assisted decoding).
     """
-    frame = _outer_generate(sys._getframe())
-    if frame is None:
+    served: FrameType | None = None
+    drafting = False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is GENERATE_CODE:
+            if served is not None and not drafting:
+                break
+            served = frame
+            if drafting:
+                break
+        drafting = drafting or _asks_for_drafts(frame)
+        frame = frame.f_back
+    if served is None:
         return None
-    outer = _outer_generate(frame.f_back)
-    drafting = outer is not None and _drafts(frame, outer)
-    arguments = outer.f_locals if outer is not None and drafting else frame.f_locals
+    arguments = served.f_locals
     model = arguments["self"]
     mask_name = "decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask"
     return GenerateCall(
@@ -58,15 +68,6 @@ def current_generate_call() -> GenerateCall | None:
     )
 
 
-def _drafts(inner: FrameType, outer: FrameType) -> bool:
-    """Whether the inner ``generate`` is that of the outer one's assistant, which may be its own first layers."""
-    model, call = inner.f_locals["self"], outer.f_locals
-    early_exit = getattr(call["generation_config"], "assistant_early_exit", None)  # None before the configuration is prepared
-    return model is call["assistant_model"] or (model is call["self"] and early_exit is not None)
-
-
-def _outer_generate(frame: FrameType | None) -> FrameType | None:
-    """The first frame of ``generate`` from this one outwards."""
-    while frame is not None and frame.f_code is not GENERATE_CODE:
-        frame = frame.f_back
-    return frame
+def _asks_for_drafts(frame: FrameType) -> bool:
+    """Whether an assistant, prompt lookup or the like is at work, which may call processors on logits of its own or made up."""
+    return frame.f_code.co_name == "get_candidates" and isinstance(frame.f_locals.get("self"), CandidateGenerator)

@@ -93,22 +93,44 @@ def _kl(p: Tensor, q: Tensor) -> float:
     return sum(a * (math.log(a) - math.log(b)) for a, b in zip(p.tolist(), q.tolist(), strict=True) if a > 0)
 
 
-def furthest(final: Tensor, early: Tensor, divergence: Divergence) -> int:
-    """Which of the early exits has the largest divergence from the last layer, the first among equals."""
-    distances = [divergence(final.softmax(-1), logits.softmax(-1)) for logits in early]
+def furthest(scores: Tensor, early: Tensor, divergence: Divergence) -> int:
+    """Which of the early exits has the largest divergence from ``scores``, the first among equals."""
+    distances = [divergence(log_p(scores).exp(), log_p(logits, scores).exp()) for logits in early]
     return distances.index(max(distances))
 
 
-def dola(final: Tensor, early: Tensor, alpha: float = 0.1, divergence: Divergence = released_divergence) -> Tensor:
+def log_p(logits: Tensor, allowing: Tensor | None = None) -> Tensor:
+    """Log-probabilities over the tokens that ``allowing`` does not ban, in double precision."""
+    allowed = logits if allowing is None else torch.where(allowing > -torch.inf, logits, -torch.inf)
+    return allowed.double().log_softmax(-1)
+
+
+def plausible(scores: Tensor, alpha: float) -> Tensor:
+    """p(v) >= alpha max p."""
+    p = log_p(scores).exp()
+    return p >= alpha * p.max()
+
+
+def dola(scores: Tensor, early: Tensor, alpha: float = 0.1, divergence: Divergence = released_divergence) -> Tensor:
     """ln q_N(v) - ln q_M(v) where q_N(v) >= alpha max q_N, else -inf (arXiv 2309.03883, equations 2 to 5)."""
-    q_n, q_m = final.softmax(-1), early[furthest(final, early, divergence)].softmax(-1)
-    return torch.where(q_n >= alpha * q_n.max(), q_n.log() - q_m.log(), -torch.inf)
+    premature = log_p(early[furthest(scores, early, divergence)], scores)
+    kept = plausible(scores, alpha) & (scores > -torch.inf)
+    return torch.where(kept, log_p(scores) - premature, -torch.inf)
 
 
-def sled(final: Tensor, early: Tensor, rate: float = 2.0, scale: int = 10, steps: int = 1, lower_bound: float = -1000.0) -> Tensor:
-    """Logits of the ``scale`` best tokens moved towards what the layers were heading for (arXiv 2411.02433)."""
-    best = final.topk(scale).indices.tolist()
-    a = torch.zeros(len(early), scale, dtype=torch.float64)
+def sled(
+    scores: Tensor,
+    final: Tensor,
+    early: Tensor,
+    rate: float = 2.0,
+    scale: int = 10,
+    steps: int = 1,
+    lower_bound: float = -1000.0,
+) -> Tensor:
+    """``scores`` of the ``scale`` best tokens moved towards what the layers were heading for (arXiv 2411.02433)."""
+    scores, final, early = scores.double(), final.double(), early.double()
+    best = [token for token in scores.topk(scale).indices.tolist() if scores[token] > -torch.inf]
+    a = torch.zeros(len(early), len(best), dtype=torch.float64)
     for n, z_n in enumerate(early):
         for k, token in enumerate(best):
             gradient = z_n.softmax(-1) - torch.nn.functional.one_hot(torch.tensor(token), len(final))
@@ -117,10 +139,37 @@ def sled(final: Tensor, early: Tensor, rate: float = 2.0, scale: int = 10, steps
     for n in range(len(early)):
         if shares[n] > 0:
             latent[best] += shares[n] * a[n] / a[n].sum()
-    z = final
+    z = scores
     for step in range(steps):
         z = z - rate * (1 - step / steps) * (z.softmax(-1) - latent)
-    return torch.tensor([float(z[token]) if token in best else lower_bound for token in range(len(z))])
+    found = torch.where(scores > -torch.inf, lower_bound, -torch.inf).double()
+    found[best] = z[best]
+    return found
+
+
+class Pair(NamedTuple):
+    """Logits of an original and of its amateur, at one layer."""
+
+    original: Tensor
+    amateur: Tensor
+
+
+def fused(
+    scores: Tensor,
+    negative: Tensor,
+    lower: Sequence[Pair],
+    weights: Sequence[float],
+    guided: Tensor | None = None,
+    refocus_weight: float = 0.0,
+    alpha: float = 0.1,
+) -> Tensor:
+    """C_N + sum_l w_l C_l + lambda (ln p(v | guide) - ln p(v)) on the plausible set, C = ln p - ln q of a pair."""
+    found = log_p(scores) - log_p(negative, scores)
+    for pair, weight in zip(lower, weights, strict=True):
+        found = found + weight * (log_p(pair.original, scores) - log_p(pair.amateur, scores))
+    if guided is not None:
+        found = found + refocus_weight * (log_p(guided, scores) - log_p(scores))
+    return torch.where(plausible(scores, alpha) & (scores > -torch.inf), found, -torch.inf)
 
 
 def decode(scores: Scores, input_ids: Tensor, steps: int) -> tuple[list[int], list[float]]:

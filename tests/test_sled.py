@@ -49,7 +49,7 @@ def agrees(seed: int, scale: int, rate: float, steps: int, sharpness: float) -> 
     found = sled.evolved(final, final, early, rate, scale, steps, -1000.0)
     for row in range(2):
         for position in range(3):
-            expected = reference.sled(final[row, position].double(), early[:, row, position].double(), rate, scale, steps)
+            expected = reference.sled(final[row, position], final[row, position], early[:, row, position], rate, scale, steps)
             torch.testing.assert_close(found[row, position], expected.float(), atol=1e-3, rtol=1e-3)
 
 
@@ -63,7 +63,8 @@ def test_generation_is_the_formula_from_scratch(name: str, settings: dict[str, A
     plain = {key.removeprefix("evolution_"): value for key, value in settings.items()}
 
     def scores(text: Tensor) -> Tensor:
-        return reference.sled(*reference.exits(model, text, range(depth)), **plain)
+        final, early = reference.exits(model, text, range(depth))
+        return reference.sled(final, final, early, **plain)
 
     found = greedy(model, ids, mask, SLEDLogitsProcessor(model, **settings))
     for row, tokens in zip(laws.rows(ids, mask), found, strict=True):
@@ -124,7 +125,8 @@ def test_a_penalty_after_it_applies_to_evolved_logits() -> None:
     ids, mask = prompts(model, (9,))
 
     def scores(text: Tensor) -> Tensor:
-        evolved = reference.sled(*reference.exits(model, text, range(3)))
+        final, early = reference.exits(model, text, range(3))
+        evolved = reference.sled(final, final, early)
         return RepetitionPenaltyLogitsProcessor(1.3)(text, evolved[None])[0]
 
     expected, leads = reference.decode(scores, ids, laws.STEPS)
@@ -137,7 +139,8 @@ def test_only_the_given_layers_count() -> None:
     ids, _ = prompts(model, (9,))
     processor = SLEDLogitsProcessor(model, layers=[2], final_norm=True)
     found = processor(ids, model(ids).logits[:, -1])[0]
-    expected = reference.sled(*reference.exits(model, ids, [2], final_norm=True))
+    final, early = reference.exits(model, ids, [2], final_norm=True)
+    expected = reference.sled(final, final, early)
     torch.testing.assert_close(found, expected.float(), atol=1e-3, rtol=1e-3)
 
 
