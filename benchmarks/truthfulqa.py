@@ -5,8 +5,8 @@ Usage: ``python truthfulqa.py --model PATH --data TruthfulQA.csv --primer primer
 The reference is what published scripts do: prompt and answer in one forward, logits of all positions, the answer's picked out; for
 DoLa the hidden states of the same forward, unembedded at the answer's positions; for contrastive decoding a second forward by the
 amateur. It uses nothing of the library but for the choice of questions. Both sides score the same answers in turn, question after
-question, and must agree: in float32 up to the rounding of a model's layers, and on one question with float64 weights, which shows
-that nothing else differs. Writes ``truthfulqa.json`` and ``truthfulqa.md``.
+question, and must agree: in float32 up to the rounding of a model's layers, and on one question with float64 weights, where what is
+left is the rounding of the library's own float32 arithmetic. Writes ``truthfulqa.json`` and ``truthfulqa.md``.
 """
 
 from __future__ import annotations

@@ -50,34 +50,33 @@ def run_choice(
     questions: Sequence[Any],
     make: Callable[[Loaded, Choice], ChoiceTask],
     facts: Mapping[str, Any],
+    generate: bool = False,
 ) -> int:
-    """Score the questions of a task that ``make`` makes, and write ``results.json``, in which ``facts`` are.
+    """Score the questions of a task that ``make`` makes, or let it ``generate``, and write ``results.json``, with ``facts`` in it.
 
     Raises:
         CommandError: If the decoder refuses the model, or the results cannot be written.
     """
-    choice = parse_decoder(arguments.decoder, scoring=True)
+    choice = parse_decoder(arguments.decoder, scoring=not generate)
 
-    from counterpoint.eval import choice_task, loading  # after the arguments, since these import torch
+    from counterpoint.eval import choice_task, loading, open_answers  # after the arguments, since these import torch
 
     with loading.quiet():
         loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
         task = make(loaded, choice)
         try:
             journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
-            records = choice_task.answer(task, questions[: arguments.limit], journal)
+            answer = open_answers.answer if generate else choice_task.answer
+            records = answer(task, questions[: arguments.limit], journal)
         except (OSError, ValueError) as error:
             raise CommandError(str(error)) from error
     results: dict[str, Any] = {
         "metrics": mean_measures([record["measures"] for record in records]),
         "questions": len(records),
-        "answers": sum(len(record["scores"]) for record in records),
-        "banned_answers": sum(value is None for record in records for value in record["scores"].values()),
+        **({} if generate else score_facts(arguments, choice, records)),
         **facts,
         "decoder": choice.decoder.name,
         "parameters": dict(choice.values),
-        "renormalised": arguments.renormalise,
-        "scores": "log-probabilities" if arguments.renormalise or not choice.decoder.contrast else "unnormalised contrast",
         "model": loaded.name,
         "weights_sha256": task.weights,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
@@ -92,6 +91,16 @@ def run_choice(
     return 0
 
 
+def score_facts(arguments: argparse.Namespace, choice: Choice, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the scores are, and how many of them are minus infinity."""
+    return {
+        "answers": sum(len(record["scores"]) for record in records),
+        "banned_answers": sum(value is None for record in records for value in record["scores"].values()),
+        "renormalised": arguments.renormalise,
+        "scores": "log-probabilities" if arguments.renormalise or not choice.decoder.contrast else "unnormalised contrast",
+    }
+
+
 def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each measure over questions."""
     return {name: sum(each[name] for each in measures) / len(measures) for name in measures[0]}
@@ -100,8 +109,9 @@ def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def print_results(results: Mapping[str, Any], path: Path) -> None:
     """The measures, and what they are measures of."""
     for name, value in results["metrics"].items():
-        print(f"{name:<9}{value:.4f}")
-    print(f"{results['questions']} questions, {results['answers']} answers, scores: {results['scores']}")
-    if results["banned_answers"]:
+        print(f"{name:<12}{value:.4f}")
+    scored = f", {results['answers']} answers, scores: {results['scores']}" if "scores" in results else ""
+    print(f"{results['questions']} questions{scored}")
+    if results.get("banned_answers"):
         print(f"{results['banned_answers']} answers have a token that the decoder bans: they beat no other")
     print(path)

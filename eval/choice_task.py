@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedModel
@@ -20,6 +20,8 @@ from counterpoint.eval.decoder_arguments import Choice
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded
 
+Found = TypeVar("Found")
+
 
 class ChoiceTask:
     """Questions with answers to score; ``key`` is a name for all that their results depend on besides themselves.
@@ -29,10 +31,11 @@ class ChoiceTask:
         choice: The decoder.
         renormalise: Whether its scores are normalised.
         settings: What else the results depend on, as JSON can hold it.
+        seed: Of whatever is random.
     """
 
-    def __init__(self, loaded: Loaded, choice: Choice, renormalise: bool, *settings: Any) -> None:
-        self.loaded, self.choice, self.renormalise = loaded, choice, renormalise
+    def __init__(self, loaded: Loaded, choice: Choice, renormalise: bool, *settings: Any, seed: int = 0) -> None:
+        self.loaded, self.choice, self.renormalise, self.seed = loaded, choice, renormalise, seed
         amateur = contrasts.model_amateur_of(dict(choice.values), loaded)
         self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]
         """Hashes of the weights of the model and of an amateur."""
@@ -41,7 +44,7 @@ class ChoiceTask:
             self.weights,
             [str(loaded.model.dtype), loaded.model.device.type],
             [choice.decoder.name, dict(choice.values), renormalise],
-            [type(self).__name__, *settings],
+            [type(self).__name__, *settings, seed],
         )[:12]
 
     def name(self, question: Any) -> str:
@@ -97,14 +100,14 @@ def record_of(task: ChoiceTask, question: Any, scores: Sequence[Score]) -> dict[
     }
 
 
-def progress(pending: Sequence[int], found: Iterator[list[Score]], total: int) -> Iterator[tuple[int, list[Score]]]:
+def progress(pending: Sequence[int], found: Iterator[Found], total: int) -> Iterator[tuple[int, Found]]:
     """Each result with its question; how many are done and how long the rest will take, on standard error."""
     begin = shown = time.monotonic()
     terminal = sys.stderr.isatty()
     if len(pending) < total:
         say(f"{total - len(pending)} of {total} questions were done before\n")
-    for done, (index, scores) in enumerate(zip(pending, found, strict=True), 1):
-        yield index, scores
+    for done, (index, result) in enumerate(zip(pending, found, strict=True), 1):
+        yield index, result
         now = time.monotonic()
         if now - shown > (0.2 if terminal else 30) or (terminal and done == len(pending)):
             shown = now

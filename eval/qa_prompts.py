@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from counterpoint.eval.errors import CommandError, UsageError
 
 PRESETS = {
     "own": "six demonstrations of our own writing; needs no file, and compares with no published figure",
-    "original": "the benchmark's six demonstrations, from --primer FILE",
+    "original": "the benchmark's six demonstrations, from --primer FILE or an installed lm-evaluation-harness",
     "dola": "an instruction, from --instruction FILE, before those demonstrations, as DoLa and induce-then-contrast have it",
     "plain": "no demonstrations",
 }
@@ -71,10 +73,13 @@ def make_preset(name: str, primer: Path | None, instruction: Path | None, chat: 
         raise UsageError(f"--preset {name} is unknown; known: {', '.join(PRESETS)}")
     needed = {"original": {"primer"}, "dola": {"primer", "instruction"}}.get(name, set())
     given = {option: path for option, path in (("primer", primer), ("instruction", instruction)) if path is not None}
-    for option in sorted(needed - given.keys()):
-        raise UsageError(f"--preset {name} needs --{option} FILE; the default, --preset own, needs no file")
     for option in sorted(given.keys() - needed):
         raise UsageError(f"--preset {name} has no use for --{option}; take --preset original or dola")
+    if "primer" in needed - given.keys() and (path := harness_task()) is not None:
+        given["primer"] = path
+    for option in sorted(needed - given.keys()):
+        way_out = " or an installed lm-evaluation-harness" if option == "primer" else ""
+        raise UsageError(f"--preset {name} needs --{option} FILE{way_out}; the default, --preset own, needs no file")
     texts = {option: read_text(path, option) for option, path in given.items()}
     parts = [texts["instruction"]] if "instruction" in texts else []
     parts += [texts["primer"]] if "primer" in texts else [OWN_PRIMER] if name == "own" else []
@@ -82,10 +87,28 @@ def make_preset(name: str, primer: Path | None, instruction: Path | None, chat: 
     return Preset(name, "".join(f"{part}\n\n" for part in parts), chat, files)
 
 
+def harness_task() -> Path | None:
+    """The file of lm-evaluation-harness that has the benchmark's demonstrations, if it is installed."""
+    spec = find_spec("lm_eval")
+    path = Path(spec.origin or "").parent / "tasks" / "truthfulqa" / "truthfulqa_mc1.yaml" if spec else None
+    return path if path is not None and path.is_file() else None
+
+
+def harness_primer(task: str) -> str:
+    """The demonstrations in that file: the text that its template sets ``prompt_qa`` to."""
+    import yaml  # type: ignore[import-untyped]  # transformers depends on it
+
+    found = re.search(r"set prompt_qa = '(.*?)'\s*%}", str(yaml.safe_load(task)["doc_to_text"]), re.DOTALL)
+    if found is None:
+        raise CommandError("this release of lm-evaluation-harness keeps TruthfulQA's primer elsewhere; give one by --primer FILE")
+    return found[1]
+
+
 def read_text(path: Path, option: str) -> str:
     """A file's text without blank lines around it."""
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
+        text = harness_primer(text).strip() if path == harness_task() else text
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"--{option} {path}: {error}") from error
     if not text:

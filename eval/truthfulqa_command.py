@@ -1,4 +1,4 @@
-"""``counterpoint truthfulqa``: MC1, MC2 and MC3, or the binary choice, of a model under a decoder."""
+"""``counterpoint truthfulqa``: MC1, MC2 and MC3, the binary choice, or open answers, of a model under a decoder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "truthfulqa",
         help="score TruthfulQA's answers under a decoder",
-        description="MC1, MC2 and MC3 of TruthfulQA, or its binary choice, by how likely a decoder finds the answers. "
+        description="MC1, MC2 and MC3 of TruthfulQA, or its binary choice, by how likely a decoder finds the answers; or its open "
+        "answers, by BLEU and ROUGE against the references. "
         "Without --data it runs on a small sample of our own writing. Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,
     )
@@ -32,7 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=str(SAMPLE),
         help="TruthfulQA.csv, or a data set of the hub; default: our own sample",
     )
-    parser.add_argument("--task", choices=("mc", "binary"), default="mc", help="MC1 to MC3, or best against best incorrect answer")
+    parser.add_argument(
+        "--task",
+        choices=("mc", "binary", "generation"),
+        default="mc",
+        help="MC1 to MC3, best against best incorrect answer, or open answers by BLEU and ROUGE under any decoder",
+    )
     parser.add_argument(
         "--preset", metavar="NAME", default="own", help="; ".join(f"{name}: {summary}" for name, summary in PRESETS.items())
     )
@@ -41,14 +47,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--chat-template", action="store_true", help="give the prompt as a user's turn in the model's chat template"
     )
-    parser.add_argument("--seed", metavar="N", type=non_negative, default=0, help="of the binary choice's order (default: 0)")
+    parser.add_argument(
+        "--seed", metavar="N", type=non_negative, default=0, help="of the binary choice's order and samplers (default: 0)"
+    )
     add_choice_options(parser, "truthfulqa")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, and write ``results.json`` and a file of the questions' results."""
-    parse_decoder(arguments.decoder, scoring=True)  # its errors come first
+    generate = arguments.task == "generation"
+    parse_decoder(arguments.decoder, scoring=not generate)  # its errors come first
     preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
     data = find_questions(arguments.data)
 
@@ -63,4 +72,4 @@ def run(arguments: argparse.Namespace) -> int:
         **preset.describe(),
         "seed": arguments.seed,
     }
-    return run_choice(arguments, data.questions, make, facts)
+    return run_choice(arguments, data.questions, make, facts, generate)

@@ -18,8 +18,8 @@ class TruthfulQATask(ChoiceTask):
     """All reference answers, each by itself; or, for ``task="binary"``, the letters of two that the prompt shows."""
 
     def __init__(self, loaded: Loaded, choice: Choice, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
-        self.preset, self.binary, self.seed = preset, task == "binary", seed
-        super().__init__(loaded, choice, renormalise, preset.name, preset.before, preset.chat, task, seed)
+        self.preset, self.binary = preset, task == "binary"
+        super().__init__(loaded, choice, renormalise, preset.name, preset.before, preset.chat, task, seed=seed)
 
     def name(self, question: Question) -> str:
         """The question itself."""

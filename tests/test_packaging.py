@@ -19,7 +19,7 @@ from counterpoint.eval import AMATEUR, EXPERT
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("decoders", "eval", "rankers")
-LIBRARIES_OF_EXTRAS = ("mauve", "evaluate", "matplotlib", "peft", "sentence_transformers")
+LIBRARIES_OF_EXTRAS = ("mauve", "evaluate", "matplotlib", "peft", "rouge_score", "sacrebleu", "sentence_transformers")
 MODEL_FILES = {
     "README.md",
     "config.json",
@@ -113,7 +113,7 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Name"] == "counterpoint"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    assert metadata.get_all("Provides-Extra") == ["adapters", "evaluate", "test"]
+    assert metadata.get_all("Provides-Extra") == ["adapters", "evaluate", "generation", "test"]
     requirements = metadata.get_all("Requires-Dist", [])
     needed = {re.split(r"[^\w-]", line)[0] for line in requirements if "extra ==" not in line}
     assert needed == {"torch", "transformers", "accelerate", "jaxtyping"}

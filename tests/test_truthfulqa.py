@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -22,7 +23,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from counterpoint.eval import AMATEUR, EXPERT, choice_task
+from counterpoint.eval import AMATEUR, EXPERT, choice_task, qa_prompts
 from counterpoint.eval.cli import main
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal
@@ -159,13 +160,16 @@ def test_presets_are_named_and_hashed(capsys: pytest.CaptureFixture[str], tmp_pa
         (["--decoder", "dola", "layers=some"], "layers=some are not layers: give numbers with '\\+'"),
         (["--decoder", "induce_then_contrast", "amateur_adapter=nowhere"], "amateur_adapter=nowhere: no such folder"),
         (["--decoder", "contrastive_decoding", "--model", str(AMATEUR)], "no amateur: give amateur=MODEL"),
-        (["--preset", "original"], "--preset original needs --primer FILE"),
+        (["--preset", "original"], "--preset original needs --primer FILE or an installed lm-evaluation-harness"),
         (["--preset", "own", "--primer", "x"], "--preset own has no use for --primer"),
         (["--preset", "xyz"], "--preset xyz is unknown; known: own, original"),
         (["--data", "nowhere.csv"], "--data nowhere.csv: No such file"),
     ],
 )
-def test_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr(qa_prompts, "find_spec", lambda name: None)
     capsys.readouterr()
     assert re.search(message, error(capsys, "--limit", "1", "--output-dir", str(tmp_path), *arguments))
 
@@ -217,6 +221,51 @@ def test_a_data_set_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(CommandError, match="a data set of the hub needs: pip install datasets"):
         find_questions("truthfulqa/truthful_qa")
+
+
+def test_the_primer_of_an_installed_harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tmp_path / "lm_eval" / "tasks" / "truthfulqa" / "truthfulqa_mc1.yaml"
+    task.parent.mkdir(parents=True)
+    (tmp_path / "lm_eval" / "__init__.py").touch()
+    task.write_text("""doc_to_text: "{% set prompt_qa = 'Q: Who?\\n\\\n  A: Me.'%}{{prompt_qa + '\\n\\nQ: ' + question}}"\n""")
+    spec = importlib.util.spec_from_file_location("lm_eval", tmp_path / "lm_eval" / "__init__.py")
+    monkeypatch.setattr(qa_prompts, "find_spec", lambda name: spec)
+    preset = qa_prompts.make_preset("original", None, None, chat=False)
+    assert preset.before == "Q: Who?\nA: Me.\n\n"
+    assert preset.files == ((str(task), hashlib.sha256(task.read_bytes()).hexdigest()),)
+
+
+def test_the_primer_of_lm_evaluation_harness_is_the_benchmarks(shared: Path) -> None:
+    pytest.importorskip("lm_eval")
+    file = qa_prompts.make_preset("original", shared / "data" / "truthfulqa" / "primer.txt", None, chat=False)
+    assert qa_prompts.make_preset("original", None, None, chat=False).before == file.before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scores_are_those_of_lm_evaluation_harness(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, expert: Any, tokenizer: Any
+) -> None:
+    """Its likelihoods of the same prompts and answers, and its own mc1 and mc2 from them."""
+    huggingface = pytest.importorskip("lm_eval.models.huggingface")
+    instance = pytest.importorskip("lm_eval.api.instance")
+    utils = pytest.importorskip("lm_eval.tasks.truthfulqa.utils")
+    results = run(capsys, tmp_path, "--limit", "4")
+    harness = huggingface.HFLM(pretrained=expert, tokenizer=tokenizer, batch_size=1)
+    for record, question in zip(records(tmp_path, results), read_questions(SAMPLE).questions, strict=False):
+        prompt = f"{OWN_PRIMER}\n\nQ: {question.text}\nA:"
+        requests = [
+            instance.Instance("loglikelihood", {}, (prompt, f" {answer}"), index) for index, answer in enumerate(record["scores"])
+        ]
+        found = harness.loglikelihood(requests, disable_tqdm=True)
+        assert list(record["scores"].values()) == pytest.approx([score for score, _ in found], abs=1e-3)
+        labels = [int(answer in question.true) for answer in record["scores"]]
+        assert record["measures"]["mc2"] == pytest.approx(
+            utils.process_results_mc2({"mc2_targets": {"labels": labels}}, found)["acc"], abs=1e-3
+        )
+        likeliest = max(range(len(found)), key=lambda index: found[index][0])
+        others = [score for (score, _), label in zip(found, labels, strict=True) if not label]
+        assert record["measures"]["mc1"] == float(found[0][0] > max(others))
+        assert record["measures"]["mc3"] > 0 or not labels[likeliest]
 
 
 def test_the_sample_is_sound() -> None:
