@@ -34,7 +34,7 @@ class Read(NamedTuple):
 
 
 def read(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-    """Read ``texts`` by the model of ``prefix``: as one tree-masked sequence where it can, else a row for each text.
+    """Read ``texts`` by the model of ``prefix``: as one tree-masked sequence where it can, else as a row for each text.
 
     The tree's trunk, such as a primer that precedes all questions, stays in ``prefix`` for the next texts.
     """
@@ -87,20 +87,37 @@ def tree_masks(
 
 
 def read_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int]) -> Read:
-    """Each text as a row of its own, padded on the right, where no causal model can see it."""
+    """Each text as a row of its own after one reading of the trunk, padded on the right, where no causal model can see it."""
     model: Any = prefix.model
-    ids, seen = padded([(*p, *c[:-1]) for p, c in zip(texts.prompts, texts.continuations, strict=True)])
     device = model.get_input_embeddings().weight.device
-    arguments: dict[str, Any] = {"input_ids": ids.to(device), "use_cache": False}
-    if not bool(seen.all()):
-        arguments["attention_mask"] = seen.to(device)
-    if "position_ids" in prefix.parameters:
-        arguments["position_ids"] = torch.arange(ids.shape[1], device=device).expand_as(ids)
+    ids, mask = padded([(*p, *c[:-1]) for p, c in zip(texts.prompts, texts.continuations, strict=True)])
+    ids, seen = ids.to(device), mask.bool().to(device)
     rows = [text for text, _ in positions]
     columns = [len(texts.prompts[text]) - 1 + before for text, before in positions]
-    with reading(model, layers, lambda hidden: hidden[rows, columns][None]) as states:
-        logits = model(**arguments).logits[0]
+    held = 0
+    if prefix.cache is not None and prefix.cache.is_croppable:  # what can be dropped again can also be shared
+        read_trunk(prefix, ids[:1, : min(texts.tree.trunk, *columns)])
+        held, _ = prefix.hold(ids, seen, most=min(columns))
+    else:
+        prefix.clear()
+    at = torch.tensor(columns, device=device) - held
+    with reading(model, layers, lambda hidden: hidden[rows, at.to(hidden.device)][None]) as states:
+        logits = model(input_ids=ids[:, held:], **prefix.arguments(seen, held)).logits[0]
+    if held:
+        prefix.keep(ids, seen)
     return Read(logits, states)
+
+
+def read_trunk(prefix: PrefixCache, trunk: Int[Tensor, "1 length"]) -> None:
+    """Bring ``prefix`` to hold the trunk."""
+    model: Any = prefix.model
+    seen = torch.ones_like(trunk, dtype=torch.bool)
+    held, _ = prefix.hold(trunk, seen, most=trunk.shape[1])
+    if held < trunk.shape[1]:
+        few = {"logits_to_keep": 1} if "logits_to_keep" in prefix.parameters else {}
+        model(input_ids=trunk[:, held:], **prefix.arguments(seen, held), **few)
+    if trunk.shape[1]:
+        prefix.keep(trunk, seen)
 
 
 def read_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) -> Read:

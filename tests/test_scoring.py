@@ -208,6 +208,17 @@ def test_amateurs_share_the_primer_too(expert: PreTrainedModel, amateur: PreTrai
     assert lengths[amateur][-3:] == lengths[expert][-3:] == [52 + answers, 1 + answers, 2 + answers]
 
 
+def test_rows_share_the_primer_too() -> None:
+    """Where there is no tree, a prompt is read as one row before its continuations are, and a primer once."""
+    model, shapes = FAMILY["bloom"].build(), []
+    handle = model.register_forward_pre_hook(lambda *call: shapes.append(tuple(call[2]["input_ids"].shape)), with_kwargs=True)
+    primer = list(range(20, 70))
+    asked = [[*primer, 7, 8], [*primer, 9], [*primer, 7, 9]]
+    score(model, None, asked, [[[11, 12, 13], [11, 14]]] * 3, batch_tokens=1)
+    handle.remove()
+    assert shapes[-5:] == [(1, 51), (2, 3), (2, 3), (1, 1), (2, 3)]
+
+
 def test_text_and_its_tokens(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     prompt, text = "The captain of the", " ship was old."
     ((found,),) = score(expert, tokenizer, [prompt], [[text]])
