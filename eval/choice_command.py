@@ -63,8 +63,8 @@ def run_choice(
 
     with loading.quiet():
         loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
-        task = make(loaded, choice)
         try:
+            task = make(loaded, choice)
             journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
             answer = open_answers.answer if generate else choice_task.answer
             records = answer(task, questions[: arguments.limit], journal)

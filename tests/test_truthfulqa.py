@@ -112,6 +112,45 @@ def test_every_contrast_scores_and_generates(capsys: pytest.CaptureFixture[str],
     assert texts[0] != texts[1]
 
 
+def test_an_adapter_is_an_amateur_and_so_is_the_model_it_makes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The expert under an adapter, with a cache and switches of its own, is the same model with the adapter merged into it."""
+    peft = pytest.importorskip("peft")
+    torch.manual_seed(2)
+    config = peft.LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(AMATEUR), config).save_pretrained(tmp_path / "adapter")
+    common = [
+        "--model",
+        str(AMATEUR),
+        "--limit",
+        "3",
+        "--decoder",
+        "induce_then_contrast",
+        f"amateur_adapter={tmp_path / 'adapter'}",
+    ]
+    switched = run(capsys, tmp_path / "1", *common)
+    merged = run(capsys, tmp_path / "2", *common, f"amateur={AMATEUR}")
+    plain = run(capsys, tmp_path / "3", *common[:4])
+    scores = [
+        [record["scores"] for record in records(tmp_path / folder, results)]
+        for folder, results in (("1", switched), ("2", merged), ("3", plain))
+    ]
+    for one, other, model in zip(*scores, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+        assert one != pytest.approx(model, abs=0.1)
+
+
+def test_another_vocabulary_is_an_error_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(AMATEUR, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first, second = list(vocabulary)[900:902]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    arguments = ["--limit", "1", "--output-dir", str(tmp_path), "--decoder", "contrastive_decoding", f"amateur={other}"]
+    assert "counterpoint: error: the vocabularies differ: token" in error(capsys, *arguments)
+
+
 def test_banned_answers_are_counted_and_win_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     results = run(capsys, tmp_path, "--limit", "3", "--decoder", "contrastive_decoding", "alpha=1")
     assert results["banned_answers"] == results["answers"] > 0
