@@ -10,10 +10,17 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from counterpoint.eval import export_command, factor_command, generate_command, induce_command, truthfulqa_command
+from counterpoint.eval import (
+    export_command,
+    factor_command,
+    generate_command,
+    induce_command,
+    lm_eval_command,
+    truthfulqa_command,
+)
 from counterpoint.eval.errors import CommandError, UsageError
 
-COMMANDS = (generate_command, truthfulqa_command, factor_command, export_command, induce_command)
+COMMANDS = (generate_command, truthfulqa_command, factor_command, lm_eval_command, export_command, induce_command)
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
@@ -30,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands; ``run`` in its result is the chosen command's function."""
     parser = Parser(prog="counterpoint", description="Decoding methods that contrast, on the command line.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('counterpoint')}")
+    parser.set_defaults(others=None)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = command.add_parser(subparsers)
@@ -59,7 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = False
     try:
         try:
-            arguments = build_parser().parse_args(argv)
+            parser = build_parser()
+            arguments, others = parser.parse_known_args(argv)
+            if others and arguments.others is None:
+                parser.error(f"unrecognized arguments: {' '.join(others)}")
+            arguments.others = others  # of a command that passes them on
             debug = arguments.debug
             code: int = arguments.run(arguments)
             return code

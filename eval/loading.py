@@ -71,12 +71,20 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool) -> 
         raise CommandError(f"--model {name}: {shorten(str(error), LONGEST)}") from error
     if missing := sorted(report["missing_keys"]):
         raise CommandError(f"--model {name}: the checkpoint lacks {len(missing)} of the model's weights, {missing[0]} first")
-    tokens = model.generation_config
-    model.generation_config = GenerationConfig(
-        bos_token_id=tokens.bos_token_id, eos_token_id=tokens.eos_token_id, pad_token_id=tokens.pad_token_id
-    )
+    drop_generation_settings(model)
     model.to(target)  # type: ignore[arg-type]
     return Loaded(name, model.eval(), tokenizer)
+
+
+def drop_generation_settings(model: PreTrainedModel) -> None:
+    """Keep nothing of the model's own generation settings but its special tokens."""
+    own: Any = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+    )
 
 
 def on_hub(name: str) -> bool:

@@ -14,6 +14,7 @@ import pytest
 import counterpoint.decoders
 import counterpoint.eval
 import counterpoint.rankers
+from extras import NEED
 
 PACKAGES = [counterpoint.decoders, counterpoint.eval, counterpoint.rankers]
 MODULES = [
@@ -30,6 +31,8 @@ def test_modules_are_found() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
+    if name in NEED:
+        pytest.importorskip(NEED[name], reason="needs an extra")
     module = importlib.import_module(name)
     assert module.__doc__
     assert doctest.testmod(module).failed == 0  # standard output shows what differs
