@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +16,15 @@ TEXTS = ["a rose is a rose is a rose", "the cat sat on the mat"]
 NAMES = sorted(path.stem for path in FOLDER.glob("*/*.py"))
 
 
-@pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The library, with its caches in a temporary folder."""
+@pytest.fixture(scope="module")
+def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The library, with its caches in one temporary folder, since a process imports what it copies from one."""
     library = pytest.importorskip("evaluate", reason="needs the extra evaluate")
-    monkeypatch.setattr(library.config, "HF_MODULES_CACHE", tmp_path / "modules")
-    monkeypatch.setattr(library.config, "HF_METRICS_CACHE", tmp_path / "metrics")
-    return library
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("evaluate")
+        patch.setattr(library.config, "HF_MODULES_CACHE", folder / "modules")
+        patch.setattr(library.config, "HF_METRICS_CACHE", folder / "metrics")
+        yield library
 
 
 def load(name: str) -> Any:
@@ -36,6 +39,17 @@ def test_metrics_equal_the_functions(evaluate: Any, published: bool) -> None:
         "rep_3": rep_n(TEXTS, 3, published=published),
     }
     assert load("diversity").compute(predictions=TEXTS, published=published) == {"diversity": diversity(TEXTS, published=published)}
+
+
+def test_multiple_choice_by_hand(evaluate: Any) -> None:
+    metric = load("truthfulqa_mc")
+    scores, labels = [[-1.0, -2.0, -1.5], [-3.0, -math.inf, -3.0]], [[1, 1, 0], [0, 0, 1]]  # the second a tie
+    share = (math.exp(-1) + math.exp(-2)) / (math.exp(-1) + math.exp(-2) + math.exp(-1.5))
+    assert metric.compute(predictions=scores, references=labels) == pytest.approx(
+        {"mc1": 0.5, "mc2": (share + 0.5) / 2, "mc3": 0.25}
+    )
+    with pytest.raises(ValueError, match="a question without a true answer"):
+        metric.compute(predictions=[[-1.0]], references=[[0]])
 
 
 def test_metrics_combine(evaluate: Any) -> None:
@@ -60,7 +74,7 @@ def test_what_the_loader_asks_of_a_metric(evaluate: Any, name: str) -> None:
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="name='bleu' is no metric of this package; it has diversity, rep_n"):
+    with pytest.raises(ValueError, match="name='bleu' is no metric of this package; it has diversity, rep_n, truthfulqa_mc"):
         load_metric("bleu")
     monkeypatch.setitem(sys.modules, "evaluate", None)
     with pytest.raises(ImportError, match=r"pip install counterpoint\[evaluate\]"):
