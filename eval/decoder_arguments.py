@@ -41,7 +41,7 @@ class Choice:
 
     def __str__(self) -> str:
         """The words that choose it on the command line."""
-        return " ".join([self.decoder.name, *(f"{key}={value}" for key, value in self.values.items())])
+        return " ".join([self.decoder.name, *(f"{key}={value}" for key, value in self.values.items() if value != "")])
 
     def generate_arguments(self) -> dict[str, Any]:
         """Keyword arguments for ``model.generate``."""
@@ -206,8 +206,11 @@ def suggestion(word: str, known: Mapping[str, object]) -> str:
 
 
 def describe_decoders() -> str:
-    """A line for every decoder: the words that choose it with its defaults, and what it is."""
-    rows = [(str(Choice(decoder, decoder.parameters)), decoder.summary) for decoder in DECODERS.values()]
-    width = max(len(words) for words, _ in rows)
-    lines = [f"  {words:<{width}}  {summary}" for words, summary in rows]
+    """For every decoder a line with its name and what it is, and one with its parameters and their defaults if it has any."""
+    width = max(map(len, DECODERS))
+    lines = []
+    for decoder in DECODERS.values():
+        lines.append(f"  {decoder.name:<{width}}  {decoder.summary}")
+        if decoder.parameters:
+            lines.append("      " + " ".join(f"{key}={value}" for key, value in decoder.parameters.items()))
     return "\n".join([*lines, f"All of them also take {' and '.join(PENALTIES)}."])

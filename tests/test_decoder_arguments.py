@@ -34,7 +34,11 @@ def test_defaults_are_the_fields(name: str) -> None:
 
 def test_every_decoder_is_covered_and_described() -> None:
     assert DECODERS.keys() == FIELD_DEFAULTS.keys()
-    assert [line.split()[0] for line in describe_decoders().splitlines()[:-1]] == list(DECODERS)
+    lines = describe_decoders().splitlines()[:-1]
+    assert [line.split()[0] for line in lines if not line.startswith("    ")] == list(DECODERS)
+    assert max(map(len, lines)) <= 132
+    for decoder in DECODERS.values():
+        assert not decoder.parameters or any(all(f"{key}=" in line for key in decoder.parameters) for line in lines)
 
 
 @pytest.mark.parametrize(
