@@ -3,6 +3,7 @@
 from counterpoint.decoders.adapters import AdapterAmateur
 from counterpoint.decoders.adaptive_contrastive_search import adaptive_contrastive_search
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur, PooledAmateur
+from counterpoint.decoders.anti_language_models import AntiLanguageModel, NGramAntiLanguageModel, VectorAntiLanguageModel
 from counterpoint.decoders.contrast import (
     contrast,
     extrapolation,
@@ -18,6 +19,7 @@ from counterpoint.decoders.contrastive_search_processor import ContrastiveSearch
 from counterpoint.decoders.divergence import jensen_shannon, released_divergence
 from counterpoint.decoders.dola import DoLaLogitsProcessor
 from counterpoint.decoders.export import export
+from counterpoint.decoders.frustratingly_simple import FrustratinglySimpleLogitsProcessor
 from counterpoint.decoders.install import install, uninstall
 from counterpoint.decoders.layer_fusion import LayerFusionLogitsProcessor
 from counterpoint.decoders.prompt_amateurs import EncoderDecoderAmateur, LastTokenAmateur, PromptAmateur
@@ -28,18 +30,22 @@ from counterpoint.decoders.tree_support import candidate_method
 __all__ = [
     "AdapterAmateur",
     "Amateur",
+    "AntiLanguageModel",
     "ContextAwareLogitsProcessor",
     "ContrastiveDecodingLogitsProcessor",
     "ContrastiveSearchLogitsProcessor",
     "DoLaLogitsProcessor",
     "EncoderDecoderAmateur",
+    "FrustratinglySimpleLogitsProcessor",
     "LastTokenAmateur",
     "LayerFusionLogitsProcessor",
     "ModelAmateur",
+    "NGramAntiLanguageModel",
     "PooledAmateur",
     "PromptAmateur",
     "SLEDLogitsProcessor",
     "Score",
+    "VectorAntiLanguageModel",
     "adaptive_contrastive_search",
     "candidate_method",
     "contrast",

@@ -11,18 +11,18 @@ from counterpoint.decoders.generate_call import current_generate_call
 
 
 def seen_tokens(
-    model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "prompts width"] | None
+    model: PreTrainedModel | None, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "prompts width"] | None
 ) -> Bool[Tensor, "rows length"]:
     """False on left padding: by ``attention_mask`` if given, else by that of the ``generate`` in progress.
 
-    In a loop that is not ``generate``'s, a row's leading run of ``pad_token_id`` is padding. Raises ``ValueError`` where that may
-    as well be a BOS or EOS token.
+    In a loop that is not ``generate``'s, a row's leading run of the model's ``pad_token_id`` is padding; without a model nothing
+    is. Raises ``ValueError`` where that may as well be a BOS or EOS token.
     """
     seen = torch.ones_like(input_ids, dtype=torch.bool)
     if attention_mask is None:
         call = current_generate_call()
         if call is None:
-            return _leading_padding(model, input_ids)
+            return seen if model is None else _leading_padding(model, input_ids)
         if call.attention_mask is None:
             return seen
         attention_mask = call.attention_mask

@@ -58,9 +58,7 @@ class PrefixCache:
         if ids.shape[1] == length <= most and _same(ids, input_ids[:, :length]) and _same(mask, seen[:, :length]):
             held = length
         else:
-            same = ids[None, :, :length] == input_ids[:, None, :length]
-            same &= mask[None, :, :length] == seen[:, None, :length]
-            common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
+            common, rows = common_beginning(ids, mask, input_ids, seen)
             held = min(int(common.min()), most)
         drop, new = ids.shape[1] - held, input_ids.shape[1] - held
         if held == 0 or (drop and not _can_drop(cache)) or (new > 1 and _is_recurrent(cache)):
@@ -88,6 +86,27 @@ class PrefixCache:
         """The forward went well: the cache holds these rows."""
         if self.cached:
             self.ids, self.seen = input_ids.clone(), seen
+
+
+def common_beginning(
+    known: Int[Tensor, "known_rows known_length"],
+    known_seen: Bool[Tensor, "known_rows known_length"],
+    input_ids: Int[Tensor, "rows length"],
+    seen: Bool[Tensor, "rows length"],
+) -> tuple[Int[Tensor, "rows"], Int[Tensor, "rows"]]:
+    """For each row how many tokens it has in common with the known row that it begins most like, and which one that is.
+
+    Example:
+        >>> import torch
+        >>> known, ids = torch.tensor([[5, 6, 7], [5, 8, 9]]), torch.tensor([[5, 8, 9, 4], [5, 6, 4, 4]])
+        >>> common_beginning(known, known > 0, ids, ids > 0)
+        (tensor([3, 2]), tensor([1, 0]))
+    """
+    length = min(known.shape[1], input_ids.shape[1])
+    same = known[None, :, :length] == input_ids[:, None, :length]
+    same &= known_seen[None, :, :length] == seen[:, None, :length]
+    common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
+    return common, rows
 
 
 def positions(seen: Bool[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
