@@ -51,8 +51,11 @@ def run_choice(
     make: Callable[[Loaded, Choice], ChoiceTask],
     facts: Mapping[str, Any],
     generate: bool = False,
+    more: Callable[[Sequence[Any], Sequence[Mapping[str, Any]], Journal], Mapping[str, float]] | None = None,
 ) -> int:
     """Score the questions of a task that ``make`` makes, or let it ``generate``, and write ``results.json``, with ``facts`` in it.
+
+    ``more`` gives further metrics of the questions and their records.
 
     Raises:
         CommandError: If the decoder refuses the model, or the results cannot be written.
@@ -68,10 +71,11 @@ def run_choice(
             journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
             answer = open_answers.answer if generate else choice_task.answer
             records = answer(task, questions[: arguments.limit], journal)
+            others = more(questions[: arguments.limit], records, journal) if more else {}
         except (OSError, ValueError) as error:
             raise CommandError(str(error)) from error
     results: dict[str, Any] = {
-        "metrics": mean_measures([record["measures"] for record in records]),
+        "metrics": {**mean_measures([record["measures"] for record in records]), **others},
         "questions": len(records),
         **({} if generate else score_facts(arguments, choice, records)),
         **facts,
@@ -109,7 +113,7 @@ def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def print_results(results: Mapping[str, Any], path: Path) -> None:
     """The measures, and what they are measures of."""
     for name, value in results["metrics"].items():
-        print(f"{name:<12}{value:.4f}")
+        print(f"{name:<17}{value:.4f}")
     scored = f", {results['answers']} answers, scores: {results['scores']}" if "scores" in results else ""
     print(f"{results['questions']} questions{scored}")
     if results.get("banned_answers"):

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from counterpoint.eval.choice_command import add_choice_options, run_choice
+from counterpoint.eval.answer_similarity import against_references
+from counterpoint.eval.choice_command import add_choice_options, mean_measures, run_choice
 from counterpoint.eval.decoder_arguments import Choice, parse_decoder
+from counterpoint.eval.errors import UsageError
 from counterpoint.eval.generate_command import non_negative
+from counterpoint.eval.journal import Journal
+from counterpoint.eval.judges import judge_answers, judged, load_bleurt
 from counterpoint.eval.qa_prompts import PRESETS, make_preset
-from counterpoint.eval.truthfulqa import SAMPLE, find_questions
+from counterpoint.eval.truthfulqa import SAMPLE, Question, find_questions
 
 if TYPE_CHECKING:
     from counterpoint.eval.choice_task import ChoiceTask
     from counterpoint.eval.loading import Loaded
+
+JUDGING = ("truth_judge", "info_judge", "bleurt")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -51,6 +59,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--seed", metavar="N", type=non_negative, default=0, help="of the binary choice's order and samplers (default: 0)"
     )
     add_choice_options(parser, "truthfulqa")
+    group = parser.add_argument_group("judges of open answers (--task generation)")
+    group.add_argument("--truth-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is true; with --info-judge")
+    group.add_argument("--info-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is informative")
+    group.add_argument("--bleurt", metavar="DIR", help="a checkpoint of BLEURT")
     return parser
 
 
@@ -58,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Score, and write ``results.json`` and a file of the questions' results."""
     generate = arguments.task == "generation"
     parse_decoder(arguments.decoder, scoring=not generate)  # its errors come first
+    check_judges(arguments)
     preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
     data = find_questions(arguments.data)
 
@@ -71,5 +84,37 @@ def run(arguments: argparse.Namespace) -> int:
         "data": {"path": data.source, "sha256": data.sha256, "questions": len(data.questions), "release": data.version},
         **preset.describe(),
         "seed": arguments.seed,
+        **({"judges": {name: vars(arguments)[name] for name in JUDGING}} if generate else {}),
     }
-    return run_choice(arguments, data.questions, make, facts, generate)
+    return run_choice(arguments, data.questions, make, facts, generate, partial(judgements, arguments) if generate else None)
+
+
+def check_judges(arguments: argparse.Namespace) -> None:
+    """Refuse judges that have nothing to judge, and one of two."""
+    given = [name for name in JUDGING if vars(arguments)[name]]
+    if given and arguments.task != "generation":
+        raise UsageError(f"--{given[0].replace('_', '-')} judges answers that the model writes: add --task generation")
+    if len({"truth_judge", "info_judge"} & {*given}) == 1:
+        raise UsageError("--truth-judge and --info-judge go together: an answer that says nothing is true")
+    if arguments.bleurt:
+        load_bleurt(arguments.bleurt)  # before anything is generated
+
+
+def judgements(
+    arguments: argparse.Namespace, questions: Sequence[Question], records: Sequence[Mapping[str, Any]], journal: Journal
+) -> dict[str, float]:
+    """What judges and BLEURT make of the answers, where they are given."""
+    from counterpoint.eval.loading import load  # imports torch
+
+    metrics: dict[str, float] = {}
+    if arguments.bleurt:
+        similarity = load_bleurt(arguments.bleurt)
+        metrics |= mean_measures(
+            [against_references(r["answer"], q.true, q.false, similarity) for q, r in zip(questions, records, strict=True)]
+        )
+    if arguments.truth_judge:
+        options = (arguments.device, arguments.dtype, arguments.trust_remote_code)
+        truth = judge_answers(load(arguments.truth_judge, *options), "truth", records, journal)
+        info = judge_answers(load(arguments.info_judge, *options), "info", records, journal)
+        metrics |= judged(truth, info)
+    return metrics
