@@ -23,6 +23,7 @@ from counterpoint.decoders.frustratingly_simple import FrustratinglySimpleLogits
 from counterpoint.decoders.install import install, uninstall
 from counterpoint.decoders.layer_fusion import LayerFusionLogitsProcessor
 from counterpoint.decoders.prompt_amateurs import EncoderDecoderAmateur, LastTokenAmateur, PromptAmateur
+from counterpoint.decoders.released_contrastive_decoding import ReleasedContrastiveDecodingLogitsProcessor
 from counterpoint.decoders.scoring import Score, score, score_each
 from counterpoint.decoders.sled import SLEDLogitsProcessor
 from counterpoint.decoders.tree_support import candidate_method
@@ -43,6 +44,7 @@ __all__ = [
     "NGramAntiLanguageModel",
     "PooledAmateur",
     "PromptAmateur",
+    "ReleasedContrastiveDecodingLogitsProcessor",
     "SLEDLogitsProcessor",
     "Score",
     "VectorAntiLanguageModel",

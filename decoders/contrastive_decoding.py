@@ -34,8 +34,9 @@ class ContrastiveDecodingLogitsProcessor(LogitsProcessor):
 
     The expert's distribution is what the processors before this one left: their bans hold, their penalties count. To apply a
     penalty to the contrast itself, put its processor after this one in the list. Greedy search follows the scores, sampling draws
-    from their softmax, beams add them up. The result depends on the ids of the call alone, so that one object serves any number of
-    ``generate`` calls, beams and assisted decoding, whose assistant drafts without a contrast.
+    from their softmax, beams add them up, each beam with its own plausible set as in the paper; the released beam search is
+    :class:`~counterpoint.decoders.ReleasedContrastiveDecodingLogitsProcessor`. The result depends on the ids of the call alone, so
+    that one object serves any number of ``generate`` calls, beams and assisted decoding, whose assistant drafts without a contrast.
 
     Args:
         amateur: A model with the expert's vocabulary, or one of :mod:`counterpoint.decoders.amateurs`.

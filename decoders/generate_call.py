@@ -31,6 +31,7 @@ class GenerateCall:
     streamer: BaseStreamer | None = None
     synced_gpus: bool = False
     assistant_model: PreTrainedModel | None = None
+    num_beams: int = 1
     drafting: bool = False
     """Whether tokens are being drafted for it right now, by an assistant or from the prompt."""
 
@@ -55,7 +56,7 @@ def current_generate_call() -> GenerateCall | None:
     if served is None:
         return None
     arguments = served.f_locals
-    model = arguments["self"]
+    model, config = arguments["self"], arguments["generation_config"]  # None until it is prepared
     mask_name = "decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask"
     return GenerateCall(
         model=model,
@@ -64,6 +65,7 @@ def current_generate_call() -> GenerateCall | None:
         streamer=arguments["streamer"],
         synced_gpus=bool(arguments["synced_gpus"]),
         assistant_model=arguments["assistant_model"],
+        num_beams=1 if config is None else config.num_beams or 1,
         drafting=drafting,
     )
 
