@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LogitsProcessor, PreTrainedModel
 
+from counterpoint.decoders.adapters import AdapterAmateur
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, allowed_by, likelihood_ratio, plausible
-from counterpoint.decoders.contrastive_decoding import amateur_logits, check_alpha
+from counterpoint.decoders.contrastive_decoding import amateur_logits, as_amateur, check_alpha
 from counterpoint.decoders.dola import Divergence, furthest_layer
 from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
@@ -21,20 +23,40 @@ from counterpoint.decoders.reading import NextToken, Reading
 from counterpoint.decoders.vocabulary import aligned
 
 
+class LayerLogits(NamedTuple):
+    """What a fusion is made of: logits at the last and at lower layers, over the tokens that the original's last layer allows."""
+
+    original: Float[Tensor, "*batch vocabulary"]
+    amateur: Float[Tensor, "*batch vocabulary"]
+    lower: Float[Tensor, "layers *batch vocabulary"]
+    """The original's early exits."""
+    amateur_lower: Float[Tensor, "layers *batch vocabulary"]
+    guided: Float[Tensor, "*batch vocabulary"] | None
+    """The original's last layer under the guided prompt."""
+
+
+Fusion = Callable[[LayerLogits, Tensor, Form, float], Tensor]
+"""``fusion(logits, weights, form, refocus_weight)`` gives scores ``[..., vocabulary]``; ``weights`` are ``[layers, ...]``."""
+
+
 def fused_contrast(
-    final: Float[Tensor, "*batch vocabulary"],
-    lower: Float[Tensor, "layers *batch vocabulary"],
-    weights: Float[Tensor, "layers *batch"],
+    logits: LayerLogits, weights: Float[Tensor, "layers *batch"], form: Form, refocus_weight: float
 ) -> Float[Tensor, "*batch vocabulary"]:
-    """The fusion C_N + sum_l w_l * C_l of a contrast at the last layer with those at lower layers.
+    """The fusion C_N + sum_l w_l * C_l + refocus_weight * (ln p(v | guide) - ln p(v)), C = form(original, amateur) at a layer.
 
     Example:
         >>> import torch
-        >>> final, lower = torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 2.0], [4.0, 0.0]])
-        >>> fused_contrast(final, lower, torch.tensor([0.5, 0.25]))
-        tensor([2., 1.])
+        >>> from counterpoint.decoders import likelihood_ratio
+        >>> even, sure, unsure = (torch.tensor(p).log() for p in ([0.5, 0.5], [0.9, 0.1], [0.6, 0.4]))
+        >>> logits = LayerLogits(sure, even, unsure[None], even[None], guided=None)
+        >>> fused_contrast(logits, torch.tensor([2.0]), likelihood_ratio, 0.0)  # ln 0.9 / 0.5 + 2 ln 0.6 / 0.5, ...
+        tensor([ 0.9524, -2.0557])
     """
-    return final + (weights.unsqueeze(-1) * lower).sum(dim=0)
+    lower = form(logits.lower, logits.amateur_lower)
+    fused = form(logits.original, logits.amateur) + (weights.unsqueeze(-1) * lower).sum(dim=0)
+    if logits.guided is not None:
+        fused = fused + refocus_weight * likelihood_ratio(logits.guided, logits.original)
+    return fused
 
 
 class LayerFusionLogitsProcessor(LogitsProcessor):
@@ -42,26 +64,29 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
 
     Scores, on the tokens that are plausible by the original's last layer (-inf elsewhere), are
 
-        C_N + fusion_weight * mean_l C_l + refocus_weight * (ln p(v | guide, x) - ln p(v | x)),
+        C_N + sum_l w_l C_l + refocus_weight * (ln p(v | guide, x) - ln p(v | x)),
 
     C_N = form(p, q) the contrast of original p and hallucinating amateur q at their last layers, C_l the same contrast of their
     early exits at layer l, and the last term what a truthfulness instruction before the prompt changes.
 
     This is **this project's reading** of *Lower Layer Matters: Alleviating Hallucination via Multi-Layer Fusion Contrastive
-    Decoding with Truthfulness Refocused* (2024, arXiv 2408.08769). Its abstracts say that original and amateur are contrasted at
-    the last and at lower layers, that these are fused, and that contextual guidance refocuses truthfulness. Weights, layers,
-    instruction and the exact combination were not public when this was written; the defaults are ours, and no published figure
-    was reproduced with them. Without fusion and refocusing (both weights 0) it is induce-then-contrast (Zhang et al. 2023, arXiv
-    2312.15710).
+    Decoding with Truthfulness Refocused* (2024, arXiv 2408.08769). Known from its abstracts is that original and amateur are
+    contrasted at the last and at lower layers, that these are fused, and that guidance, by context in the first version and by an
+    instruction in the second, refocuses truthfulness. Not public when this was written: the formula of the fusion, its weights,
+    the layers, the instruction and how its logits enter. So all of these are arguments, their defaults are ours, and no published
+    figure was reproduced with them. Another formula is another ``fusion``: a function of the same logits.
+
+    Known methods are special cases. Both weights 0: induce-then-contrast (Zhang et al. 2023, arXiv 2312.15710). One layer l with
+    weight -1: DoLa's contrast (arXiv 2309.03883) of the original at l, less that of the amateur.
 
     The original's early exits come from the forward that ran anyway, the amateur's from its own; ``guide`` is one more forward.
 
     Args:
         model: The decoder-only model that generates, the original.
         amateur: A model with its vocabulary, or a :class:`~counterpoint.decoders.ModelAmateur` such as an
-            :class:`~counterpoint.decoders.AdapterAmateur`.
+            :class:`~counterpoint.decoders.AdapterAmateur`, which ``counterpoint induce`` trains.
         layers: Early exits l of the original; 0 is the embeddings, N - 1 the state before the last layer.
-        fusion_weight: w for the mean over ``layers``, or one weight for each layer's contrast.
+        fusion_weight: w, divided evenly among ``layers``, or one weight w_l for each.
         guide: The original under the guided prompt, a :class:`~counterpoint.decoders.PromptAmateur`; needed for refocusing.
         refocus_weight: Weight of the refocusing term.
         alpha: Of the plausible set, in [0, 1]; 0.1, and 0 in the released scoring code of induce-then-contrast.
@@ -69,12 +94,14 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
         amateur_layers: The amateur's early exits that go with ``layers``; at the same relative depth by default, which is the same
             index if both are equally deep.
         select: If given, a divergence: instead of all layers only the one whose exit in the original is the furthest from its last
-            layer counts, for each row and step, with its own weight.
+            layer counts, for each row and step, with its own weight (all of w if that is a number).
         final_norm: Whether early states pass the final norm; left out, as in DoLa's released code, by default.
+        fusion: How the logits of all layers become scores.
 
     Raises:
         ValueError: For layers that a model has not, another number of weights or amateur layers, values out of range,
-            ``refocus_weight`` without ``guide``; at the first token, for different vocabularies or if another model generates.
+            ``refocus_weight`` without ``guide``, an amateur without layers; at the first token, for different vocabularies or if
+            another model generates.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -92,7 +119,7 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
     def __init__(
         self,
         model: PreTrainedModel,
-        amateur: ModelAmateur | PreTrainedModel,
+        amateur: Amateur | PreTrainedModel,
         layers: Sequence[int],
         fusion_weight: float | Sequence[float] = 0.5,
         guide: Amateur | None = None,
@@ -102,16 +129,17 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
         amateur_layers: Sequence[int] | None = None,
         select: Divergence | None = None,
         final_norm: bool = False,
+        fusion: Fusion = fused_contrast,
     ) -> None:
         check_alpha(alpha)
         if refocus_weight and guide is None:
             raise ValueError(f"refocus_weight={refocus_weight!r} needs guide=PromptAmateur(model, guided_prompts)")
         self.layers = check_layers(layers, depth_of(model))
-        self.amateur = amateur if isinstance(amateur, ModelAmateur) else ModelAmateur(amateur)
+        self.amateur = with_layers(amateur)
         self.amateur_layers = layer_pairs(self.layers, depth_of(model), depth_of(self.amateur.model), amateur_layers)
         self.weights = layer_weights(fusion_weight, len(self.layers), shared=select is None)
         self.guide, self.refocus_weight = guide, refocus_weight
-        self.alpha, self.form, self.select = alpha, form, select
+        self.alpha, self.form, self.select, self.fusion = alpha, form, select, fusion
         self.exits, self.tap = EarlyExits(model, final_norm), LayerTap(model, self.layers)
         self.amateur_exits = EarlyExits(self.amateur.model, final_norm)
         self.amateur_tap = LayerTap(self.amateur.model, self.amateur_layers, owner=self.amateur)
@@ -130,14 +158,15 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
         """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
         early = self.exits(reading.states(self.tap)).to(scores.device)
-        negative = amateur_logits(self.amateur, reading, scores)
-        early_negative = self._amateur_exits(reading, scores)
-        lower = self.form(allowed_by(scores, early), allowed_by(scores, early_negative))
-        fused = fused_contrast(self.form(scores, allowed_by(scores, negative)), lower, self._weights(scores, early))
-        if self.guide is not None and self.refocus_weight:
-            guided = allowed_by(scores, amateur_logits(self.guide, reading, scores))
-            fused = fused + self.refocus_weight * likelihood_ratio(guided, scores)
-        kept = plausible(scores, self.alpha) & (allowed_by(scores, negative) > -torch.inf)
+        logits = LayerLogits(
+            scores,
+            allowed_by(scores, amateur_logits(self.amateur, reading, scores)),
+            allowed_by(scores, early),
+            allowed_by(scores, self._amateur_exits(reading, scores)),
+            allowed_by(scores, amateur_logits(self.guide, reading, scores)) if self.guide and self.refocus_weight else None,
+        )
+        fused = self.fusion(logits, self._weights(scores, early), self.form, self.refocus_weight)
+        kept = plausible(scores, self.alpha) & (logits.amateur > -torch.inf)
         return fused.masked_fill(~kept, -torch.inf).to(scores.dtype)
 
     def _amateur_exits(self, reading: Reading, scores: Tensor) -> Float[Tensor, "layers positions vocabulary"]:
@@ -152,6 +181,16 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
             return weights
         chosen = furthest_layer(scores, early, self.select)
         return weights * nn.functional.one_hot(chosen, len(early)).t()
+
+
+def with_layers(amateur: Amateur | PreTrainedModel) -> ModelAmateur:
+    """An amateur whose early exits can be read."""
+    found = as_amateur(amateur)
+    if not isinstance(found, ModelAmateur):
+        raise ValueError(f"amateur={type(amateur).__name__} has no layers of its own; give a model, ModelAmateur or AdapterAmateur")
+    if isinstance(found, AdapterAmateur) and found.model.get_output_embeddings() in found.tuned:
+        raise ValueError(f"adapter={found.adapter!r} changes the output embedding, by which early exits of both sides are read")
+    return found
 
 
 def layer_weights(fusion_weight: float | Sequence[float], layers: int, shared: bool) -> list[float]:

@@ -6,9 +6,8 @@ is plainer. ``input_ids`` is ``[1, length]``; what is returned belongs to the to
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +43,13 @@ class Exits(NamedTuple):
 
 def exits(model: Model, input_ids: Tensor, layers: Sequence[int], final_norm: bool = False) -> Exits:
     """What the model says, ``[vocabulary]``, and what it would say if it ended at each of ``layers``."""
+    return _exits(model, tuple(input_ids[0].tolist()), tuple(layers), final_norm)
+
+
+@cache
+@torch.no_grad()
+def _exits(model: Model, text: tuple[int, ...], layers: tuple[int, ...], final_norm: bool) -> Exits:
+    input_ids = torch.tensor([text])
     output = model(input_ids=input_ids, output_hidden_states=True, use_cache=False)
     states = output.hidden_states
     if model.config.model_type in ("mamba", "mamba2", "rwkv"):  # which list what leaves a layer, where others list what enters it
@@ -80,22 +86,27 @@ def attribute(model: Model, path: str) -> Any:
 
 
 def jensen_shannon(p: Tensor, q: Tensor) -> float:
-    """KL(p || m) / 2 + KL(q || m) / 2, m = (p + q) / 2, of probabilities."""
-    return sum(_kl(one, (p + q) / 2) for one in (p, q)) / 2
+    """KL(p || m) / 2 + KL(q || m) / 2, m = (p + q) / 2, of log-probabilities; early exits can be surer than doubles can say."""
+    return sum(_kl(one, _mean(p, q)) for one in (p, q)) / 2
 
 
 def released_divergence(p: Tensor, q: Tensor) -> float:
     """KL(m || p) / 2 + KL(m || q) / 2, divided by the size of the vocabulary."""
-    return sum(_kl((p + q) / 2, one) for one in (p, q)) / 2 / len(p)
+    return sum(_kl(_mean(p, q), one) for one in (p, q)) / 2 / len(p)
+
+
+def _mean(p: Tensor, q: Tensor) -> Tensor:
+    larger, smaller = torch.maximum(p, q), torch.minimum(p, q)
+    return larger + ((1 + (smaller - larger).nan_to_num(-torch.inf).exp()) / 2).log()
 
 
 def _kl(p: Tensor, q: Tensor) -> float:
-    return sum(a * (math.log(a) - math.log(b)) for a, b in zip(p.tolist(), q.tolist(), strict=True) if a > 0)
+    return float((p.exp() * (p - q)).nan_to_num(0.0).sum())
 
 
 def furthest(scores: Tensor, early: Tensor, divergence: Divergence) -> int:
     """Which of the early exits has the largest divergence from ``scores``, the first among equals."""
-    distances = [divergence(log_p(scores).exp(), log_p(logits, scores).exp()) for logits in early]
+    distances = [divergence(log_p(scores), log_p(logits, scores)) for logits in early]
     return distances.index(max(distances))
 
 

@@ -43,7 +43,7 @@ def from_scratch(model: PreTrainedModel, row: Tensor, layers: list[int], final_n
     return tokens
 
 
-@given(seed=st.integers(0, 2**16), spread=st.sampled_from([0.1, 3.0, 30.0, 100.0]))
+@given(seed=st.integers(0, 2**16), spread=st.sampled_from([0.1, 3.0, 30.0, 1000.0]))
 @both_divergences
 def test_divergences_are_their_definitions(rule: Any, seed: int, spread: float) -> None:
     """Also of distributions so sharp that probabilities underflow."""
@@ -52,7 +52,7 @@ def test_divergences_are_their_definitions(rule: Any, seed: int, spread: float) 
     assert found.shape == (2, 3)
     for row in range(2):
         for position in range(3):
-            expected = DIVERGENCES[rule](p[row, position].double().softmax(-1), q[row, position].double().softmax(-1))
+            expected = DIVERGENCES[rule](*(reference.log_p(one[row, position]) for one in (p, q)))
             assert found[row, position].item() == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
@@ -91,9 +91,7 @@ def test_equally_far_layers_give_way_to_the_first() -> None:
     assert furthest_layer(logits(0, 20), early, jensen_shannon) == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["llama", "gpt2_tied", "mistral_sliding", "gemma2_sliding", "opt_350m", "cohere", "bloom", "mamba"]
-)
+@pytest.mark.parametrize("name", ["llama", "gemma2_sliding", "mamba"])
 def test_generation_is_the_formula_from_scratch(name: str) -> None:
     """In a left-padded batch, whose rows choose different layers, each what the formula gives for it alone."""
     model = FAMILY[name].build()

@@ -17,7 +17,7 @@ from counterpoint.decoders import SLEDLogitsProcessor, sled
 from families import ALL, prompts
 
 FAMILY = {family.name: family for family in ALL}
-SOME = ["llama", "gpt2_tied", "mistral_sliding", "gemma2_sliding", "opt_350m", "cohere", "bloom", "mamba"]
+SOME = ["llama", "gemma2_sliding", "mamba"]
 ALIGNMENT = sled.alignment
 SETTINGS: list[dict[str, Any]] = [{}, {"evolution_rate": 1.5, "evolution_scale": 5, "evolution_steps": 10}]
 
