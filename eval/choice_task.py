@@ -59,7 +59,7 @@ class ChoiceTask:
         """The answers, each of which follows the prompt and a space."""
         raise NotImplementedError
 
-    def measures(self, question: Any, scores: Mapping[str, float]) -> dict[str, float]:
+    def measures(self, question: Any, scores: Mapping[str, Score]) -> dict[str, float]:
         """The question's measures, from its answers' scores."""
         raise NotImplementedError
 
@@ -91,11 +91,11 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list
 
 def record_of(task: ChoiceTask, question: Any, scores: Sequence[Score]) -> dict[str, Any]:
     """A question's result; a banned answer's score, minus infinity, is null."""
-    totals = {each: score.total for each, score in zip(task.answers(question), scores, strict=True)}
+    found = dict(zip(task.answers(question), scores, strict=True))
     return {
         "question": task.name(question),
-        "measures": task.measures(question, totals),
-        "scores": {each: None if total == -math.inf else total for each, total in totals.items()},
+        "measures": task.measures(question, found),
+        "scores": {each: None if score.total == -math.inf else score.total for each, score in found.items()},
         "tokens": [len(score.tokens) for score in scores],
     }
 

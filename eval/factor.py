@@ -53,11 +53,13 @@ def factor_accuracy(true: float, false: Sequence[float]) -> float:
     return float(true >= max(false) and true > -float("inf"))
 
 
-def read_completions(path: Path) -> Completions:
+def read_completions(path: Path, context: str | None = None) -> Completions:
     """The rows of one of the benchmark's CSV files (news, wiki, expert).
 
-    The context is the column "full_prefix" where "news" is in the file's name, else "turncated_prefixes", as in DoLa's released
-    code; whichever there is, if there is one.
+    Args:
+        path: The file.
+        context: The column of the contexts. By default "full_prefix" where "news" is in the file's name, else "turncated_prefixes",
+            as in DoLa's released code; whichever there is, if there is one. The benchmark's own code takes "turncated_prefixes".
 
     Raises:
         CommandError: If it cannot be read as that; the message names file, row (the header is row 1) and column.
@@ -65,8 +67,13 @@ def read_completions(path: Path) -> Completions:
     content, rows = csv_rows(path)
     header = rows[0] if rows else []
     false = [column for column in header if column.startswith(FALSE)]
-    context = [column for column in sorted(CONTEXTS, reverse="news" not in path.name) if column in header]
-    for columns, wanted in ((context, CONTEXTS[1]), ([c for c in header if c == "completion"], "completion"), (false, f"{FALSE}0")):
+    wanted_contexts = [context] if context else sorted(CONTEXTS, reverse="news" not in path.name)
+    contexts = [column for column in wanted_contexts if column in header]
+    for columns, wanted in (
+        (contexts, context or CONTEXTS[1]),
+        ([c for c in header if c == "completion"], "completion"),
+        (false, f"{FALSE}0"),
+    ):
         if not columns:
             raise CommandError(f"{path}, row 1: no column {wanted!r} among {', '.join(map(repr, header)) or 'none'}")
     completions = []
@@ -76,13 +83,13 @@ def read_completions(path: Path) -> Completions:
         if len(row) != len(header):
             raise CommandError(f"{path}, row {number}: {len(row)} columns, the header has {len(header)}")
         cells = dict(zip(header, row, strict=True))
-        for column in (context[0], "completion", *false):
+        for column in (contexts[0], "completion", *false):
             if not cells[column].strip():
                 raise CommandError(f"{path}, row {number}, column {column!r}: empty")
-        completions.append(completion_of(number, cells, context[0], false))
+        completions.append(completion_of(number, cells, contexts[0], false))
     if not completions:
         raise CommandError(f"{path}: no completions below the header")
-    return Completions(tuple(completions), context[0], hashlib.sha256(content).hexdigest())
+    return Completions(tuple(completions), contexts[0], hashlib.sha256(content).hexdigest())
 
 
 def completion_of(row: int, cells: Mapping[str, str], context: str, false: Sequence[str]) -> Completion:

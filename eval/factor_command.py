@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from counterpoint.eval.choice_command import add_choice_options, run_choice
 from counterpoint.eval.decoder_arguments import Choice, parse_decoder
-from counterpoint.eval.factor import read_completions
+from counterpoint.eval.factor import CONTEXTS, read_completions
 
 if TYPE_CHECKING:
     from counterpoint.eval.choice_task import ChoiceTask
@@ -20,11 +20,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "factor",
         help="score FACTOR's completions under a decoder",
-        description="Accuracy on FACTOR (news, wiki or expert): how often no false completion is likelier than the true one. "
+        description="Accuracy on FACTOR (news, wiki or expert): how often no false completion is likelier than the true one, by the "
+        "sum of the tokens' log-probabilities (accuracy) and by their mean (accuracy_per_token, the benchmark's own). "
         "Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,
     )
     parser.add_argument("--data", metavar="FILE", type=Path, required=True, help="one of the benchmark's CSV files")
+    parser.add_argument(
+        "--context", choices=CONTEXTS, help="the column of the contexts; default: full_prefix for news, else turncated_prefixes"
+    )
     add_choice_options(parser, "factor")
     return parser
 
@@ -32,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Score, and write ``results.json`` and a file of the rows' results."""
     parse_decoder(arguments.decoder, scoring=True)  # its errors come first
-    data = read_completions(arguments.data)
+    data = read_completions(arguments.data, arguments.context)
 
     def make(loaded: Loaded, choice: Choice) -> ChoiceTask:
         from counterpoint.eval.factor_task import FactorTask  # imports torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from counterpoint.decoders import Score
 from counterpoint.eval.choice_task import ChoiceTask
 from counterpoint.eval.decoder_arguments import Choice
 from counterpoint.eval.errors import CommandError
@@ -36,12 +37,12 @@ class TruthfulQATask(ChoiceTask):
         """All answers, or the letters of the two."""
         return ["A", "B"] if self.binary else question.answers()
 
-    def measures(self, question: Question, scores: Mapping[str, float]) -> dict[str, float]:
+    def measures(self, question: Question, scores: Mapping[str, Score]) -> dict[str, float]:
         """MC1, MC2 and MC3, or whether the best answer's letter is the likelier one."""
         if not self.binary:
-            return question.measures(scores)
+            return question.measures({each: score.total for each, score in scores.items()})
         best, other = "AB" if options_of(question, self.seed)[0] == question.best else "BA"
-        return {"binary": mc1(scores[best], [scores[other]])}
+        return {"binary": mc1(scores[best].total, [scores[other].total])}
 
 
 def options_of(question: Question, seed: int) -> list[str]:

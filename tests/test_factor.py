@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.decoders import score
+from counterpoint.decoders import Score, score
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli import main
 from counterpoint.eval.errors import CommandError
-from counterpoint.eval.factor import factor_accuracy, read_completions
+from counterpoint.eval.factor import Completion, factor_accuracy, read_completions
+from counterpoint.eval.factor_task import FactorTask
 from counterpoint.eval.loading import load
 
 HEADER = "full_prefix,completion,contradiction_0,contradiction_1,turncated_prefixes"
@@ -34,6 +35,24 @@ def test_accuracy(true: float, false: list[float], expected: float) -> None:
     assert factor_accuracy(true, false) == expected
 
 
+def test_sum_and_mean_can_differ() -> None:
+    task = object.__new__(FactorTask)  # its model is not asked
+    long, short = Score((1, 2, 3), (-1.0, -1.0, -1.0), True, False), Score((4,), (-2.0,), True, False)
+    expected = {"accuracy": 0.0, "accuracy_per_token": 1.0}
+    assert task.measures(Completion(2, "It", "long", ("short",)), {"long": long, "short": short}) == expected
+    expected = {"accuracy": 1.0, "accuracy_per_token": 0.0}
+    assert task.measures(Completion(2, "It", "short", ("long",)), {"long": long, "short": short}) == expected
+
+
+def test_the_context_may_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "news.csv").write_text(f"{HEADER}\n{ROW}\n", encoding="utf-8")
+    assert read_completions(tmp_path / "news.csv").column == "full_prefix"
+    assert read_completions(tmp_path / "news.csv", "turncated_prefixes").completions[0].context == "The captain of the ship"
+    (tmp_path / "news.csv").write_text(f"{HEADER.replace('turncated', 'x')}\n{ROW}\n", encoding="utf-8")
+    with pytest.raises(CommandError, match="row 1: no column 'turncated_prefixes'"):
+        read_completions(tmp_path / "news.csv", "turncated_prefixes")
+
+
 def test_nan_is_an_error() -> None:
     with pytest.raises(ValueError, match="NaN among the scores"):
         factor_accuracy(math.nan, [0.0])
@@ -52,7 +71,11 @@ def test_scores_are_those_of_the_contexts_column(
     cells, loaded = ROW.split(","), load(str(AMATEUR), "cpu", "auto", trust_remote_code=False)
     ((*expected,),) = score(loaded.model, loaded.tokenizer, [cells[context]], [[f" {cells[index]}" for index in (1, 2, 3)]])
     assert list(record["scores"].values()) == pytest.approx([each.total for each in expected], abs=1e-3)
-    assert results["metrics"] == {"accuracy": float(expected[0].total >= max(each.total for each in expected[1:]))}
+    means = [each.total / len(each.tokens) for each in expected]
+    assert results["metrics"] == {
+        "accuracy": float(expected[0].total >= max(each.total for each in expected[1:])),
+        "accuracy_per_token": float(means[0] >= max(means[1:])),
+    }
     assert results["data"]["context"] == HEADER.split(",")[context]
 
 
