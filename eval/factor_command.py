@@ -20,8 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "factor",
         help="score FACTOR's completions under a decoder",
-        description="Accuracy on FACTOR (news, wiki or expert): how often no false completion is likelier than the true one, by the "
-        "sum of the tokens' log-probabilities (accuracy) and by their mean (accuracy_per_token, the benchmark's own). "
+        description="Accuracy on FACTOR (news, wiki or expert): how often no false completion is likelier than the true one, by "
+        "the sum of the tokens' log-probabilities (accuracy) and by their mean (accuracy_per_token, the benchmark's own). "
         "Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,
     )
