@@ -74,7 +74,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list
     ]
     keys = [key_of(task.key, task.name(question), pairs) for question, pairs in zip(questions, encoded, strict=True)]
     pending = [index for index, key in enumerate(keys) if key not in journal]
-    decoder = contrasts.processors(task.choice, task.loaded, [prompts[index] for index in pending]) if pending else []
+    decoder = contrasts.scoring_processors(task.choice, task.loaded, [prompts[index] for index in pending]) if pending else []
     found = score_each(
         model,
         tokenizer,

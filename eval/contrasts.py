@@ -30,7 +30,7 @@ from counterpoint.decoders import (
 )
 from counterpoint.decoders.layers import depth_of
 from counterpoint.eval import AMATEUR, EXPERT
-from counterpoint.eval.decoder_arguments import Choice
+from counterpoint.eval.decoder_arguments import PENALTIES, Choice
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.loading import Loaded, load
 
@@ -48,16 +48,27 @@ def processors(choice: Choice, loaded: Loaded, prompts: Sequence[str]) -> list[L
     """
     if not choice.decoder.contrast:
         return []
-    values: Values = dict(choice.values)
-    penalty, ngram = values.pop("repetition_penalty", 1.0), values.pop("no_repeat_ngram_size", 0)
+    values: Values = {name: value for name, value in choice.values.items() if name not in PENALTIES}
     try:
-        found = [BUILDERS[choice.decoder.name](values, loaded, prompts)]
+        found = BUILDERS[choice.decoder.name](values, loaded, prompts)
     except (ValueError, ImportError) as error:
         raise CommandError(f"decoder {choice}: {error}") from error
-    if penalty != 1.0:
-        found.append(RepetitionPenaltyLogitsProcessor(penalty))
-    if ngram:
-        found.append(NoRepeatNGramLogitsProcessor(ngram))
+    return [found, *penalties(choice)]
+
+
+def scoring_processors(choice: Choice, loaded: Loaded, prompts: Sequence[str]) -> list[LogitsProcessor]:
+    """All that changes the model's scores where nothing is generated; for a contrast the same as :func:`processors`."""
+    return processors(choice, loaded, prompts) if choice.decoder.contrast else penalties(choice)
+
+
+def penalties(choice: Choice) -> list[LogitsProcessor]:
+    """The penalties that any decoder takes, as logits processors."""
+    found: list[LogitsProcessor] = []
+    values: Values = {**PENALTIES, **choice.values}
+    if values["repetition_penalty"] != 1.0:
+        found.append(RepetitionPenaltyLogitsProcessor(values["repetition_penalty"]))
+    if values["no_repeat_ngram_size"]:
+        found.append(NoRepeatNGramLogitsProcessor(values["no_repeat_ngram_size"]))
     return found
 
 

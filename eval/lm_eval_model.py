@@ -116,7 +116,7 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
                 None,
                 list(groups),
                 [[requests[index][2] for index in indices] for indices in groups.values()],
-                contrasts.processors(choice, self.loaded, prompts),
+                contrasts.scoring_processors(choice, self.loaded, prompts),
                 renormalise=self.renormalise,
                 banned=float(self.banned),
                 batch_tokens=self.batch_tokens,

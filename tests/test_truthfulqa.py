@@ -21,8 +21,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, RepetitionPenaltyLogitsProcessor
 
+from counterpoint.decoders import score
 from counterpoint.eval import AMATEUR, EXPERT, choice_task, qa_prompts
 from counterpoint.eval.cli import main
 from counterpoint.eval.errors import CommandError
@@ -413,3 +414,19 @@ def test_what_a_kill_left_of_a_line_is_cut_off(tmp_path: Path) -> None:
     journal.add("b", {"value": 2})
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
     assert Journal(path)["b"] == {"key": "b", "value": 2}
+
+
+def test_penalties_of_the_model_itself_count(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """``--decoder greedy repetition_penalty=1.5`` is what scoring with that processor gives."""
+    results = run(capsys, tmp_path, "--model", str(AMATEUR), "--limit", "1", "--decoder", "greedy", "repetition_penalty=1.5")
+    (record,) = records(tmp_path, results)
+    question = read_questions(SAMPLE).questions[0]
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
+    prompt = qa_prompts.make_preset("own", None, None, chat=False).prompt(question.text, tokenizer)
+    answers = [[f" {answer}" for answer in question.answers()]]
+    found, without = (
+        [each.total for each in score(model.float(), tokenizer, [prompt], answers, decoder)[0]]
+        for decoder in (RepetitionPenaltyLogitsProcessor(1.5), None)
+    )
+    assert list(record["scores"].values()) == pytest.approx(found, abs=1e-3)
+    assert found != pytest.approx(without, abs=1e-1)
