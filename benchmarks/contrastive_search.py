@@ -11,35 +11,23 @@ CUDA). Writes ``contrastive_search.json`` and ``contrastive_search.md``.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from timing import RANDOM, Clock, Results, described, environment_of, load, per_token, text
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, StoppingCriteria
-from transformers.generation.streamers import BaseStreamer
+from transformers import PreTrainedModel, StoppingCriteria
 
 from counterpoint.decoders import candidate_method, contrastive_search
 from counterpoint.decoders.caches import CACHE
 
 ALPHA = 0.6
-RANDOM = {  # shapes of well-known models, for machines that cannot download one
-    "random-1.5b": dict(
-        hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960
-    ),
-    "random-7b": dict(
-        hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336
-    ),
-}
 
 
 def batch_expanded(
@@ -71,30 +59,6 @@ def batch_expanded(
         stamps.append(time.perf_counter())
         if stopping_criteria(input_ids, None).all():
             return input_ids
-
-
-class Clock(BaseStreamer):
-    """Notes when tokens come; fit for batches."""
-
-    def __init__(self) -> None:
-        self.stamps: list[float] = []
-
-    def put(self, value: Tensor) -> None:
-        """The first call brings the prompt."""
-        self.stamps.append(time.perf_counter())
-
-    def end(self) -> None:
-        """Nothing to do."""
-
-
-def load(name: str, dtype: str, device: str) -> PreTrainedModel:
-    """A model by path or id, or of random weights by the name of a shape."""
-    torch.manual_seed(0)
-    if name in RANDOM:
-        config = LlamaConfig(vocab_size=32000, max_position_embeddings=8192, **RANDOM[name])
-        with torch.device(device):
-            return LlamaForCausalLM._from_config(config, dtype=getattr(torch, dtype)).eval()
-    return AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype)).to(device).eval()
 
 
 class PeakFromFirstToken(StoppingCriteria):
@@ -144,17 +108,6 @@ def run(
     if ids.device.type == "cuda":
         torch.cuda.synchronize()
     return clock.stamps[1:]
-
-
-def text(model: PreTrainedModel, batch: int, context: int) -> Tensor:
-    """Random ids: what is timed does not depend on them."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(10, model.config.vocab_size, (batch, context), generator=generator).to(model.device)
-
-
-def per_token(stamps: list[float]) -> float:
-    """Median milliseconds between tokens, the first two left out."""
-    return 1000 * statistics.median(after - before for before, after in pairwise(stamps[1:]))
 
 
 def peak_memory(method: str, context: int, k: int, batch: int, arguments: argparse.Namespace) -> float:
@@ -217,7 +170,7 @@ def table(cases: list[dict[str, Any]], environment: dict[str, Any]) -> str:
         peaks = [f"{value:.0f}" for value in case.get("peak_mib", {}).values()] or ["", "", ""]
         cells = [case["dtype"], case["batch"], case["context"], case["k"], *times, *ratios, *peaks]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join([*lines, "", "; ".join(f"{name} {value}" for name, value in environment.items())]) + "\n"
+    return "\n".join([*lines, "", described(environment)]) + "\n"
 
 
 def main() -> None:
@@ -242,34 +195,10 @@ def main() -> None:
         print(memory_of(arguments))
         return
 
-    environment = {
-        "model": Path(arguments.model).name,
-        "device": torch.cuda.get_device_name()
-        if arguments.device.startswith("cuda")
-        else f"CPU ({torch.get_num_threads()} threads)",
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "python": platform.python_version(),
-        "new tokens": arguments.new_tokens,
-    }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    path = arguments.output / "contrastive_search.json"
-    cases: list[dict[str, Any]] = []
-    if path.exists():  # cases of other runs on the same machine and versions stay
-        before = json.loads(path.read_text(encoding="utf-8"))
-        cases = before["cases"] if before["environment"] == environment else []
-
-    def report(case: dict[str, Any]) -> None:
-        key = ("dtype", "batch", "context", "k")
-        cases[:] = [other for other in cases if any(other[name] != case[name] for name in key)] + [case]
-        cases.sort(key=lambda case: tuple(case[name] for name in key))
-        path.write_text(json.dumps({"environment": environment, "cases": cases}, indent=2) + "\n", encoding="utf-8")
-        path.with_suffix(".md").write_text(table(cases, environment), encoding="utf-8")
-        print(table([case], {}), file=sys.stderr)
-
-    measure(arguments, report)
-    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+    environment = environment_of(arguments.model, arguments.device, arguments.new_tokens)
+    results = Results(arguments.output / "contrastive_search.json", environment, ("dtype", "batch", "context", "k"), table)
+    measure(arguments, results.add)
+    print(results.markdown())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""What a contrast costs: DoLa, SLED, contrastive and context-aware decoding and layer fusion against greedy search alone.
+
+Usage: ``python contrast.py --expert PATH --amateur PATH --batch 1 8 --output DIR``; the embedded models by default.
+
+Every case times all methods in turn, round after round, in one process: milliseconds between two tokens (median over the tokens of
+a round, then over rounds), without the prompt's own forward. A ratio is the median over rounds of a method's time over that of
+what it has to run anyway: greedy search by the expert, and by the amateur too for methods that have one. Writes ``contrast.json``
+and ``contrast.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from timing import Case, Clock, Results, described, environment_of, load, per_token, text
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedModel
+
+from counterpoint.decoders import (
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    DoLaLogitsProcessor,
+    LayerFusionLogitsProcessor,
+    SLEDLogitsProcessor,
+)
+from counterpoint.eval import AMATEUR, EXPERT
+
+BASES = {
+    "DoLa, one layer": "expert",
+    "DoLa, low": "expert",
+    "DoLa, high": "expert",
+    "SLED": "expert",
+    "context-aware": "expert",
+    "contrastive": "expert + amateur",
+    "layer fusion": "expert + amateur",
+}
+"""What each method runs anyway."""
+
+
+def processors(expert: PreTrainedModel, amateur: PreTrainedModel, ids: Tensor) -> dict[str, LogitsProcessor]:
+    """The methods, made once and used again and again."""
+    middle = expert.config.num_hidden_layers // 2
+    return {
+        "DoLa, one layer": DoLaLogitsProcessor(expert, [middle]),
+        "DoLa, low": DoLaLogitsProcessor(expert, "low"),
+        "DoLa, high": DoLaLogitsProcessor(expert, "high"),
+        "SLED": SLEDLogitsProcessor(expert),
+        "context-aware": ContextAwareLogitsProcessor(expert, {"input_ids": ids[:, ids.shape[1] // 2 :]}),
+        "contrastive": ContrastiveDecodingLogitsProcessor(amateur),
+        "layer fusion": LayerFusionLogitsProcessor(expert, amateur, [middle]),
+    }
+
+
+def run(model: PreTrainedModel, ids: Tensor, used: Sequence[LogitsProcessor], new_tokens: int) -> float:
+    """Milliseconds between tokens of one text."""
+    clock = Clock()
+    model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        logits_processor=list(used),
+        streamer=clock,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    if ids.device.type == "cuda":
+        torch.cuda.synchronize()
+    return per_token(clock.stamps[1:])
+
+
+def measure(arguments: argparse.Namespace, report: Callable[[Case], None]) -> None:
+    """All batch sizes, each reported as soon as it is measured."""
+    expert, amateur = (load(name, arguments.dtype, arguments.device) for name in (arguments.expert, arguments.amateur))
+    for batch in arguments.batch:
+        ids = text(expert, batch, arguments.context)
+        methods = {name: one for name, one in processors(expert, amateur, ids).items() if name in arguments.methods}
+        runs: dict[str, tuple[PreTrainedModel, list[LogitsProcessor]]] = {"expert": (expert, []), "amateur": (amateur, [])}
+        runs |= {name: (expert, [processor]) for name, processor in methods.items()}
+        rounds: dict[str, list[float]] = {name: [] for name in runs}
+        for model, used in runs.values():
+            run(model, ids, used, 4)
+        for _ in range(arguments.rounds):
+            for name, (model, used) in runs.items():
+                rounds[name].append(run(model, ids, used, arguments.new_tokens))
+        rounds["expert + amateur"] = [sum(pair) for pair in zip(rounds["expert"], rounds["amateur"], strict=True)]
+        ratios = {
+            name: statistics.median(own / base for own, base in zip(rounds[name], rounds[BASES[name]], strict=True))
+            for name in methods
+        }
+        report({"dtype": arguments.dtype, "batch": batch, "context": arguments.context, "ms_per_token": rounds, "ratios": ratios})
+
+
+def table(cases: list[Case], environment: dict[str, Any]) -> str:
+    """Markdown: medians and ratios, the machine beneath."""
+    lines = ["| dtype | batch | context | method | ms/token | over | ratio |", "|---|---|---|---|---|---|---|"]
+    for case in cases:
+        for name, times in case["ms_per_token"].items():
+            ratio = [BASES[name], f"{case['ratios'][name]:.2f}"] if name in case["ratios"] else ["", ""]
+            cells = [case["dtype"], case["batch"], case["context"], name, f"{statistics.median(times):.2f}", *ratio]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join([*lines, "", described(environment)]) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--expert", default=str(EXPERT), help="path or id; default: the embedded one")
+    parser.add_argument("--amateur", default=str(AMATEUR), help="path or id; default: the embedded one")
+    parser.add_argument("--methods", nargs="+", default=list(BASES), choices=list(BASES), metavar="METHOD")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
+    parser.add_argument("--output", type=Path, default=Path())
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    environment = environment_of(arguments.expert, arguments.device, arguments.new_tokens)
+    results = Results(arguments.output / "contrast.json", environment, ("dtype", "batch", "context"), table)
+    measure(arguments, results.add)
+    print(results.markdown())
+
+
+if __name__ == "__main__":
+    main()

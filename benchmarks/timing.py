@@ -1,0 +1,116 @@
+"""What the benchmarks share: models, texts, a clock of tokens, and a result file that grows case by case."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers.generation.streamers import BaseStreamer
+
+RANDOM = {  # shapes of well-known models, for machines that cannot download one
+    "random-1.5b": dict(
+        hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960
+    ),
+    "random-7b": dict(
+        hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336
+    ),
+}
+Case = dict[str, Any]
+
+
+class Clock(BaseStreamer):
+    """Notes when tokens come; fit for batches."""
+
+    def __init__(self) -> None:
+        self.stamps: list[float] = []
+
+    def put(self, value: Tensor) -> None:
+        """The first call brings the prompt."""
+        self.stamps.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Nothing to do."""
+
+
+def load(name: str, dtype: str, device: str) -> PreTrainedModel:
+    """A model by path or id, or of random weights by the name of a shape."""
+    torch.manual_seed(0)
+    if name in RANDOM:
+        config = LlamaConfig(vocab_size=32000, max_position_embeddings=8192, **RANDOM[name])
+        with torch.device(device):
+            return LlamaForCausalLM._from_config(config, dtype=getattr(torch, dtype)).eval()
+    return AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype)).to(device).eval()
+
+
+def text(model: PreTrainedModel, batch: int, context: int) -> Tensor:
+    """Random ids: what is timed does not depend on them."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(10, model.config.vocab_size, (batch, context), generator=generator).to(model.device)
+
+
+def per_token(stamps: list[float]) -> float:
+    """Median milliseconds between tokens, the first two left out."""
+    return 1000 * statistics.median(after - before for before, after in pairwise(stamps[1:]))
+
+
+def environment_of(model: str, device: str, new_tokens: int) -> dict[str, Any]:
+    """What figures are to be compared within."""
+    return {
+        "model": Path(model).name,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU ({torch.get_num_threads()} threads)",
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "python": platform.python_version(),
+        "new tokens": new_tokens,
+    }
+
+
+class Results:
+    """Cases in a JSON file and, as ``table`` lays them out, in a Markdown file beside it, both written as soon as one is there.
+
+    Cases of other runs on the same machine and versions stay; ``key`` names what tells cases apart and orders them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        environment: dict[str, Any],
+        key: Sequence[str],
+        table: Callable[[list[Case], dict[str, Any]], str],
+    ) -> None:
+        self.path, self.environment, self.key, self.table = path, environment, key, table
+        self.cases: list[Case] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            self.cases = before["cases"] if before["environment"] == environment else []
+
+    def add(self, case: Case) -> None:
+        """Report a case, which takes the place of an earlier one like it."""
+        others = [other for other in self.cases if any(other[name] != case[name] for name in self.key)]
+        self.cases = sorted([*others, case], key=lambda case: tuple(case[name] for name in self.key))
+        content = {"environment": self.environment, "cases": self.cases}
+        self.path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self.path.with_suffix(".md").write_text(self.table(self.cases, self.environment), encoding="utf-8")
+        print(self.table([case], {}), file=sys.stderr)
+
+    def markdown(self) -> str:
+        """All of it."""
+        return self.path.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def described(environment: dict[str, Any]) -> str:
+    """The environment in a line below a table."""
+    return "; ".join(f"{name} {value}" for name, value in environment.items())
