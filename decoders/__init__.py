@@ -26,6 +26,7 @@ from counterpoint.decoders.prompt_amateurs import EncoderDecoderAmateur, LastTok
 from counterpoint.decoders.released_contrastive_decoding import ReleasedContrastiveDecodingLogitsProcessor
 from counterpoint.decoders.scoring import Score, score, score_each
 from counterpoint.decoders.sled import SLEDLogitsProcessor
+from counterpoint.decoders.speculative import speculative_contrastive_decoding
 from counterpoint.decoders.tree_support import candidate_method
 
 __all__ = [
@@ -64,5 +65,6 @@ __all__ = [
     "released_likelihood_ratio",
     "score",
     "score_each",
+    "speculative_contrastive_decoding",
     "uninstall",
 ]

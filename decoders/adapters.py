@@ -82,6 +82,13 @@ class AdapterAmateur(ModelAmateur):
         with self.lock, self._switched():
             return super().read(texts, positions, layers)
 
+    @contextmanager
+    def running(self) -> Iterator[Any]:
+        """See :meth:`ModelAmateur.running`."""
+        self._check_expert()
+        with self._switched(), super().running() as model:
+            yield model
+
     def _check_expert(self) -> None:
         active = [] if self.tuner.disable_adapters else list(self.tuner.active_adapters)
         if active == ([] if self.adapter is None else [self.adapter]):

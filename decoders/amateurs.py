@@ -8,7 +8,8 @@ gives depends on earlier calls.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -128,6 +129,12 @@ class ModelAmateur:
         """See :class:`TextReader`."""
         with self.lock, torch.no_grad(), side_forward(self):
             return read(self.prefix, texts.decoder_only(), positions, layers)
+
+    @contextmanager
+    def running(self) -> Iterator[Any]:
+        """The model, whose forwards within the context are the amateur's own."""
+        with side_forward(self):
+            yield self.model
 
 
 class PooledAmateur:

@@ -1,4 +1,4 @@
-"""Errors for input that no candidate search can use, raised before any token is generated."""
+"""Errors for input that a decoding loop cannot use, raised before any token is generated."""
 
 from __future__ import annotations
 
@@ -27,18 +27,23 @@ def check_rule(penalty_alpha: Any, top_k: Any, vocabulary: int) -> None:
         raise ValueError(f"top_k={top_k} is more than the vocabulary's {vocabulary} tokens; use a top_k between 3 and 10")
 
 
-def check_mode(config: GenerationConfig, assistant_model: PreTrainedModel | None) -> None:
-    """No mode of ``generate`` is asked for that the search would have to ignore."""
+def check_mode(
+    config: GenerationConfig,
+    assistant_model: PreTrainedModel | None,
+    method: str = "contrastive search",
+    processor: str = PROCESSOR,
+) -> None:
+    """No mode of ``generate`` is asked for that ``method`` would have to ignore and that ``processor`` may do."""
     if config.num_beams > 1:
-        raise ValueError(f"num_beams={config.num_beams}: contrastive search keeps one text a row; with beams use {PROCESSOR}")
+        raise ValueError(f"num_beams={config.num_beams}: {method} keeps one text a row; with beams use {processor}")
     if assistant_model is not None:
-        raise ValueError(f"assistant_model={type(assistant_model).__name__}: for assisted decoding use {PROCESSOR}")
+        raise ValueError(f"assistant_model={type(assistant_model).__name__}: for assisted decoding use {processor}")
     for name in ("prompt_lookup_num_tokens", "use_mtp"):
         if getattr(config, name, None):
-            raise ValueError(f"{name}={getattr(config, name)!r}: for assisted decoding use {PROCESSOR}")
+            raise ValueError(f"{name}={getattr(config, name)!r}: for assisted decoding use {processor}")
     for name in ("dola_layers", "constraints", "force_words_ids"):
         if getattr(config, name, None) is not None:
-            raise ValueError(f"{name}={getattr(config, name)!r} is another decoding method than contrastive search; leave one out")
+            raise ValueError(f"{name}={getattr(config, name)!r} is another decoding method than {method}; leave one out")
 
 
 def check_prompt(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], model_kwargs: dict[str, Any]) -> None:
@@ -47,7 +52,7 @@ def check_prompt(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], 
     if "hf_device_map" not in vars(model) and input_ids.device != embeddings.device:
         raise ValueError(f"input_ids are on {input_ids.device}, the model on {embeddings.device}: move them with .to(model.device)")
     if input_ids.shape[1] == 0 and model_kwargs.get("inputs_embeds") is None:
-        raise ValueError("input_ids are empty: contrastive search needs a prompt of at least one token, e.g. the BOS token")
+        raise ValueError("input_ids are empty: a prompt of at least one token is needed, e.g. the BOS token")
     mask = model_kwargs.get("attention_mask")
     if mask is None or model.config.is_encoder_decoder:
         return

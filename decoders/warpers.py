@@ -1,4 +1,4 @@
-"""The samplers of ``generate`` as shapers of the candidates' distribution."""
+"""The samplers of ``generate``: which of a list's processors they are, and as shapers of the candidates' distribution."""
 
 from __future__ import annotations
 
@@ -6,14 +6,40 @@ from transformers import (
     EpsilonLogitsWarper,
     EtaLogitsWarper,
     GenerationConfig,
+    LogitNormalization,
     LogitsProcessorList,
     MinPLogitsWarper,
+    SynthIDTextWatermarkLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
+    WatermarkLogitsProcessor,
 )
 from transformers.generation.logits_process import TopHLogitsWarper
+
+SAMPLERS = (
+    TemperatureLogitsWarper,
+    TopHLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    MinPLogitsWarper,
+    TypicalLogitsWarper,
+    EpsilonLogitsWarper,
+    EtaLogitsWarper,
+    WatermarkLogitsProcessor,
+    SynthIDTextWatermarkLogitsProcessor,
+    LogitNormalization,
+)
+"""What ``generate`` puts behind all other processors."""
+
+
+def split_samplers(processors: LogitsProcessorList) -> tuple[LogitsProcessorList, LogitsProcessorList]:
+    """The processors before the samplers at the end of the list, and those samplers."""
+    end = len(processors)
+    while end and isinstance(processors[end - 1], SAMPLERS):
+        end -= 1
+    return LogitsProcessorList(processors[:end]), LogitsProcessorList(processors[end:])
 
 
 def warpers(processors: LogitsProcessorList, config: GenerationConfig) -> LogitsProcessorList:
