@@ -7,7 +7,7 @@ followed the last few tokens when they stood in the text before (prompt lookup),
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -27,19 +27,6 @@ MEMORY, WORTH, PAUSE = 8, 0.1, 16
 """Drafts that a source is judged by, the right tokens that make one worth its cost, and the steps between two second chances."""
 
 
-@dataclass
-class Draft:
-    """Tokens that may follow the text, and what is known about them."""
-
-    tokens: list[int] = field(default_factory=list)
-    proposals: list[Float[Tensor, "vocabulary"] | None] = field(default_factory=list)
-    """For each token the distribution it was drawn from, None where it was not drawn."""
-    negatives: list[Float[Tensor, "1 vocabulary"]] = field(default_factory=list)
-    """The amateur's logits at the first positions, as far as it was asked already."""
-    track: Track | None = None
-    """That of its source."""
-
-
 class Track:
     """How a source has done: the ``right`` tokens to hope for in a draft, and the ``length`` that draft should have.
 
@@ -49,7 +36,7 @@ class Track:
         >>> track = Track(most=8)
         >>> track.learn(drafted=4, right=4)
         >>> track.length, track.right
-        (8, 1.75)
+        (8, 1.375)
         >>> track.learn(drafted=8, right=4)
         >>> track.length
         5
@@ -64,6 +51,20 @@ class Track:
         self.length = min(self.most, max(FEWEST, 2 * drafted if right == drafted else right + 1))
 
 
+@dataclass
+class Draft:
+    """Tokens that may follow the text, and what is known about them."""
+
+    tokens: list[int] = field(default_factory=list)
+    proposals: list[Float[Tensor, "vocabulary"] | None] = field(default_factory=list)
+    """For each token the distribution it was drawn from, None where it was not drawn."""
+    negatives: list[Float[Tensor, "1 vocabulary"]] = field(default_factory=list)
+    """The amateur's logits at the first positions, as far as it was asked already."""
+    track: Track | None = None
+    """That of its source."""
+
+
+@runtime_checkable
 class Source(Protocol):
     """Where drafts come from."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from typing import Any
 
@@ -18,6 +18,7 @@ from counterpoint.decoders.candidates import stop_recording
 from counterpoint.decoders.grouped_attention import grouped_attention
 from counterpoint.decoders.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.skinny_linear import FEW, float32_linears, skinny_linears
+from counterpoint.decoders.tree_support import family_obstacle
 
 LARGE = 2**16
 """Weights of fewer elements are multiplied fast enough the usual way."""
@@ -47,6 +48,7 @@ class Follower:
         self.read = cache.get_seq_length()
         self.narrow = "logits_to_keep" in signature(model.forward).parameters
         self.linears = [linear for linear in float32_linears(model) if linear.weight.numel() >= LARGE]
+        self.grouped = family_obstacle(model) is None  # others may look at the name of the attention, as Falcon does for alibi
         cache.activate_past_recording()
 
     def logits(self, new: Int[Tensor, "1 new"], last: int) -> Float[Tensor, "{last} vocabulary"]:
@@ -78,7 +80,8 @@ class Follower:
             if not 1 < tokens.shape[1] <= FEW:
                 logits = model(**arguments).logits
             else:
-                with grouped_attention(self.model.config), skinny_linears(self.linears):
+                attention = grouped_attention(self.model.config) if self.grouped else nullcontext()
+                with attention, skinny_linears(self.linears):
                     logits = model(**arguments).logits
         return logits
 

@@ -17,7 +17,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from transformers.utils.generic import ModelOutput
 
-from counterpoint.decoders.amateurs import ModelAmateur
+from counterpoint.decoders.amateurs import Amateur, ModelAmateur
 from counterpoint.decoders.caches import CACHE, cached_length
 from counterpoint.decoders.checks import check_logits, check_mode, check_prompt
 from counterpoint.decoders.contrast import Form, contrast, likelihood_ratio, plausible
@@ -40,7 +40,7 @@ def speculative_contrastive_decoding(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
-    amateur: ModelAmateur | PreTrainedModel | None = None,
+    amateur: Amateur | PreTrainedModel | None = None,
     alpha: float = 0.1,
     form: Form = likelihood_ratio,
     draft_tokens: int = 8,
@@ -110,14 +110,14 @@ def speculative_contrastive_decoding(
     call = current_generate_call() or GenerateCall()
     streamer, config = streamer or call.streamer, generation_config
     check_mode(config, call.assistant_model, METHOD, PROCESSOR)
-    amateur = _check(model, input_ids, config, amateur, alpha, draft_tokens, synced_gpus or call.synced_gpus, model_kwargs)
+    asked = _check(model, input_ids, config, amateur, alpha, draft_tokens, synced_gpus or call.synced_gpus, model_kwargs)
     check_prompt(model, input_ids, model_kwargs)
 
     mask = model_kwargs.get("attention_mask")
     prompt = input_ids if mask is None else input_ids[:, mask[0].bool()]
     _check_text(prompt, mask, model_kwargs)
     expert = Follower(model, lambda: nullcontext(model), prompt, model_kwargs[CACHE], config.prefill_chunk_size)
-    negative = _amateur_source(model, amateur, input_ids, config, draft_tokens, alpha)
+    negative = _amateur_source(model, asked, input_ids, config, draft_tokens, alpha)
     sources: list[Source] = [Repetition(prompt[0].tolist(), draft_tokens), negative]
     if config.do_sample:  # what is drawn seldom repeats the text
         sources.reverse()
@@ -202,7 +202,7 @@ def _check(
     model: PreTrainedModel,
     input_ids: Tensor,
     config: GenerationConfig,
-    amateur: ModelAmateur | PreTrainedModel | None,
+    amateur: Amateur | PreTrainedModel | None,
     alpha: float,
     draft_tokens: int,
     synced_gpus: bool,
