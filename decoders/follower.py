@@ -95,6 +95,8 @@ def check_reversible(model: PreTrainedModel, cache: object, name: str) -> None:
     kinds: set[Any] = set()
     if isinstance(cache, Cache) and model.config.model_type not in STATE_IN_MODULES:
         kinds = {type(layer) for layer in cache.layers} or {cache.layer_class_to_replicate}
+    if isinstance(cache, Cache) and cache.offloading:
+        raise ValueError(f"{name} {type(model).__name__} has an offloaded cache; leave out cache_implementation")
     if not kinds or not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
         what = f"a cache of {', '.join(sorted(kind.__name__ for kind in kinds))}" if kinds else "its state outside of any cache"
         raise ValueError(

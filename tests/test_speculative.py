@@ -404,6 +404,7 @@ def pooled(model: PreTrainedModel) -> Any:
         ({"penalty_alpha": 0.6}, "penalty_alpha=0.6 is another decoding method"),
         ({"use_cache": False}, "use_cache=False.*ContrastiveDecodingLogitsProcessor"),
         ({"cache_implementation": "static"}, "the expert LlamaForCausalLM keeps a cache of StaticLayer"),
+        ({"cache_implementation": "offloaded"}, "the expert LlamaForCausalLM has an offloaded cache"),
         ({"output_hidden_states": True, "return_dict_in_generate": True}, "output_hidden_states=True"),
         ({"output_attentions": True, "return_dict_in_generate": True}, "output_attentions=True"),
         ({"synced_gpus": True}, "synced_gpus=True"),
