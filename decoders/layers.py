@@ -68,6 +68,7 @@ class EarlyExits:
 
     def __init__(self, model: PreTrainedModel, final_norm: bool) -> None:
         self.config: PreTrainedConfig = model.config.get_text_config(decoder=True)
+        self.scaling = scaling_of(self.config)
         self.layers = decoder_layers(model)
         head = model.get_output_embeddings()
         name = type(model).__name__
@@ -93,7 +94,7 @@ class EarlyExits:
     def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of states that have passed norm and projection, as those of the last layer that a tap of layer N sees."""
         logits: Tensor = skinny_forward(self.head, hidden) if self.skinny else self.head(hidden)  # type: ignore[arg-type]
-        return rescaled(logits.float(), self.config)
+        return rescaled(logits.float(), *self.scaling)
 
     def _probe(self, model: Any) -> tuple[list[nn.Module], Tensor, Tensor | None, Tensor]:
         """The modules called between the last layer and the head, what came in, what reached the head, and the logits."""
@@ -124,12 +125,17 @@ class EarlyExits:
         return between, state["last"], state.get("unembedded"), logits
 
 
-def rescaled(logits: Float[Tensor, "*batch vocabulary"], config: PreTrainedConfig) -> Float[Tensor, "*batch vocabulary"]:
-    """What an architecture does to the products of its head: Cohere, Falcon-H1 and Granite scale them, Gemma caps them."""
+def scaling_of(config: PreTrainedConfig) -> tuple[float, float | None]:
+    """What an architecture does to the products of its head: a factor (Cohere, Falcon-H1, Granite) and a soft cap (Gemma)."""
     settings = config.to_dict()
-    scale = (settings.get("logit_scale") or 1) * (settings.get("lm_head_multiplier") or 1) / (settings.get("logits_scaling") or 1)
-    logits = logits if scale == 1 else logits * scale
-    cap = settings.get("final_logit_softcapping") or settings.get("logits_soft_cap")
+    factor = (settings.get("logit_scale") or 1) * (settings.get("lm_head_multiplier") or 1) / (settings.get("logits_scaling") or 1)
+    return factor, settings.get("final_logit_softcapping") or settings.get("logits_soft_cap")
+
+
+def rescaled(logits: Float[Tensor, "*batch vocabulary"], factor: float, cap: float | None) -> Float[Tensor, "*batch vocabulary"]:
+    """``logits`` times ``factor``, bent to stay below ``cap``."""
+    if factor != 1:
+        logits = logits * factor
     return cap * torch.tanh(logits / cap) if cap else logits
 
 

@@ -49,7 +49,7 @@ def test_only_one_architecture_has_no_final_norm() -> None:
 @pytest.mark.parametrize("name", SCALED)
 def test_logits_left_unscaled_are_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the library itself, before anyone decodes by them."""
-    monkeypatch.setattr(layers, "rescaled", lambda logits, config: logits)
+    monkeypatch.setattr(layers, "rescaled", lambda logits, factor, cap: logits)
     with pytest.raises(ValueError, match="does not unembed its last hidden state in a way that early exits can follow"):
         agree(FAMILY[name].build(), True)
 
