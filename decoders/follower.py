@@ -17,7 +17,7 @@ from counterpoint.decoders.caches import CACHE
 from counterpoint.decoders.candidates import stop_recording
 from counterpoint.decoders.grouped_attention import grouped_attention
 from counterpoint.decoders.prefix_cache import STATE_IN_MODULES
-from counterpoint.decoders.skinny_linear import FEW, float32_linears, skinny_linears
+from counterpoint.decoders.skinny_linear import FEW, float32_linears
 from counterpoint.decoders.tree_support import family_obstacle
 
 LARGE = 2**16
@@ -30,7 +30,8 @@ Running = Callable[[], AbstractContextManager[Any]]
 class Follower:
     """One text in a model's cache: read on as far as logits are asked for, and back where the text lost its last tokens.
 
-    All tokens that are new go through the model in one forward, without a mask: there is one row, and no padding in it.
+    All tokens that are new go through the model in one forward, without a mask: there is one row, and no padding in it. A few are
+    faster where ``linears`` compute by :func:`~counterpoint.decoders.skinny_linear.skinny_linears`.
 
     Args:
         model: The decoder-only model.
@@ -48,7 +49,11 @@ class Follower:
         self.read = cache.get_seq_length()
         self.narrow = "logits_to_keep" in signature(model.forward).parameters
         self.linears = [linear for linear in float32_linears(model) if linear.weight.numel() >= LARGE]
-        self.grouped = family_obstacle(model) is None  # others may look at the name of the attention, as Falcon does for alibi
+        config = model.config.get_text_config(decoder=True)
+        shared = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
+        self.grouped = (
+            shared and family_obstacle(model) is None
+        )  # others may look at the attention's name, as Falcon does for alibi
         cache.activate_past_recording()
 
     def logits(self, new: Int[Tensor, "1 new"], last: int) -> Float[Tensor, "{last} vocabulary"]:
@@ -77,12 +82,9 @@ class Follower:
         self.read += tokens.shape[1]
         logits: Tensor
         with self.running() as model:
-            if not 1 < tokens.shape[1] <= FEW:
+            few = 1 < tokens.shape[1] <= FEW
+            with grouped_attention(self.model.config) if few and self.grouped else nullcontext():
                 logits = model(**arguments).logits
-            else:
-                attention = grouped_attention(self.model.config) if self.grouped else nullcontext()
-                with attention, skinny_linears(self.linears):
-                    logits = model(**arguments).logits
         return logits
 
 
