@@ -42,10 +42,10 @@ def released_divergence(p: Float[Tensor, "*batch vocabulary"], q: Float[Tensor, 
 
 def mixture(p: Tensor, q: Tensor) -> Tensor:
     """The logarithm of (p + q) / 2, of log-probabilities."""
-    return torch.logaddexp(p, q) - math.log(2)
+    return torch.logaddexp(p, q).sub_(math.log(2))
 
 
 def kullback_leibler(p: Tensor, q: Tensor) -> Tensor:
     """The divergence KL(p || q) = sum_v p(v) (ln p(v) - ln q(v)), of log-probabilities; a p(v) of 0 adds nothing."""
     weight = p.exp()
-    return torch.where(weight > 0, weight * (p - q), 0.0).sum(dim=-1)
+    return (p - q).mul_(weight).masked_fill_(weight == 0, 0.0).sum(dim=-1)  # in place: large tensors are dear to allocate
