@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
-from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from transformers.generation.utils import ALL_CACHE_NAMES, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur
-from counterpoint.decoders.caches import CACHE, cached_length
+from counterpoint.decoders.caches import CACHE, cached_length, find_cache
 from counterpoint.decoders.checks import check_logits, check_mode, check_prompt
 from counterpoint.decoders.contrast import Form, contrast, likelihood_ratio, plausible
 from counterpoint.decoders.contrastive_decoding import check_alpha
@@ -31,7 +31,7 @@ from counterpoint.decoders.warpers import split_samplers
 
 METHOD = "speculative contrastive decoding"
 PROCESSOR = "ContrastiveDecodingLogitsProcessor in logits_processor=[...]"
-TEXT = {"attention_mask", "position_ids", "use_cache", "logits_to_keep", CACHE}
+TEXT = {"attention_mask", "position_ids", "use_cache", "logits_to_keep", *ALL_CACHE_NAMES}
 """Arguments of a model that say nothing but the text."""
 
 
@@ -117,7 +117,7 @@ def speculative_contrastive_decoding(
     mask = model_kwargs.get("attention_mask")
     prompt = input_ids if mask is None else input_ids[:, mask[0].bool()]
     _check_text(prompt, mask, model_kwargs)
-    expert = Follower(model, lambda: nullcontext(model), prompt, model_kwargs[CACHE], config.prefill_chunk_size)
+    expert = Follower(model, lambda: nullcontext(model), prompt, find_cache(model_kwargs), config.prefill_chunk_size)
     negative = _amateur_source(model, asked, input_ids, config, draft_tokens, alpha)
     sources: list[Source] = [Repetition(prompt[0].tolist(), draft_tokens), negative]
     if config.do_sample:  # what is drawn seldom repeats the text
@@ -237,13 +237,13 @@ def _check(
     others = sorted(name for name, value in model_kwargs.items() if name not in TEXT and value is not None)
     if others:
         raise ValueError(f"{', '.join(others)}: {METHOD} knows texts of ids only; use {PROCESSOR}")
-    check_reversible(model, model_kwargs.get(CACHE), "the expert")
+    check_reversible(model, find_cache(model_kwargs), "the expert")
     return amateur
 
 
 def _check_text(prompt: Int[Tensor, "1 prompt"], mask: Tensor | None, model_kwargs: dict[str, Any]) -> None:
     """The prompt without padding is the whole text, also where a cache holds its beginning."""
-    held, length = cached_length(model_kwargs[CACHE]), prompt.shape[1]
+    held, length = cached_length(find_cache(model_kwargs)), prompt.shape[1]
     if held and (mask is not None or length <= held):
         raise ValueError(f"{CACHE} holds {held} positions and input_ids {length}: pass the whole text as input_ids, unpadded")
     positions = model_kwargs.get("position_ids")
