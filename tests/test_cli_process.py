@@ -13,7 +13,11 @@ import pytest
 from counterpoint.eval import AMATEUR
 
 COMMAND = [sys.executable, "-m", "counterpoint.eval.cli"]
-GENERATE = [*COMMAND, "generate", "--model", str(AMATEUR), "--device", "cpu", "--max-new-tokens", "500"]
+FOREGROUND = (  # a job in the background of a shell, as these tests may be, has SIGINT ignored, and so do its children
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from counterpoint.eval.cli import main; sys.exit(main())"
+)
+GENERATE = [sys.executable, "-c", FOREGROUND, "generate", "--model", str(AMATEUR), "--device", "cpu", "--max-new-tokens", "500"]
 
 
 def start_generating(folder: Path) -> tuple[subprocess.Popen[bytes], bytes]:
