@@ -41,7 +41,8 @@ from counterpoint.decoders import (
 )
 from counterpoint.decoders.layers import depth_of
 from counterpoint.decoders.reading import Contrast, Reading
-from counterpoint.decoders.scoring import Scorer, TextReading, batches, encode
+from counterpoint.decoders.scoring import Scorer, TextReading
+from counterpoint.decoders.text_batches import batches, encode
 from counterpoint.decoders.text_forward import read
 from counterpoint.eval.hallucinations import Pair
 from counterpoint.eval.induction import Settings, induce

@@ -26,7 +26,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from counterpoint.decoders import ContrastiveDecodingLogitsProcessor, DoLaLogitsProcessor
-from counterpoint.decoders.scoring import Scorer, batches, encode
+from counterpoint.decoders.scoring import Scorer
+from counterpoint.decoders.text_batches import batches, encode
 from counterpoint.eval.qa_prompts import make_preset
 from counterpoint.eval.truthfulqa import SAMPLE, read_questions
 

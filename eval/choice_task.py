@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from counterpoint.decoders import Score, score_each
-from counterpoint.decoders.scoring import encode
+from counterpoint.decoders.text_batches import encode
 from counterpoint.eval import contrasts
 from counterpoint.eval.decoder_arguments import Choice
 from counterpoint.eval.journal import Journal, key_of
