@@ -6,21 +6,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, contrast, extrapolation, likelihood_ratio
-from counterpoint.decoders.generate_call import current_generate_call
-from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.prompt_amateurs import EncoderDecoderAmateur, PromptAmateur
-from counterpoint.decoders.reading import NextToken, Reading
+from counterpoint.decoders.reading import Contrast, Reading
 from counterpoint.decoders.vocabulary import aligned
 
 
-class ContrastiveDecodingLogitsProcessor(LogitsProcessor):
+class ContrastiveDecodingLogitsProcessor(Contrast):
     """Contrastive decoding, for ``model.generate(..., logits_processor=[ContrastiveDecodingLogitsProcessor(amateur)])``.
 
     Scores are ln p(v | x) - ln q(v | x) for the tokens v with p(v | x) >= alpha * max_w p(w | x), p the expert that generates and
@@ -68,16 +66,6 @@ class ContrastiveDecodingLogitsProcessor(LogitsProcessor):
         check_alpha(alpha)
         self.amateur = as_amateur(amateur)
         self.alpha, self.form, self.positives = alpha, form, list(positives)
-        self.taps: tuple[LayerTap, ...] = ()
-
-    def __call__(
-        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
-    ) -> Float[Tensor, "rows vocabulary"]:
-        """Contrastive scores of logits or log-probabilities; in an assistant's draft, ``scores`` as they are."""
-        call = current_generate_call()
-        if call is not None and call.drafting:  # by the amateur itself, it may be, or in other tokens
-            return scores
-        return self.contrasted(NextToken(input_ids), scores)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """See :class:`~counterpoint.decoders.reading.Contrast`."""

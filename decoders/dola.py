@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import allowed_by, contrast
 from counterpoint.decoders.contrastive_decoding import check_alpha
 from counterpoint.decoders.divergence import released_divergence
-from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
-from counterpoint.decoders.reading import NextToken, Reading
+from counterpoint.decoders.reading import Contrast, Reading
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """``divergence(p, q)`` of log-probabilities ``[..., vocabulary]``."""
@@ -30,7 +29,7 @@ GenerativeModel = Any
 """A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
 
 
-class DoLaLogitsProcessor(LogitsProcessor):
+class DoLaLogitsProcessor(Contrast):
     """Decoding by contrasting layers, for ``model.generate(..., logits_processor=[DoLaLogitsProcessor(model)])``.
 
     Scores are ln q_N(v) - ln q_M(v) for the tokens v with q_N(v) >= alpha * max_w q_N(w), and -inf for all others. q_N is the
@@ -80,15 +79,6 @@ class DoLaLogitsProcessor(LogitsProcessor):
         self.exits = EarlyExits(model, final_norm)
         self.tap = LayerTap(model, self.layers)
         self.taps = (self.tap,)
-
-    def __call__(
-        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
-    ) -> Float[Tensor, "rows vocabulary"]:
-        """The contrast of layers; in an assistant's draft, ``scores`` as they are."""
-        call = current_generate_call()
-        if call is not None and call.drafting:
-            return scores
-        return self.contrasted(NextToken(input_ids), scores)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """See :class:`~counterpoint.decoders.reading.Contrast`."""

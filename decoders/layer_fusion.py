@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from counterpoint.decoders.adapters import AdapterAmateur
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur
@@ -16,10 +16,9 @@ from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, allowed_by, likelihood_ratio, plausible
 from counterpoint.decoders.contrastive_decoding import amateur_logits, as_amateur, check_alpha
 from counterpoint.decoders.dola import Divergence, furthest_layer
-from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
-from counterpoint.decoders.reading import NextToken, Reading
+from counterpoint.decoders.reading import Contrast, Reading
 from counterpoint.decoders.vocabulary import aligned
 
 
@@ -59,7 +58,7 @@ def fused_contrast(
     return fused
 
 
-class LayerFusionLogitsProcessor(LogitsProcessor):
+class LayerFusionLogitsProcessor(Contrast):
     """Multi-layer fusion with truthfulness refocused, for ``model.generate(..., logits_processor=[this])``.
 
     Scores, on the tokens that are plausible by the original's last layer (-inf elsewhere), are
@@ -144,15 +143,6 @@ class LayerFusionLogitsProcessor(LogitsProcessor):
         self.amateur_exits = EarlyExits(self.amateur.model, final_norm)
         self.amateur_tap = LayerTap(self.amateur.model, self.amateur_layers, owner=self.amateur)
         self.taps = (self.tap, self.amateur_tap)
-
-    def __call__(
-        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
-    ) -> Float[Tensor, "rows vocabulary"]:
-        """The fused contrast; in an assistant's draft, ``scores`` as they are."""
-        call = current_generate_call()
-        if call is not None and call.drafting:
-            return scores
-        return self.contrasted(NextToken(input_ids), scores)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """See :class:`~counterpoint.decoders.reading.Contrast`."""

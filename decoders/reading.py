@@ -6,13 +6,16 @@ In generation that is the position after the ids so far, in scoring every positi
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import LogitsProcessor
 
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur
+from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 
 
@@ -25,17 +28,6 @@ class Reading(Protocol):
 
     def states(self, tap: LayerTap) -> Float[Tensor, "layers positions hidden"]:
         """Hidden states entering its layers, in the forward that gave the scores, or its owner's logits if an amateur owns it."""
-
-
-@runtime_checkable
-class Contrast(Protocol):
-    """A logits processor that can also score given texts at once."""
-
-    taps: Sequence[LayerTap]
-    """The taps whose states it asks for."""
-
-    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """Its scores, each position's by itself."""
 
 
 class NextToken:
@@ -52,3 +44,26 @@ class NextToken:
         """See :class:`Reading`."""
         amateur = tap.owner
         return tap.states(amateur.text(self.input_ids)[0] if isinstance(amateur, ModelAmateur) else self.input_ids)
+
+
+class Contrast(LogitsProcessor):
+    """A logits processor that scores given texts at once by what it scores the next token by.
+
+    Where an assistant drafts, it leaves ``scores`` as they are: the draft is the assistant's own, in other tokens it may be.
+    """
+
+    taps: Sequence[LayerTap] = ()
+    """The taps whose states it asks for."""
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """Its scores of the next token, from logits or log-probabilities; in an assistant's draft, ``scores`` as they are."""
+        call = current_generate_call()
+        if call is not None and call.drafting:
+            return scores
+        return self.contrasted(NextToken(input_ids), scores)
+
+    @abstractmethod
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """Its scores, each position's by itself."""

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 
 from counterpoint.decoders.checks import check_logits
-from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
-from counterpoint.decoders.reading import NextToken, Reading
+from counterpoint.decoders.reading import Contrast, Reading
 
 
-class SLEDLogitsProcessor(LogitsProcessor):
+class SLEDLogitsProcessor(Contrast):
     """Self logits evolution decoding, for ``model.generate(..., logits_processor=[SLEDLogitsProcessor(model)])``.
 
     The ``evolution_scale`` likeliest tokens I get the logits that descent from those of the last layer makes of them,
@@ -78,15 +77,6 @@ class SLEDLogitsProcessor(LogitsProcessor):
         self.exits = EarlyExits(model, final_norm)
         self.tap, self.final_tap = LayerTap(model, self.layers), LayerTap(model, [depth])
         self.taps = (self.tap, self.final_tap)
-
-    def __call__(
-        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
-    ) -> Float[Tensor, "rows vocabulary"]:
-        """The evolved scores; in an assistant's draft, ``scores`` as they are."""
-        call = current_generate_call()
-        if call is not None and call.drafting:
-            return scores
-        return self.contrasted(NextToken(input_ids), scores)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """See :class:`~counterpoint.decoders.reading.Contrast`."""
