@@ -1,1 +1,5 @@
-"""Rankers that choose among candidates arrive in a later release."""
+"""Rankers, which choose among continuations of a text."""
+
+from counterpoint.rankers.base import Judge, Ranker, Scores
+
+__all__ = ["Judge", "Ranker", "Scores"]

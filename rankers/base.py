@@ -1,0 +1,110 @@
+"""What a ranker is: something that judges how well continuations follow a prefix."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Texts = Sequence[str]
+Scores = list[Float[Tensor, " candidates"]]
+"""For every prefix the scores of its candidates, float32 on the CPU; higher is better."""
+
+Judge = Callable[[Sequence[Texts]], Scores]
+"""From every prefix's candidates to their scores; the prefixes are already read."""
+
+
+class Ranker(ABC):
+    """Judges continuations of prefixes: s(prefix, continuation), higher is better.
+
+    A subclass writes :meth:`read`. Everything a ranker can compute of the prefixes alone belongs there, before the function it
+    returns, so that a search that judges longer and longer continuations reads them once:
+
+        judge = ranker.judge(prefixes)
+        scores = judge(candidates)      # as often as wanted, for other candidates of the same prefixes
+    """
+
+    comparable: bool
+    """Whether scores of continuations of different prefixes mean the same, so that one may choose among prefixes by them."""
+
+    @abstractmethod
+    def read(self, prefixes: Texts) -> Judge:
+        """Read the prefixes; the function returned scores candidates of each, none of them empty.
+
+        Candidates are continuations as they follow the prefix's text, with the space they begin with if they do. A prefix may have
+        none. What is scored depends on a candidate and its prefix alone, unless the class says otherwise.
+        """
+
+    def judge(self, prefixes: Texts) -> Judge:
+        """Read the prefixes once, to score any number of batches of candidates.
+
+        Args:
+            prefixes: The texts that are continued.
+
+        Returns:
+            A function from each prefix's candidates to their scores: float32 ``[candidates]`` for every prefix, in order.
+
+        Raises:
+            TypeError: If ``prefixes`` is one string.
+            ValueError: There or from the function: for an empty prefix or candidate, another number of prefixes, scores that are
+                NaN.
+        """
+        check_texts("prefixes", prefixes)
+        scores_of = self.read(prefixes)
+
+        def judged(candidates: Sequence[Texts]) -> Scores:
+            if len(candidates) != len(prefixes):
+                raise ValueError(
+                    f"candidates: {len(candidates)} lists for {len(prefixes)} prefixes; pass one list of texts for each prefix"
+                )
+            for index, texts in enumerate(candidates):
+                check_texts(f"candidates[{index}]", texts)
+            scores = scores_of(candidates)
+            for index, own in enumerate(scores):
+                if own.isnan().any():
+                    place = int(own.isnan().nonzero()[0])
+                    raise ValueError(
+                        f"{type(self).__name__} gave NaN for candidates[{index}][{place}]={candidates[index][place]!r}; its "
+                        "model's weights or dtype are at fault (float16 overflows in T5: take float32 or bfloat16)"
+                    )
+            return scores
+
+        return judged
+
+    def score(self, prefixes: Texts, candidates: Sequence[Texts]) -> Scores:
+        """s(prefix, candidate) for every prefix's candidates: :meth:`judge`, used once.
+
+        Args:
+            prefixes: The texts that are continued.
+            candidates: For each of them its continuations, any number.
+
+        Returns:
+            Float32 ``[candidates]`` for every prefix, in the order given; higher is better.
+
+        Raises:
+            TypeError: If ``prefixes`` or a prefix's candidates are one string.
+            ValueError: As for :meth:`judge`.
+        """
+        return self.judge(prefixes)(candidates)
+
+
+def check_texts(argument: str, texts: Texts) -> None:
+    """Refuse one string where a list of them is meant, and empty texts.
+
+    Raises:
+        TypeError: If ``texts`` is one string.
+        ValueError: If one of them is empty or blank.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"{argument} is one string; pass a list of texts, [text] for a single one")
+    for index, text in enumerate(texts):
+        if not text.strip():
+            raise ValueError(f"{argument}[{index}]={text!r} is empty: there is nothing to judge; leave it out")
+
+
+def split(scores: Float[Tensor, " all"], candidates: Sequence[Texts]) -> Scores:
+    """Scores of all candidates in one row, as one tensor for each prefix."""
+    return list(scores.to("cpu", torch.float32).split([len(texts) for texts in candidates]))
