@@ -8,9 +8,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
 
 from counterpoint.eval import (
+    bench_command,
     export_command,
     factor_command,
     generate_command,
@@ -18,19 +18,20 @@ from counterpoint.eval import (
     lm_eval_command,
     truthfulqa_command,
 )
-from counterpoint.eval.errors import CommandError, UsageError
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.parser import Parser
 
-COMMANDS = (generate_command, truthfulqa_command, factor_command, lm_eval_command, export_command, induce_command)
+COMMANDS = (
+    generate_command,
+    bench_command,
+    truthfulqa_command,
+    factor_command,
+    lm_eval_command,
+    export_command,
+    induce_command,
+)
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 CLOSED_PIPE = 141  # 128 + SIGPIPE
-
-
-class Parser(argparse.ArgumentParser):
-    """Argparse whose errors are raised, so that they are reported like every other one."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and exiting."""
-        raise UsageError(f"{message} ({self.prog} --help lists the options)")
 
 
 def build_parser() -> argparse.ArgumentParser:
