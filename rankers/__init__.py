@@ -1,5 +1,18 @@
 """Rankers, which choose among continuations of a text."""
 
 from counterpoint.rankers.base import Judge, Ranker, Scores
+from counterpoint.rankers.combination import CombinedRanker
+from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
+from counterpoint.rankers.likelihood import LikelihoodRanker
+from counterpoint.rankers.overlap import OverlapRanker
 
-__all__ = ["Judge", "Ranker", "Scores"]
+__all__ = [
+    "CombinedRanker",
+    "ConsensusRanker",
+    "Judge",
+    "LikelihoodRanker",
+    "OverlapRanker",
+    "Ranker",
+    "Scores",
+    "ngram_f1",
+]

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 install_import_hook(["counterpoint.decoders", "counterpoint.rankers", "counterpoint.eval"], "beartype.beartype")
-pytest.register_assert_rewrite("laws", "processor_laws", "references", "contrast_references", "layer_references")
+pytest.register_assert_rewrite("laws", "processor_laws", "references", "contrast_references", "layer_references", "ranker_laws")
 logging.disable_progress_bar()
 torch.set_num_threads(1)  # toy models gain nothing from more
 

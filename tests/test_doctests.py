@@ -46,11 +46,13 @@ def test_public_names_are_documented(package: str, name: str) -> None:
 
 
 def constants(package: str) -> dict[str, str]:
-    """The names that a package's ``__init__.py`` assigns and documents by a string below."""
+    """The names that a package's ``__init__.py``, or a module it imports from, assigns and documents by a string below."""
     body = ast.parse(inspect.getsource(importlib.import_module(package))).body
+    modules = {statement.module for statement in body if isinstance(statement, ast.ImportFrom) and statement.module}
     return {
         target.id: below.value.value
-        for statement, below in pairwise(body)
+        for module in (package, *modules)
+        for statement, below in pairwise(ast.parse(inspect.getsource(importlib.import_module(module))).body)
         if isinstance(statement, ast.Assign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
         for target in statement.targets
         if isinstance(target, ast.Name)

@@ -1,0 +1,81 @@
+"""The candidate that agrees best with the others: minimum Bayes risk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from counterpoint.rankers.base import Judge, Ranker, Texts
+from counterpoint.rankers.overlap import bag, shared
+
+Utility = Callable[[Texts], Float[Tensor, "hypotheses references"]]
+"""From a prefix's candidates to what each (a row) is worth if another (a column) is the right one."""
+
+
+def ngram_f1(texts: Texts, n: int = 1) -> Float[Tensor, "hypotheses references"]:
+    """F1 of n-grams between all pairs of texts: 2 * |shared| / (|one| + |other|), 0 where neither has any.
+
+    Args:
+        texts: The texts.
+        n: Words in an n-gram, at least 1.
+
+    Example:
+        >>> from counterpoint.rankers import ngram_f1
+        >>> ngram_f1(["the old sea", "the sea", "a dog"])
+        tensor([[1.0000, 0.8000, 0.0000],
+                [0.8000, 1.0000, 0.0000],
+                [0.0000, 0.0000, 1.0000]])
+    """
+    bags = [bag(text, n) for text in texts]
+    rows = [[2 * shared(one, other) / max(one.total() + other.total(), 1) for other in bags] for one in bags]
+    return torch.tensor(rows).reshape(len(bags), len(bags))
+
+
+class ConsensusRanker(Ranker):
+    """Judges a candidate by its mean similarity to the other candidates of its prefix: the least Bayes risk.
+
+        s(x_i) = 1 / (N - 1) * sum_{j != i} u(x_i, x_j)
+
+    Candidates that were sampled stand for the distribution they come from, and the sum is an estimate of the utility expected under
+    it (Kumar and Byrne 2004; Eikema and Aziz 2020, arXiv 2005.10283, *Is MAP Decoding All You Need?*). A text that was sampled
+    twice counts twice.
+
+    Scores depend on the set of candidates, and on nothing of the prefix; they are not comparable across prefixes. A single
+    candidate has nothing to agree with and scores 0.
+
+    Args:
+        utility: u for all pairs of a prefix's candidates, ``[hypotheses, references]``; :func:`ngram_f1` by default. For longer
+            n-grams ``functools.partial(ngram_f1, n=2)``.
+
+    Raises:
+        ValueError: From scoring, if ``utility`` gives another shape.
+
+    Example:
+        >>> from counterpoint.rankers import ConsensusRanker
+        >>> ConsensusRanker().score(["They saw"], [[" the old sea", " the sea", " a dog"]])
+        [tensor([0.4000, 0.4000, 0.0000])]
+    """
+
+    comparable = False
+
+    def __init__(self, utility: Utility = ngram_f1) -> None:
+        self.utility = utility
+
+    def read(self, prefixes: Texts) -> Judge:
+        """See :meth:`Ranker.read`."""
+        return lambda candidates: [mean_of_others(self.pairs(texts)) for texts in candidates]
+
+    def pairs(self, texts: Texts) -> Float[Tensor, "hypotheses references"]:
+        """The utility of each candidate for each."""
+        found = self.utility(texts)
+        if found.shape != (len(texts), len(texts)):
+            raise ValueError(f"utility gave {tuple(found.shape)} for {len(texts)} texts; it compares all with all")
+        return found.to("cpu", torch.float32)
+
+
+def mean_of_others(pairs: Float[Tensor, "hypotheses references"]) -> Float[Tensor, " hypotheses"]:
+    """The mean of every row without the diagonal."""
+    return (pairs.sum(dim=1) - pairs.diagonal()) / max(len(pairs) - 1, 1)
