@@ -1,12 +1,14 @@
 """Rankers, which choose among continuations of a text."""
 
 from counterpoint.rankers.base import Judge, Ranker, Scores
+from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.combination import CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
 from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
 
 __all__ = [
+    "BiEncoderRanker",
     "CombinedRanker",
     "ConsensusRanker",
     "Judge",
