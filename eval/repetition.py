@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
+from counterpoint.eval.texts import several
+
 
 def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
     """The share of n-grams that repeat an earlier one of the same text, in percent.
@@ -38,12 +40,10 @@ def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
         >>> rep_n(["a rose is a rose is a rose"], n=2, published=True)  # 6 bigrams
         50.0
     """
-    if isinstance(texts, str):
-        raise TypeError("texts is one string; pass a list of texts, [text] for a single one")
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
     distinct = total = 0
-    for text in texts:
+    for text in several(texts):
         grams = ngrams(text.split(), n)
         if published:
             grams = grams[:-1]
@@ -78,8 +78,8 @@ def diversity(texts: Iterable[str], *, published: bool = False) -> float:
         >>> round(diversity(["a rose is a rose is a rose"]), 4)  # 3/7 * 3/6 * 3/5
         0.1286
     """
-    texts = texts if isinstance(texts, str) else list(texts)
-    return prod(1 - rep_n(texts, n, published=published) / 100 for n in (2, 3, 4))
+    found = several(texts)
+    return prod(1 - rep_n(found, n, published=published) / 100 for n in (2, 3, 4))
 
 
 def ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from counterpoint.eval import diversity, load_metric, rep_n
+from counterpoint.eval import distinct_n, diversity, load_metric, rep_n, self_bleu, zipf
 from counterpoint.eval.metric_modules import FOLDER
 
 TEXTS = ["a rose is a rose is a rose", "the cat sat on the mat"]
@@ -39,6 +39,15 @@ def test_metrics_equal_the_functions(evaluate: Any, published: bool) -> None:
         "rep_3": rep_n(TEXTS, 3, published=published),
     }
     assert load("diversity").compute(predictions=TEXTS, published=published) == {"diversity": diversity(TEXTS, published=published)}
+
+
+def test_measures_of_a_set_of_texts(evaluate: Any) -> None:
+    assert load("distinct_n").compute(predictions=TEXTS, n=[2]) == {"distinct_2": distinct_n(TEXTS, 2)}
+    assert load("self_bleu").compute(predictions=TEXTS, n=[2, 5], samples=None) == {
+        "self_bleu_2": self_bleu(TEXTS, 2),
+        "self_bleu_5": self_bleu(TEXTS, 5),
+    }
+    assert load("zipf").compute(predictions=TEXTS, ranks=4) == {"zipf": zipf(TEXTS, ranks=4)}
 
 
 def test_multiple_choice_by_hand(evaluate: Any) -> None:
@@ -74,7 +83,7 @@ def test_what_the_loader_asks_of_a_metric(evaluate: Any, name: str) -> None:
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="name='bleu' is no metric of this package; it has diversity, rep_n, truthfulqa_mc"):
+    with pytest.raises(ValueError, match=f"name='bleu' is no metric of this package; it has {', '.join(NAMES)}"):
         load_metric("bleu")
     monkeypatch.setitem(sys.modules, "evaluate", None)
     with pytest.raises(ImportError, match=r"pip install counterpoint\[evaluate\]"):

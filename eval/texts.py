@@ -1,0 +1,33 @@
+"""What the measures take: several texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def several(texts: Iterable[str]) -> list[str]:
+    """The texts as a list.
+
+    Raises:
+        TypeError: If they are one string, whose letters would otherwise be taken for texts.
+
+    Example:
+        >>> from counterpoint.eval.texts import several
+        >>> several(text for text in ("one", "two"))
+        ['one', 'two']
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; pass a list of texts, [text] for a single one")
+    return list(texts)
+
+
+def check_pairs(prompts: list[str], continuations: list[str]) -> None:
+    """There are as many prompts as continuations, and some.
+
+    Raises:
+        ValueError: If not.
+    """
+    if len(prompts) != len(continuations):
+        raise ValueError(f"{len(continuations)} continuations for {len(prompts)} prompts: give each its own prompt")
+    if not prompts:
+        raise ValueError("continuations is empty: there is nothing to measure")
