@@ -15,7 +15,7 @@ from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import allowed_by, contrast
 from counterpoint.decoders.contrastive_decoding import check_alpha
 from counterpoint.decoders.divergence import released_divergence
-from counterpoint.decoders.layer_tap import LayerTap
+from counterpoint.decoders.exit_tap import ExitTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
 from counterpoint.decoders.reading import Contrast, Reading
 
@@ -76,14 +76,13 @@ class DoLaLogitsProcessor(Contrast):
         check_alpha(alpha)
         self.layers = candidate_layers(model, layers)
         self.alpha, self.divergence = alpha, divergence
-        self.exits = EarlyExits(model, final_norm)
-        self.tap = LayerTap(model, self.layers)
+        self.tap = ExitTap(model, self.layers, EarlyExits(model, final_norm))
         self.taps = (self.tap,)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
-        early = self.exits(reading.states(self.tap)).to(scores.device)
+        early = reading.exits(self.tap).to(scores.device)
         return contrast(scores, furthest(scores, early, self.divergence), alpha=self.alpha).to(scores.dtype)
 
 

@@ -16,7 +16,7 @@ from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrast import Form, allowed_by, likelihood_ratio, plausible
 from counterpoint.decoders.contrastive_decoding import amateur_logits, as_amateur, check_alpha
 from counterpoint.decoders.dola import Divergence, furthest_layer
-from counterpoint.decoders.layer_tap import LayerTap
+from counterpoint.decoders.exit_tap import ExitTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
 from counterpoint.decoders.reading import Contrast, Reading
 from counterpoint.decoders.vocabulary import aligned
@@ -139,15 +139,15 @@ class LayerFusionLogitsProcessor(Contrast):
         self.weights = layer_weights(fusion_weight, len(self.layers), shared=select is None)
         self.guide, self.refocus_weight = guide, refocus_weight
         self.alpha, self.form, self.select, self.fusion = alpha, form, select, fusion
-        self.exits, self.tap = EarlyExits(model, final_norm), LayerTap(model, self.layers)
-        self.amateur_exits = EarlyExits(self.amateur.model, final_norm)
-        self.amateur_tap = LayerTap(self.amateur.model, self.amateur_layers, owner=self.amateur)
+        self.tap = ExitTap(model, self.layers, EarlyExits(model, final_norm))
+        amateur_exits = EarlyExits(self.amateur.model, final_norm)
+        self.amateur_tap = ExitTap(self.amateur.model, self.amateur_layers, amateur_exits, owner=self.amateur)
         self.taps = (self.tap, self.amateur_tap)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
-        early = self.exits(reading.states(self.tap)).to(scores.device)
+        early = reading.exits(self.tap).to(scores.device)
         logits = LayerLogits(
             scores,
             allowed_by(scores, amateur_logits(self.amateur, reading, scores)),
@@ -161,7 +161,7 @@ class LayerFusionLogitsProcessor(Contrast):
 
     def _amateur_exits(self, reading: Reading, scores: Tensor) -> Float[Tensor, "layers positions vocabulary"]:
         """The amateur's early exits, from the forward that gave its logits."""
-        logits = self.amateur_exits(reading.states(self.amateur_tap)).to(scores.device)
+        logits = reading.exits(self.amateur_tap).to(scores.device)
         return aligned(logits, scores.shape[-1], self.amateur.known_tokens)
 
     def _weights(self, scores: Tensor, early: Tensor) -> Float[Tensor, "layers rows"]:

@@ -29,6 +29,13 @@ class Pass:
     start: int
     """Number of tokens before the forward's first one."""
     states: dict[int, Tensor] = field(default_factory=dict)
+    expected: bool = False
+    """Whether the forward before was asked for early exits, so that this one will be."""
+    asked: bool = False
+    joined: bool = False
+    """Whether early states pass the head in this forward."""
+    unembedded: Tensor | None = None
+    """What the head made of them: ``[layers, rows, vocabulary]``."""
 
 
 class LayerTap:
@@ -51,7 +58,8 @@ class LayerTap:
         def begin(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             if (this := tap()) is not None and forward_owner() is this.owner:
                 ids = keywords.get("input_ids", arguments[0] if arguments else None)
-                this.latest.forward = Pass(ids, cached_length(keywords.get(CACHE)))
+                before: Pass | None = getattr(this.latest, "forward", None)
+                this.latest.forward = Pass(ids, cached_length(keywords.get(CACHE)), expected=before is not None and before.asked)
 
         def enter(layer: int) -> Any:
             def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:

@@ -87,14 +87,22 @@ class EarlyExits:
 
     def __call__(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of hidden states, in float32."""
+        return self.unembed(self.normed(hidden))
+
+    def normed(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch width"]:
+        """Hidden states as they reach the head."""
         for module in self.tail:
             hidden = module(hidden)
-        return self.unembed(hidden)
+        return hidden
 
     def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of states that have passed norm and projection, as those of the last layer that a tap of layer N sees."""
         logits: Tensor = skinny_forward(self.head, hidden) if self.skinny else self.head(hidden)  # type: ignore[arg-type]
-        return rescaled(logits.float(), *self.scaling)
+        return self.rescale(logits)
+
+    def rescale(self, products: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Logits of what the head computes, in float32."""
+        return rescaled(products.float(), *self.scaling)
 
     def _probe(self, model: Any) -> tuple[list[nn.Module], Tensor, Tensor | None, Tensor]:
         """The modules called between the last layer and the head, what came in, what reached the head, and the logits."""

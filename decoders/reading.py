@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur
+from counterpoint.decoders.exit_tap import ExitTap
 from counterpoint.decoders.generate_call import current_generate_call
 from counterpoint.decoders.layer_tap import LayerTap
 
@@ -29,6 +30,9 @@ class Reading(Protocol):
     def states(self, tap: LayerTap) -> Float[Tensor, "layers positions hidden"]:
         """Hidden states entering its layers, in the forward that gave the scores, or its owner's logits if an amateur owns it."""
 
+    def exits(self, tap: ExitTap) -> Float[Tensor, "layers positions vocabulary"]:
+        """What those states say."""
+
 
 class NextToken:
     """The :class:`Reading` of generation: one position a row, after ``input_ids``."""
@@ -42,8 +46,15 @@ class NextToken:
 
     def states(self, tap: LayerTap) -> Float[Tensor, "layers rows hidden"]:
         """See :class:`Reading`."""
+        return tap.states(self._text(tap))
+
+    def exits(self, tap: ExitTap) -> Float[Tensor, "layers rows vocabulary"]:
+        """See :class:`Reading`."""
+        return tap.logits(self._text(tap))
+
+    def _text(self, tap: LayerTap) -> Int[Tensor, "rows length"]:
         amateur = tap.owner
-        return tap.states(amateur.text(self.input_ids)[0] if isinstance(amateur, ModelAmateur) else self.input_ids)
+        return amateur.text(self.input_ids)[0] if isinstance(amateur, ModelAmateur) else self.input_ids
 
 
 class Contrast(LogitsProcessor):

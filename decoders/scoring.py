@@ -15,6 +15,7 @@ from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBa
 
 from counterpoint.decoders.amateurs import Amateur, ModelAmateur, read_amateur
 from counterpoint.decoders.contrastive_search_processor import ContrastiveSearchLogitsProcessor
+from counterpoint.decoders.exit_tap import ExitTap
 from counterpoint.decoders.given_texts import GivenTexts
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.prefix_cache import PrefixCache
@@ -219,6 +220,10 @@ class TextReading:
         states = self._of(tap.owner).states if isinstance(tap.owner, ModelAmateur) else self.own.states
         device = states[tap.layers[-1]].device
         return torch.stack([states[layer][self.part].to(device) for layer in tap.layers])
+
+    def exits(self, tap: ExitTap) -> Float[Tensor, "layers positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.reading.Reading`."""
+        return tap.exits(self.states(tap))
 
     def _of(self, amateur: Amateur) -> Read:
         if id(amateur) not in self.read:

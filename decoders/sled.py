@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.exit_tap import ExitTap
 from counterpoint.decoders.layer_tap import LayerTap
 from counterpoint.decoders.layers import EarlyExits, check_layers, depth_of
 from counterpoint.decoders.reading import Contrast, Reading
@@ -75,13 +76,13 @@ class SLEDLogitsProcessor(Contrast):
         self.rate, self.scale, self.steps = evolution_rate, evolution_scale, evolution_steps
         self.lower_bound = evolution_lower_bound
         self.exits = EarlyExits(model, final_norm)
-        self.tap, self.final_tap = LayerTap(model, self.layers), LayerTap(model, [depth])
+        self.tap, self.final_tap = ExitTap(model, self.layers, self.exits), LayerTap(model, [depth])
         self.taps = (self.tap, self.final_tap)
 
     def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """See :class:`~counterpoint.decoders.reading.Contrast`."""
         check_logits(scores)
-        early = self.exits(reading.states(self.tap)).to(scores.device)
+        early = reading.exits(self.tap).to(scores.device)
         final = self.exits.unembed(reading.states(self.final_tap)[0]).to(scores.device)
         return evolved(scores, final, early, self.rate, self.scale, self.steps, self.lower_bound).to(scores.dtype)
 

@@ -219,12 +219,13 @@ def test_hooks_go_with_the_object(model: PreTrainedModel) -> None:
     before = hooks(model)
     ids, mask = prompts(model, (9,))
     processors = [DoLaLogitsProcessor(model, [layer]) for layer in range(3)]
-    assert hooks(model) == before + 6
+    each = (hooks(model) - before) // 3
+    assert hooks(model) == before + 3 * each > before
     alone = [model.generate(ids, attention_mask=mask, logits_processor=[one], **PLAIN).tolist() for one in processors]
     kept = processors.pop()
     processors.clear()
     gc.collect()
-    assert hooks(model) == before + 2
+    assert hooks(model) == before + each
     assert model.generate(ids, attention_mask=mask, logits_processor=[kept], **PLAIN).tolist() == alone[-1]
     del kept
     gc.collect()
@@ -259,7 +260,7 @@ def test_a_later_call_of_the_head_is_caught(model: PreTrainedModel, monkeypatch:
             return False
 
     right = layer_tap.Pass
-    monkeypatch.setattr(layer_tap, "Pass", lambda ids, start: right(ids, start, Forgetful()))
+    monkeypatch.setattr(layer_tap, "Pass", lambda ids, start, **flags: right(ids, start, Forgetful(), **flags))
     with pytest.raises((AssertionError, IndexError)):
         test_forwards_of_others_do_not_count(model)
 
