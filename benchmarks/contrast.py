@@ -4,8 +4,9 @@ Usage: ``python contrast.py --expert PATH --amateur PATH --batch 1 8 --output DI
 
 Every case times all methods in turn, round after round, in one process: milliseconds between two tokens (median over the tokens of
 a round, then over rounds), without the prompt's own forward. A ratio is the median over rounds of a method's time over that of
-what it has to run anyway: greedy search by the expert, and by the amateur too for methods that have one. Writes ``contrast.json``
-and ``contrast.md``.
+what it has to run anyway: greedy search by the expert, and by the amateur too for methods that have one. "both in turn" is greedy
+search by the expert with a plain forward of the amateur at every token, whose result nobody looks at: what two models cost that
+share a processor's caches, with nothing of this library. Writes ``contrast.json`` and ``contrast.md``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from timing import Case, Clock, Results, described, environment_of, load, per_token, text
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
 from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
@@ -28,6 +29,7 @@ from counterpoint.decoders import (
     LayerFusionLogitsProcessor,
     SLEDLogitsProcessor,
 )
+from counterpoint.decoders.caches import CACHE
 from counterpoint.eval import AMATEUR, EXPERT
 
 BASES = {
@@ -36,10 +38,26 @@ BASES = {
     "DoLa, high": "expert",
     "SLED": "expert",
     "context-aware": "expert",
+    "both in turn": "expert + amateur",
     "contrastive": "expert + amateur",
     "layer fusion": "expert + amateur",
 }
 """What each method runs anyway."""
+
+
+class InTurn(LogitsProcessor):
+    """Lets another model read the text, and leaves the scores as they are."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores, after a forward of the tokens that are new."""
+        if input_ids.shape[1] <= getattr(self, "length", input_ids.shape[1]):  # a new text
+            self.cache, self.length = DynamicCache(config=self.model.config), 0
+        self.model(input_ids[:, self.length :], use_cache=True, logits_to_keep=1, **{CACHE: self.cache})
+        self.length = input_ids.shape[1]
+        return scores
 
 
 def processors(expert: PreTrainedModel, amateur: PreTrainedModel, ids: Tensor) -> dict[str, LogitsProcessor]:
@@ -51,6 +69,7 @@ def processors(expert: PreTrainedModel, amateur: PreTrainedModel, ids: Tensor) -
         "DoLa, high": DoLaLogitsProcessor(expert, "high"),
         "SLED": SLEDLogitsProcessor(expert),
         "context-aware": ContextAwareLogitsProcessor(expert, {"input_ids": ids[:, ids.shape[1] // 2 :]}),
+        "both in turn": InTurn(amateur),
         "contrastive": ContrastiveDecodingLogitsProcessor(amateur),
         "layer fusion": LayerFusionLogitsProcessor(expert, amateur, [middle]),
     }
