@@ -6,6 +6,8 @@ from counterpoint.rankers.combination import CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
 from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
+from counterpoint.rankers.rankgen import RankGenRanker
+from counterpoint.rankers.rankgen_encoder import RankGenEncoder
 
 __all__ = [
     "BiEncoderRanker",
@@ -14,6 +16,8 @@ __all__ = [
     "Judge",
     "LikelihoodRanker",
     "OverlapRanker",
+    "RankGenEncoder",
+    "RankGenRanker",
     "Ranker",
     "Scores",
     "ngram_f1",

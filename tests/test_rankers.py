@@ -33,6 +33,7 @@ from counterpoint.rankers import (
     LikelihoodRanker,
     OverlapRanker,
     Ranker,
+    RankGenRanker,
     Scores,
     likelihood,
     ngram_f1,
@@ -42,6 +43,7 @@ from counterpoint.rankers.base import Texts
 from counterpoint.rankers.combination import standardised
 from families import ALL
 from ranker_laws import CANDIDATES, PREFIXES, Reading, tokens_through
+from rankgen_cases import tiny_encoder, tiny_tokenizer
 
 FAMILY = {family.name: family for family in ALL}
 TOKENIZER: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(AMATEUR)
@@ -99,6 +101,14 @@ class Case:
     """Whether a score depends on the other candidates."""
 
 
+@contextmanager
+def by_the_encoder(ranker: Ranker) -> Iterator[list[int]]:
+    """Tokens that RankGen's encoder reads."""
+    assert isinstance(ranker, RankGenRanker)
+    with tokens_through(ranker.encoder) as sizes:
+        yield sizes
+
+
 def contrast() -> ContrastiveDecodingLogitsProcessor:
     """The expert less the amateur, nothing banned."""
     return ContrastiveDecodingLogitsProcessor(amateur(), alpha=0.0)
@@ -111,6 +121,7 @@ CASES: dict[str, Case] = {
     "dola": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER, DoLaLogitsProcessor(amateur(), [1], alpha=0.0)), by_the_amateur),
     "contrast": Case(lambda: LikelihoodRanker(expert(), TOKENIZER, contrast(), "pmi"), None),
     "overlap": Case(lambda: OverlapRanker(stopwords=()), by_words),
+    "rankgen": Case(lambda: RankGenRanker(tiny_encoder(), tiny_tokenizer(), batch_size=3), by_the_encoder),
     "consensus": Case(ConsensusRanker, None, of_a_set=True),
     "combined": Case(
         lambda: CombinedRanker([LikelihoodRanker(amateur(), TOKENIZER), OverlapRanker()], [1.0, -0.5]), by_both, of_a_set=True
