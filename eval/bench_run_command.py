@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from counterpoint.eval import EXPERT
 from counterpoint.eval.bench_options import add_run_options, resolve
-from counterpoint.eval.errors import CommandError
+from counterpoint.eval.bench_records import read_failures
+from counterpoint.eval.decoder_arguments import Choice, parse_decoder
+from counterpoint.eval.errors import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from counterpoint.eval.bench_run import Run
+
+DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
+"""What runs unless decoders are given; beside the embedded expert, whose amateur is at hand, contrastive decoding as well."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -22,6 +34,71 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Generate what is not there yet, and score all of it."""
+    """Generate what is not there yet, and score all of it.
+
+    Raises:
+        CommandError: If decoders failed, after the others were generated and scored.
+    """
     options = resolve(arguments)
-    raise CommandError(f"nothing is generated yet for {options.output_dir}")
+    choices = parse_decoders(options)
+
+    from counterpoint.eval import bench_directory, bench_run, bench_work, loading  # after the arguments: these import torch
+
+    state = bench_run.processes(options)
+    with loading.quiet():
+        prepared = bench_run.Run(options, choices, state)
+        if options.dry_run:
+            print_plan(prepared)
+            return 0
+        with bench_directory.written_alone(prepared):
+            bench_work.generate_all(prepared)
+            state.wait_for_everyone()
+            if not state.is_main_process:
+                return 0
+            if options.metrics is None or "speed" in options.metrics:
+                bench_work.time_decoders(prepared)
+    failed = read_failures(options.output_dir)
+    if failed:
+        first = failed[0]
+        raise CommandError(
+            f"{len(failed)} of {len(choices)} decoders failed, {first['decoder']} first: {first['error']}; {options.output_dir} "
+            "has the errors and the others' texts, and the same command tries again what failed"
+        )
+    return 0
+
+
+def parse_decoders(options: argparse.Namespace) -> list[Choice]:
+    """The decoders, each once."""
+    default = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
+    choices = [parse_decoder([word]) for word in options.decoders or default]
+    labels = [str(choice) for choice in choices]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--decoders: {twice} is there twice")
+    return choices
+
+
+def print_plan(prepared: Run) -> None:
+    """What there is to do, as a table or as JSON."""
+    from counterpoint.eval.bench_plan import costs
+
+    options = prepared.options
+    rows = costs(prepared.tasks, prepared.plan, prepared.done(), options.max_new_tokens)
+    if options.json:
+        print(json.dumps({**prepared.config(), "plan": rows}, indent=2))
+        return
+    print(f"{options.model}, {prepared.facts['dtype']}, {len(prepared.passages)} prompts of {prepared.source}")
+    print(table(rows))
+    print("tokens and forwards of the model are at most; rows: of its largest forward (beams and candidates count)")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Columns of equal names, and their sums where they are sums."""
+    names = list(rows[0])
+    total = {name: sum(row[name] for row in rows) for name in ("texts", "done", "tokens", "forwards")}
+    lines = [names, *([str(row[name]) for name in names] for row in rows), ["all", *map(str, total.values()), ""]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return "\n".join(
+        f"{line[0]:<{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
+    )

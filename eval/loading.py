@@ -31,7 +31,7 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
 
 
-def load(name: str, device: str | None, dtype: str, trust_remote_code: bool) -> Loaded:
+def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, device_map: str | None = None) -> Loaded:
     """Load a causal language model for generation.
 
     Its own sampling settings are dropped and its special tokens kept, so that a decoder's name means the same for every model.
@@ -41,6 +41,7 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool) -> 
         device: As for :func:`choose_device`.
         dtype: "auto" (the checkpoint's), or the name of one.
         trust_remote_code: Whether code that comes with the model may run.
+        device_map: Where its parts go instead of the one device: "auto" spreads them over all, "meta" leaves the weights unread.
 
     Raises:
         CommandError: If there is no such model or device, or the model cannot be loaded whole.
@@ -52,7 +53,7 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool) -> 
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
         model, report = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
-            AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **options),
+            AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=device_map, output_loading_info=True, **options),
         )
     except (OSError, ValueError) as error:
         if "trust_remote_code" in str(error):
@@ -72,7 +73,8 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool) -> 
     if missing := sorted(report["missing_keys"]):
         raise CommandError(f"--model {name}: the checkpoint lacks {len(missing)} of the model's weights, {missing[0]} first")
     drop_generation_settings(model)
-    model.to(target)  # type: ignore[arg-type]
+    if device_map is None:
+        model.to(target)  # type: ignore[arg-type]
     return Loaded(name, model.eval(), tokenizer)
 
 
