@@ -41,12 +41,12 @@ def measure_speed(
         had resident on Linux, else None.
     """
     greedy = parse_decoder(["greedy"])
-    timed = [greedy, *choices]
+    timed = [greedy, *(choice for choice in choices if str(choice) != str(greedy))]
     tokens = min(max_new_tokens, MOST_TOKENS)
-    speeds: list[list[float]] = [[] for _ in timed]
-    peaks: list[list[int]] = [[] for _ in timed]
+    speeds: dict[str, list[float]] = {str(choice): [] for choice in timed}
+    peaks: dict[str, list[int]] = {str(choice): [] for choice in timed}
     for round_ in range(REPEATS + 1):
-        for choice, speed, peak in zip(timed, speeds, peaks, strict=True):
+        for choice in timed:
             tick(choice.decoder.name)
             memory = PeakMemory(loaded.model.device)
             synchronise(loaded.model.device)
@@ -55,21 +55,22 @@ def measure_speed(
             synchronise(loaded.model.device)
             seconds = time.perf_counter() - begin
             if round_ > 0:
-                speed.append(len(passages) * tokens / seconds)
-                peak.extend(memory.read())
+                speeds[str(choice)].append(len(passages) * tokens / seconds)
+                peaks[str(choice)].extend(memory.read())
+    base, least = speeds[str(greedy)], peaks[str(greedy)]
     return [
         {
             "decoder": choice.decoder.name,
             "label": str(choice),
-            "tokens_per_second": statistics.median(speed),
-            "relative": statistics.median(own / base for own, base in zip(speed, speeds[0], strict=True)),
-            "repeats": speed,
-            "peak_memory_bytes": max(peak, default=None),
-            "relative_memory": max(peak) / max(peaks[0]) if peak else None,
+            "tokens_per_second": statistics.median(speeds[str(choice)]),
+            "relative": statistics.median(own / other for own, other in zip(speeds[str(choice)], base, strict=True)),
+            "repeats": speeds[str(choice)],
+            "peak_memory_bytes": max(peaks[str(choice)], default=None),
+            "relative_memory": max(peaks[str(choice)]) / max(least) if least else None,
             "batch_size": len(passages),
             "new_tokens": tokens,
         }
-        for choice, speed, peak in zip(timed[1:], speeds[1:], peaks[1:], strict=True)
+        for choice in choices
     ]
 
 
