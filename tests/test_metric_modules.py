@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from counterpoint.eval import distinct_n, diversity, load_metric, rep_n, self_bleu, zipf
+from counterpoint.eval import EXPERT, distinct_n, diversity, load_metric, rep_n, self_bleu, zipf
 from counterpoint.eval.metric_modules import FOLDER
 
 TEXTS = ["a rose is a rose is a rose", "the cat sat on the mat"]
@@ -68,6 +69,33 @@ def test_metrics_combine(evaluate: Any) -> None:
     expected = {**{f"rep_{n}": rep_n(TEXTS, n) for n in (2, 3, 4)}, "diversity": diversity(TEXTS)}
     assert combined.compute() == expected
     assert combined.compute(predictions=TEXTS) == expected
+
+
+@pytest.mark.filterwarnings("ignore:MAUVE of .* means little")
+def test_mauve(evaluate: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("mauve", reason="needs the extra mauve")
+    from counterpoint.eval.mauve import mauve_score
+
+    predictions, references = ([f"{text} {number}" for number in range(20) for text in TEXTS[::way]] for way in (1, -1))
+    predictions[0] = ""
+    expected = mauve_score(None, predictions, references)
+    found = load("mauve").compute(predictions=predictions, references=references)
+    assert found == {
+        "mauve": expected.mauve,
+        "mauve_sd": expected.sd,
+        "mauve_star": expected.mauve_star,
+        "frontier_integral": expected.frontier_integral,
+        "mauve_texts": 39,
+        "mauve_dropped": 1,
+    }
+    both = evaluate.combine([load("mauve"), load("diversity")])
+    assert both.compute(predictions=predictions, references=references) == {**found, "diversity": diversity(predictions)}
+    arguments = dict(prompts=["a"] * 40, protocol="rankgen", featurizer=str(EXPERT), seeds=1)
+    asked = load("mauve").compute(predictions=predictions, references=references, **arguments)
+    assert asked["mauve"] == mauve_score(["a"] * 40, predictions, references, "rankgen", EXPERT, 1).mauve
+    assert (asked["mauve_sd"], asked["mauve_texts"]) == (None, 40)
 
 
 @pytest.mark.parametrize("name", NAMES)
