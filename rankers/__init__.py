@@ -3,16 +3,18 @@
 from counterpoint.rankers.base import Judge, Ranker, Scores
 from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.combination import CombinedRanker
-from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
+from counterpoint.rankers.consensus import ConsensusRanker, embedding_cosine, ngram_f1
 from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
 from counterpoint.rankers.rankgen import RankGenRanker
 from counterpoint.rankers.rankgen_encoder import RankGenEncoder
+from counterpoint.rankers.sentence import CrossEncoderRanker, SentenceTransformerRanker
 
 __all__ = [
     "BiEncoderRanker",
     "CombinedRanker",
     "ConsensusRanker",
+    "CrossEncoderRanker",
     "Judge",
     "LikelihoodRanker",
     "OverlapRanker",
@@ -20,5 +22,7 @@ __all__ = [
     "RankGenRanker",
     "Ranker",
     "Scores",
+    "SentenceTransformerRanker",
+    "embedding_cosine",
     "ngram_f1",
 ]

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from counterpoint.rankers.base import Judge, Ranker, Texts
+from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.overlap import bag, shared
 
 Utility = Callable[[Texts], Float[Tensor, "hypotheses references"]]
@@ -34,6 +36,27 @@ def ngram_f1(texts: Texts, n: int = 1) -> Float[Tensor, "hypotheses references"]
     return torch.tensor(rows).reshape(len(bags), len(bags))
 
 
+def embedding_cosine(encoder: BiEncoderRanker) -> Utility:
+    """The cosine of embeddings as a utility: how alike a bi-encoder finds two continuations.
+
+    Args:
+        encoder: A ranker with embeddings, which reads the texts as continuations.
+
+    Example:
+        >>> from counterpoint.rankers import ConsensusRanker, SentenceTransformerRanker, embedding_cosine
+        >>> encoder = SentenceTransformerRanker.from_pretrained("all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> ranker = ConsensusRanker(embedding_cosine(encoder))  # doctest: +SKIP
+    """
+
+    def utility(texts: Texts) -> Float[Tensor, "hypotheses references"]:
+        if not texts:
+            return torch.zeros(0, 0)
+        vectors = normalize(torch.stack(encoder.vectors(texts, "suffix")), dim=-1)
+        return vectors @ vectors.T
+
+    return utility
+
+
 class ConsensusRanker(Ranker):
     """Judges a candidate by its mean similarity to the other candidates of its prefix: the least Bayes risk.
 
@@ -48,7 +71,7 @@ class ConsensusRanker(Ranker):
 
     Args:
         utility: u for all pairs of a prefix's candidates, ``[hypotheses, references]``; :func:`ngram_f1` by default. For longer
-            n-grams ``functools.partial(ngram_f1, n=2)``.
+            n-grams ``functools.partial(ngram_f1, n=2)``, for meaning :func:`embedding_cosine`.
 
     Raises:
         ValueError: From scoring, if ``utility`` gives another shape.

@@ -114,7 +114,8 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Name"] == "counterpoint"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    assert metadata.get_all("Provides-Extra") == ["adapters", "evaluate", "generation", "lm-eval", "mauve", "test"]
+    extras = ["adapters", "evaluate", "generation", "lm-eval", "mauve", "sentence-transformers", "test"]
+    assert metadata.get_all("Provides-Extra") == extras
     requirements = metadata.get_all("Requires-Dist", [])
     needed = {re.split(r"[^\w-]", line)[0] for line in requirements if "extra ==" not in line}
     assert needed == {"torch", "transformers", "accelerate", "jaxtyping"}

@@ -29,12 +29,15 @@ from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.rankers import (
     CombinedRanker,
     ConsensusRanker,
+    CrossEncoderRanker,
     Judge,
     LikelihoodRanker,
     OverlapRanker,
     Ranker,
     RankGenRanker,
     Scores,
+    SentenceTransformerRanker,
+    embedding_cosine,
     likelihood,
     ngram_f1,
     overlap,
@@ -44,6 +47,7 @@ from counterpoint.rankers.combination import standardised
 from families import ALL
 from ranker_laws import CANDIDATES, PREFIXES, Reading, tokens_through
 from rankgen_cases import tiny_encoder, tiny_tokenizer
+from sentence_models import bi_encoder, cross_encoder
 
 FAMILY = {family.name: family for family in ALL}
 TOKENIZER: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(AMATEUR)
@@ -90,13 +94,20 @@ def by_both(ranker: Ranker) -> Iterator[list[int]]:
         sizes += [size for each in both for size in each]
 
 
+@contextmanager
+def by_the_bi_encoder(ranker: Ranker) -> Iterator[list[int]]:
+    """Tokens that the tiny bi-encoder reads."""
+    with tokens_through(bi_encoder()[0].auto_model.embeddings) as sizes:
+        yield sizes
+
+
 @dataclass(frozen=True)
 class Case:
     """A ranker, and how it is watched."""
 
     make: Callable[[], Ranker]
     reading: Reading | None
-    """None for one that reads nothing of the prefix."""
+    """None for one that reads nothing of the prefix by itself."""
     of_a_set: bool = False
     """Whether a score depends on the other candidates."""
 
@@ -123,6 +134,9 @@ CASES: dict[str, Case] = {
     "overlap": Case(lambda: OverlapRanker(stopwords=()), by_words),
     "rankgen": Case(lambda: RankGenRanker(tiny_encoder(), tiny_tokenizer(), batch_size=3), by_the_encoder),
     "consensus": Case(ConsensusRanker, None, of_a_set=True),
+    "sentence": Case(lambda: SentenceTransformerRanker(bi_encoder()), by_the_bi_encoder),
+    "cross_encoder": Case(lambda: CrossEncoderRanker(cross_encoder()), None),
+    "alike": Case(lambda: ConsensusRanker(embedding_cosine(SentenceTransformerRanker(bi_encoder()))), None, of_a_set=True),
     "combined": Case(
         lambda: CombinedRanker([LikelihoodRanker(amateur(), TOKENIZER), OverlapRanker()], [1.0, -0.5]), by_both, of_a_set=True
     ),

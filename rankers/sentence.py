@@ -1,0 +1,190 @@
+"""Rankers from sentence-transformers: bi-encoders, which compare embeddings, and cross-encoders, which read pairs."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from counterpoint.rankers.base import Judge, Ranker, Scores, Texts, split
+from counterpoint.rankers.bi_encoder import BiEncoderRanker, Side
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+
+class SentenceTransformerRanker(BiEncoderRanker):
+    """Judges by any bi-encoder of sentence-transformers: how similar it finds a continuation to its prefix.
+
+        s(prefix, x) = similarity(e(prefix), e(x))
+
+    The similarity is the model's own (``similarity_fn_name``): cosine, dot product, or minus a distance. Models that tell queries
+    from documents read prefixes as queries and continuations as documents (``encode_query``, ``encode_document``).
+
+    Of a prefix longer than the model reads (``max_seq_length``) the end is kept, which the continuation follows; the library
+    itself would keep the beginning, as it does of continuations.
+
+    Scores are comparable across prefixes unless they are dot products, which grow with the norm of the prefix's embedding.
+
+    Args:
+        model: The model.
+        prefix_prompt: Text before each prefix; by default the model's prompt for queries, if it has one. Others that it has are in
+            ``model.prompts``; "" is none.
+        suffix_prompt: Text before each continuation; by default the model's prompt for documents.
+        batch_size: Texts in a forward.
+
+    Example:
+        >>> from sentence_transformers import SentenceTransformer  # doctest: +SKIP
+        >>> from counterpoint.rankers import SentenceTransformerRanker
+        >>> ranker = SentenceTransformerRanker(SentenceTransformer("all-MiniLM-L6-v2"))  # doctest: +SKIP
+        >>> ranker.score(["The captain of the"], [[" ship", " cheese"]])  # doctest: +SKIP
+        [tensor([0.3530, 0.2755])]
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        prefix_prompt: str | None = None,
+        suffix_prompt: str | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        self.model: Any = model
+        self.batch_size = batch_size
+        self.prefix_prompt = model.prompts.get("query") if prefix_prompt is None else prefix_prompt
+        self.suffix_prompt = suffix_prompt
+        self.comparable = model.similarity_fn_name != "dot"
+
+    @classmethod
+    def from_pretrained(cls, name: str, **options: Any) -> SentenceTransformerRanker:
+        """The ranker of a model that is loaded by name.
+
+        Args:
+            name: A folder, or a model on the Hugging Face hub.
+            **options: What ``SentenceTransformer`` takes besides: ``device``, ``prompts``, ``similarity_fn_name``,
+                ``trust_remote_code`` (off unless given).
+
+        Raises:
+            ImportError: Without sentence-transformers.
+        """
+        return cls(library().SentenceTransformer(name, **options))
+
+    def embed(self, texts: Texts, side: Side) -> Float[Tensor, "texts width"]:
+        """See :meth:`BiEncoderRanker.embed`."""
+        options: dict[str, Any] = {"batch_size": self.batch_size, "convert_to_tensor": True, "show_progress_bar": False}
+        if side == "suffix":
+            return cast(Tensor, self.model.encode_document(list(texts), prompt=self.suffix_prompt, **options))
+        room, before = room_of(self.model), self.prefix_prompt or ""
+        kept = [ending(text, lambda end: length(self.model, before + end) <= room) for text in texts]
+        return cast(Tensor, self.model.encode_query(kept, prompt=self.prefix_prompt, **options))
+
+    def similarity(self, prefix: Float[Tensor, " width"], suffixes: Float[Tensor, "suffixes width"]) -> Float[Tensor, " suffixes"]:
+        """See :meth:`BiEncoderRanker.similarity`."""
+        return cast(Tensor, self.model.similarity(prefix[None], suffixes)[0])
+
+
+class CrossEncoderRanker(Ranker):
+    """Judges by any cross-encoder of sentence-transformers, which reads a prefix and a continuation together.
+
+        s(prefix, x) = the logit that it gives the pair
+
+    Nothing of a prefix can be read beforehand: every round reads it again with each candidate. Scores are raw logits, not the
+    probabilities that the library makes of them, which are 0 or 1 for all that is clear. Whether they mean the same after different
+    prefixes depends on how the model was trained (on single pairs, or on lists), so they do not count as comparable.
+
+    Of a prefix that does not fit with its continuation in ``max_seq_length`` the end is kept.
+
+    Args:
+        model: The model, with one label.
+        prompt: Text before each prefix, or an instruction to a model that reads chats; the model's own by default.
+        batch_size: Pairs in a forward.
+
+    Raises:
+        ValueError: If the model has several labels, so that there is no one score.
+
+    Example:
+        >>> from counterpoint.rankers import CrossEncoderRanker
+        >>> ranker = CrossEncoderRanker.from_pretrained("cross-encoder/ms-marco-MiniLM-L6-v2")  # doctest: +SKIP
+    """
+
+    comparable = False
+
+    def __init__(self, model: CrossEncoder, prompt: str | None = None, batch_size: int = 32) -> None:
+        if model.num_labels != 1:
+            raise ValueError(f"model has {model.num_labels} labels; a ranker needs one that gives a single score")
+        self.model: Any = model
+        self.batch_size = batch_size
+        self.prompt = model.prompts.get(model.default_prompt_name or "") if prompt is None else prompt
+
+    @classmethod
+    def from_pretrained(cls, name: str, **options: Any) -> CrossEncoderRanker:
+        """The ranker of a model that is loaded by name, as :meth:`SentenceTransformerRanker.from_pretrained` is."""
+        return cls(library().CrossEncoder(name, **options))
+
+    def read(self, prefixes: Texts) -> Judge:
+        """See :meth:`Ranker.read`."""
+
+        def scores_of(candidates: Sequence[Texts]) -> Scores:
+            pairs = [(prefix, text) for prefix, texts in zip(prefixes, candidates, strict=True) for text in texts]
+            return split(self.logits(pairs), candidates) if pairs else [torch.empty(0) for _ in prefixes]
+
+        return scores_of
+
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> Float[Tensor, " pairs"]:
+        """The score of each pair; equal pairs are read once."""
+        distinct = list(dict.fromkeys(pairs))
+        found: Tensor = self.model.predict(
+            [[self.kept(prefix, text), text] for prefix, text in distinct],
+            prompt=self.prompt,
+            batch_size=self.batch_size,
+            activation_fn=torch.nn.Identity(),
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
+        place = {pair: index for index, pair in enumerate(distinct)}
+        return found[[place[pair] for pair in pairs]]
+
+    def kept(self, prefix: str, text: str) -> str:
+        """The end of a prefix that fits beside a continuation: half of the room if that is long as well."""
+        room, before = room_of(self.model), self.prompt or ""
+        room = max(room - length(self.model, text), room // 2)
+        return ending(prefix, lambda end: length(self.model, before + end) <= room)
+
+
+def library() -> Any:
+    """The package sentence-transformers.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import sentence_transformers
+    except ImportError as error:
+        raise ImportError("this ranker needs an extra: pip install counterpoint[sentence-transformers]") from error
+    return sentence_transformers
+
+
+def ending(text: str, fits: Callable[[str], bool]) -> str:
+    """The longest end of a text that fits.
+
+    Example:
+        >>> ending("the captain of the ship", lambda end: len(end) <= 11)
+        'of the ship'
+    """
+    return text if fits(text) else text[bisect_left(range(len(text)), True, key=lambda start: fits(text[start:])) :]
+
+
+def room_of(model: SentenceTransformer | CrossEncoder) -> float:
+    """The number of tokens that a model reads."""
+    return math.inf if model.max_seq_length is None else float(model.max_seq_length)
+
+
+def length(model: SentenceTransformer | CrossEncoder, text: str) -> int:
+    """The number of a text's tokens, special ones included; 0 by a tokenizer that is not of transformers and cuts nothing."""
+    tokenizer: Any = model.tokenizer
+    return len(tokenizer(text, verbose=False)["input_ids"]) if isinstance(tokenizer, PreTrainedTokenizerBase) else 0
