@@ -14,6 +14,9 @@ from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.generate_command import positive
 from counterpoint.eval.parser import Parser
 
+DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
+"""What runs unless decoders are given; beside the embedded expert, whose amateur is at hand, contrastive decoding as well."""
+
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "model": str(EXPERT),
@@ -46,7 +49,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(*names, default=argparse.SUPPRESS, **settings)
 
     add("--model", metavar="ID_OR_PATH", help="default: the embedded expert")
-    add("--decoders", nargs="+", metavar=("NAME", "NAME:key=value,..."), help="default: nine, which `bench ls` marks")
+    add(
+        "--decoders",
+        nargs="+",
+        metavar=("NAME", "NAME:key=value,..."),
+        help=f"default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert",
+    )
     add("--prompts", metavar="FILE_OR_ID", help='lines of text, JSON Lines with "prompt" and "reference", or a data set of the hub')
     add("--metrics", nargs="+", metavar="NAME", help="default: all that need nothing else installed; `bench ls` lists them")
     add("--samples", metavar="N", type=positive, help="only the first N prompts")

@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.bench_options import add_run_options, resolve
+from counterpoint.eval.bench_options import DECODERS, add_run_options, resolve
 from counterpoint.eval.bench_records import read_failures
 from counterpoint.eval.decoder_arguments import Choice, parse_decoder
 from counterpoint.eval.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench_run import Run
-
-DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
-"""What runs unless decoders are given; beside the embedded expert, whose amateur is at hand, contrastive decoding as well."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

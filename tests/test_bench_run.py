@@ -120,6 +120,11 @@ def test_batch_size_changes_no_text(capsys: pytest.CaptureFixture[str], tmp_path
     assert bench(capsys, tmp_path, "--seeds", "2", "--batch-size", size) == read_generations(whole)
 
 
+def test_a_model_that_is_spread_over_devices(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
+    texts = bench(capsys, tmp_path, "--device-map", "auto", "--decoders", "greedy", "nucleus")
+    assert texts == [record for record in read_generations(whole) if record["decoder"] in ("greedy", "nucleus")][:10]
+
+
 def test_a_stream_that_rows_share_is_seen(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
