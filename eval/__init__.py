@@ -11,11 +11,13 @@ from counterpoint.eval.metric_modules import load_metric
 from counterpoint.eval.multiple_choice import mc1, mc2, mc3
 from counterpoint.eval.repetition import diversity, rep_n
 from counterpoint.eval.self_bleu import self_bleu, self_bleu_of_each
+from counterpoint.eval.texts import mean_over_texts
 
 if TYPE_CHECKING:
     from counterpoint.eval.coherence import embedding_coherence, likelihood_coherence
     from counterpoint.eval.likelihoods import log_probabilities, perplexity
-    from counterpoint.eval.representations import isotropy, isotropy_of_each, mean_pooling
+    from counterpoint.eval.pooling import mean_pooling
+    from counterpoint.eval.representations import isotropy, isotropy_of_each
 
 __all__ = [
     "AMATEUR",
@@ -35,6 +37,7 @@ __all__ = [
     "mc2",
     "mc3",
     "mean_length",
+    "mean_over_texts",
     "mean_pooling",
     "perplexity",
     "rep_n",
@@ -55,7 +58,7 @@ _NEED_TORCH = {
     "isotropy_of_each": "representations",
     "likelihood_coherence": "coherence",
     "log_probabilities": "likelihoods",
-    "mean_pooling": "representations",
+    "mean_pooling": "pooling",
     "perplexity": "likelihoods",
 }
 

@@ -29,10 +29,11 @@ def likelihood_coherence(
 
         coherence_i = 1 / |x_i| * sum_t ln p(x_it | prompt_i, x_i,<t)
 
-    The corpus's coherence is the mean over texts. Su and Xu, *An Empirical Study On Contrastive Search And Contrastive Decoding For
-    Open-ended Text Generation* (2022, arXiv 2211.10797), where OPT-2.7b is the model: one that did not write the texts. Prompt and
-    continuation are tokenised apart and special tokens come first where the tokenizer puts them, as OPT's does. Near 0 is
-    likely, and repetition is what is most likely: human text has less than greedy search's.
+    The corpus's coherence is the mean over texts (:func:`~counterpoint.eval.mean_over_texts`). Su and Xu, *An Empirical Study On
+    Contrastive Search And Contrastive Decoding For Open-ended Text Generation* (2022, arXiv 2211.10797), where OPT-2.7b is the
+    model: one that did not write the texts. Prompt and continuation are tokenised apart, and special tokens come first where the
+    tokenizer puts them, as OPT's does. Near 0 is likely, and nothing is as likely as repetition: greedy search's texts are nearer
+    to 0 than sampled ones.
 
     Args:
         model: A causal language model to judge by.
@@ -67,9 +68,10 @@ def embedding_coherence(embed: Embed, prompts: Sequence[str], continuations: Seq
 
         coherence_i = cos(e(prompt_i), e(x_i))
 
-    The corpus's coherence is the mean over texts. Li et al., *Contrastive Decoding: Open-ended Text Generation as Optimization*
-    (2022, arXiv 2210.15097), where e is ``princeton-nlp/sup-simcse-bert-base-uncased``. A figure means something beside others by
-    the same encoder only: vectors of some encoders all point the same way.
+    The corpus's coherence is the mean over texts (:func:`~counterpoint.eval.mean_over_texts`). Li et al., *Contrastive Decoding:
+    Open-ended Text Generation as Optimization* (2022, arXiv 2210.15097), where e is SimCSE's supervised BERT
+    (``princeton-nlp/sup-simcse-bert-base-uncased``). A figure means something beside others by the same encoder only: vectors of
+    some encoders all point the same way.
 
     Args:
         embed: Gives the vectors ``[texts, d]`` of a list of texts: ``SentenceTransformer(...).encode``,

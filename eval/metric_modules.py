@@ -14,7 +14,8 @@ def load_metric(name: str, **options: Any) -> Any:
     ``compute`` returns a dictionary, so that ``evaluate.combine`` takes it beside others.
 
     Args:
-        name: "distinct_n", "diversity", "mauve", "rep_n", "self_bleu", "truthfulqa_mc" or "zipf".
+        name: "distinct_n", "diversity", "embedding_coherence", "likelihood_coherence", "loop_share", "mauve", "mean_length",
+            "perplexity", "rep_n", "self_bleu", "truthfulqa_mc" or "zipf". Those that go by a model take it in ``compute``.
         options: As for ``evaluate.load``, such as ``keep_in_memory``.
 
     Returns:

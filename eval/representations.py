@@ -1,17 +1,16 @@
-"""A model's representations of texts: how they spread, and vectors of whole texts."""
+"""How a model's representations of a text's tokens spread."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from inspect import signature
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.eval.hidden_states import batched_states, check_layer
 from counterpoint.eval.texts import several
 
 
@@ -88,58 +87,6 @@ def isotropy_of_each(
     return [1 - cosines / pairs if pairs else math.nan for cosines, pairs in sums]
 
 
-def mean_pooling(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    layer: int = -1,
-    *,
-    max_tokens: int = 512,
-    batch_size: int = 32,
-) -> Callable[[list[str]], Float[Tensor, "texts hidden"]]:
-    """A function from texts to the mean of their tokens' states, for :func:`~counterpoint.eval.embedding_coherence`.
-
-        e(x) = 1 / n * sum_j h_j
-
-    Sentence encoders of the BERT kind are made for it; the states of a causal language model all point much the same way.
-
-    Args:
-        model: A decoder-only or encoder-only model, such as ``AutoModel.from_pretrained(...)`` gives.
-        tokenizer: Its tokenizer.
-        layer: As for :func:`isotropy`.
-        max_tokens: Longer texts are cut.
-        batch_size: Texts a forward, of similar length.
-
-    Returns:
-        The function; a text without tokens gets zeros.
-
-    Raises:
-        ValueError: For encoder-decoder models, or for a layer that the model does not have.
-
-    Example:
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-        >>> from counterpoint.eval import EXPERT, embedding_coherence, mean_pooling
-        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
-        >>> embed = mean_pooling(model, tokenizer)
-        >>> embed(["The whale", "The captain of the ship"]).shape
-        torch.Size([2, 256])
-        >>> whale, cheese = embedding_coherence(embed, ["The white whale", "The white whale"], [" swam in the sea", " = 1.5;"])
-        >>> whale > cheese
-        True
-    """
-    check(model, layer)
-
-    def embed(texts: list[str]) -> Float[Tensor, "texts hidden"]:
-        vectors = torch.zeros(len(texts), 0)
-        for rows, states, seen in batched_states(model, tokenizer, texts, layer, max_tokens, batch_size):
-            sums = (states.float() * seen[..., None]).sum(dim=1)
-            if not vectors.shape[1]:
-                vectors = torch.zeros(len(texts), sums.shape[1])
-            vectors[rows] = (sums / seen.sum(dim=1, keepdim=True)).cpu()
-        return vectors
-
-    return embed
-
-
 def pair_sums(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -150,7 +97,7 @@ def pair_sums(
 ) -> Float64[Tensor, "texts 2"]:
     """For each text the sum of cosines over ordered pairs of different tokens, and the number of pairs."""
     found = several(texts)
-    check(model, layer)
+    check_layer(model, layer)
     sums = torch.zeros(len(found), 2, dtype=torch.float64)
     for rows, states, seen in batched_states(model, tokenizer, found, layer, max_tokens, batch_size):
         n = seen.sum(dim=1).double()
@@ -170,38 +117,3 @@ def sum_of_cosines(states: Float[Tensor, "rows tokens hidden"], seen: Bool[Tenso
     """
     unit = torch.nn.functional.normalize(states.double(), dim=-1) * seen[..., None]
     return unit.sum(dim=1).square().sum(dim=-1) - unit.square().sum(dim=(1, 2))
-
-
-def batched_states(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    layer: int,
-    max_tokens: int,
-    batch_size: int,
-) -> Iterator[tuple[list[int], Float[Tensor, "rows tokens hidden"], Bool[Tensor, "rows tokens"]]]:
-    """Which texts, their hidden states, and which of these are no padding; batch after batch, texts without tokens left out."""
-    body: Any = model.base_model  # the same states without unembedding them
-    tokens = [tokenizer(text, truncation=True, max_length=max_tokens, verbose=False)["input_ids"] for text in texts]
-    order = sorted((row for row, each in enumerate(tokens) if each), key=lambda row: len(tokens[row]))
-    for begin in range(0, len(order), batch_size):
-        rows = order[begin : begin + batch_size]
-        width = len(tokens[rows[-1]])
-        ids = torch.tensor([tokens[row] + [0] * (width - len(tokens[row])) for row in rows], device=body.device)
-        seen = torch.arange(width, device=body.device) < torch.tensor([[len(tokens[row])] for row in rows], device=body.device)
-        with torch.no_grad():  # not around the yield, where the caller's code runs
-            output = body(input_ids=ids, attention_mask=seen.long(), output_hidden_states=True)
-        yield rows, output.hidden_states[layer], seen
-
-
-def check(model: PreTrainedModel, layer: int) -> None:
-    """The model has one text, and the layer.
-
-    Raises:
-        ValueError: If not.
-    """
-    if "decoder_input_ids" in signature(model.forward).parameters:
-        raise ValueError(f"model={type(model).__name__} has an encoder and a decoder; give one of them, e.g. model.get_encoder()")
-    depth = model.config.get_text_config().num_hidden_layers
-    if not -depth - 1 <= layer <= depth:
-        raise ValueError(f"layer={layer}: the model has hidden states 0 (embeddings) to {depth} (or -1, the last)")

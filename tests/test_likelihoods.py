@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.eval import EXPERT, embedding_coherence, likelihood_coherence, log_probabilities, perplexity
+from counterpoint.eval import EXPERT, embedding_coherence, likelihood_coherence, log_probabilities, mean_over_texts, perplexity
 
 PROMPTS = ["The captain of the", "The captain of the", "My fellow citizens,", "The whale"]
 TEXTS = [" ship was on the deck, and the ship", " whale", " we are met on this day", " rose and rose and rose and rose."]
@@ -129,8 +129,13 @@ def test_texts_that_follow_nothing(expert: PreTrainedModel, tokenizer: Any, bos_
 
 
 def test_texts_without_tokens(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, expected: list[list[float]]) -> None:
-    first, empty, last = likelihood_coherence(expert, tokenizer, ["The captain of the", "", "The whale"], [TEXTS[0], "", TEXTS[3]])
+    found = first, empty, last = likelihood_coherence(
+        expert, tokenizer, ["The captain of the", "", "The whale"], [TEXTS[0], "", TEXTS[3]]
+    )
     assert math.isnan(empty)
+    assert mean_over_texts(found) == (first + last) / 2
+    with pytest.raises(ValueError, match="no text has one to average"):
+        mean_over_texts([math.nan])
     assert [first, last] == pytest.approx([sum(text) / len(text) for text in (expected[0], expected[3])], abs=1e-4)
     with pytest.raises(ValueError, match="none has a token to be predicted"):
         perplexity(expert, tokenizer, ["The whale"], [""])

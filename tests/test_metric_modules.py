@@ -9,8 +9,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.eval import EXPERT, distinct_n, diversity, load_metric, rep_n, self_bleu, zipf
+from counterpoint.eval import (
+    EXPERT,
+    distinct_n,
+    diversity,
+    embedding_coherence,
+    likelihood_coherence,
+    load_metric,
+    mean_pooling,
+    perplexity,
+    rep_n,
+    self_bleu,
+    zipf,
+)
 from counterpoint.eval.metric_modules import FOLDER
 
 TEXTS = ["a rose is a rose is a rose", "the cat sat on the mat"]
@@ -49,6 +62,21 @@ def test_measures_of_a_set_of_texts(evaluate: Any) -> None:
         "self_bleu_5": self_bleu(TEXTS, 5),
     }
     assert load("zipf").compute(predictions=TEXTS, ranks=4) == {"zipf": zipf(TEXTS, ranks=4)}
+    assert load("mean_length").compute(predictions=TEXTS) == {"mean_length": 7}
+    assert load("loop_share").compute(predictions=TEXTS) == {"loop_share": 1 / 2}  # is a rose is a rose
+    assert load("loop_share").compute(predictions=TEXTS, longest=2) == {"loop_share": 0}
+
+
+def test_measures_by_a_model(evaluate: Any, expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    prompts, texts = ["The captain of", "The", "My fellow"], [" the ship was", "", " citizens"]
+    given = {"predictions": texts, "references": prompts, "model": expert, "tokenizer": tokenizer}
+    assert load("perplexity").compute(**given) == {"perplexity": perplexity(expert, tokenizer, prompts, texts)}
+    first, _, last = likelihood_coherence(expert, tokenizer, prompts, texts)
+    assert load("likelihood_coherence").compute(**given) == {"likelihood_coherence": pytest.approx((first + last) / 2)}
+    embed = mean_pooling(expert, tokenizer)
+    first, _, last = embedding_coherence(embed, prompts, texts)
+    found = load("embedding_coherence").compute(predictions=texts, references=prompts, embed=embed)
+    assert found == {"embedding_coherence": pytest.approx((first + last) / 2)}
 
 
 def test_multiple_choice_by_hand(evaluate: Any) -> None:
@@ -103,7 +131,9 @@ def test_what_the_loader_asks_of_a_metric(evaluate: Any, name: str) -> None:
     (path,) = FOLDER.joinpath(name).glob("*.py")
     assert path.stem == name
     modules = [module for _, module, *_ in evaluate.loading.get_imports(str(path))]
-    assert sorted(modules) == sorted(set(modules) & {"collections", "counterpoint", "datasets", "evaluate"})  # one to a line
+    assert sorted(modules) == sorted(
+        set(modules) & {"collections", "counterpoint", "datasets", "evaluate", "typing"}
+    )  # one to a line
     metric = load(name)
     assert metric.name == name
     assert metric.description
