@@ -16,8 +16,7 @@ from counterpoint.eval.texts import mean_over_texts
 if TYPE_CHECKING:
     from counterpoint.eval.coherence import embedding_coherence, likelihood_coherence
     from counterpoint.eval.likelihoods import log_probabilities, perplexity
-    from counterpoint.eval.pooling import mean_pooling
-    from counterpoint.eval.representations import isotropy, isotropy_of_each
+    from counterpoint.eval.representations import isotropy, isotropy_of_each, mean_pooling
 
 __all__ = [
     "AMATEUR",
@@ -58,7 +57,7 @@ _NEED_TORCH = {
     "isotropy_of_each": "representations",
     "likelihood_coherence": "coherence",
     "log_probabilities": "likelihoods",
-    "mean_pooling": "pooling",
+    "mean_pooling": "representations",
     "perplexity": "likelihoods",
 }
 
