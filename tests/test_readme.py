@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, block after block in one session, and its commands name what there is."""
+"""The Python of README and docs runs as it stands, page after page, their commands are understood, their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -9,36 +9,85 @@ from pathlib import Path
 import pytest
 
 from counterpoint.eval.cli import build_parser
+from counterpoint.eval.decoder_arguments import DECODERS, parse_decoder
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 
-def blocks(language: str) -> list[str]:
-    """The contents of the README's fenced blocks of a language."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    """The contents of a page's fenced blocks of a language."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return [content for name, content in fenced if name == language]
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """The files that a page links to, and the headings in them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = [target.partition("#") for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    return [((page.parent / file).resolve() if file else page, heading) for file, _, heading in targets]
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    lines = [line.lstrip("#").strip().lower() for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", line).replace(" ", "-") for line in lines}
 
 
 COMMANDS = [
     line.partition("&& ")[2] if line.startswith("pip install") else line
-    for block in blocks("")
+    for page in PAGES
+    for block in blocks(page, "")
     for line in block.splitlines()
     if line.startswith("counterpoint ") or "&& counterpoint " in line
 ]
 
 
-def test_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert blocks("python")
+@pytest.mark.parametrize("name", [name for page, name in zip(PAGES, NAMES, strict=True) if blocks(page, "python")])
+def test_python_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own text
-    assert capsys.readouterr().out.startswith("The whale")
+    for block in blocks(ROOT / name, "python"):
+        exec(compile(block, name, "exec"), names)  # noqa: S102 - our own text
+    assert capsys.readouterr().out.startswith("The whale" if name == "README.md" else "")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", dict.fromkeys(COMMANDS))
 def test_commands_are_understood(command: str) -> None:
     words = shlex.split(command)
     assert words[0] == "counterpoint"
-    if "--help" not in words:
-        arguments, others = build_parser().parse_known_args(words[1:])
-        assert not others or arguments.others is not None  # a command that passes them on
+    if "--help" in words:
+        return
+    arguments, others = build_parser().parse_known_args(words[1:])
+    assert not others or arguments.others is not None  # a command that passes them on
+    chosen = vars(arguments)
+    if words[1] in ("generate", "truthfulqa", "factor"):
+        parse_decoder(chosen["decoder"], scoring=words[1] != "generate")
+    for word in [*(chosen.get("compare") or ()), *(chosen.get("decoders") or ())]:
+        parse_decoder([word])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    for file, heading in links(ROOT / name):
+        assert file.exists(), file
+        assert not heading or heading in headings(file), heading
+
+
+def test_every_page_is_found_from_the_index() -> None:
+    index = {file for file, _ in links(ROOT / "docs" / "README.md")}
+    assert {page for page in PAGES if page.parent.name in ("metrics", "decoders", "docs")} - {ROOT / "docs" / "README.md"} <= index
+    assert {page.stem for page in PAGES if page.parent.name == "decoders"} == set(DECODERS)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_pages_of_decoders_have_their_defaults(name: str) -> None:
+    page = (ROOT / "docs" / "decoders" / f"{name}.md").read_text(encoding="utf-8")
+    rows = {
+        parameter: cells[1].strip()
+        for cells in (line.strip("|").split("|") for line in page.splitlines() if line.startswith("| `"))
+        for parameter in re.findall(r"`(\w+)`", cells[0])
+    }
+    assert {parameter: cell.partition(" ")[0] for parameter, cell in rows.items()} == {
+        parameter: str(default).lower() for parameter, default in DECODERS[name].parameters.items()
+    }
