@@ -8,6 +8,7 @@ from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
 from counterpoint.rankers.rankgen import RankGenRanker
 from counterpoint.rankers.rankgen_encoder import RankGenEncoder
+from counterpoint.rankers.rerank import Reranked, rerank
 from counterpoint.rankers.sentence import CrossEncoderRanker, SentenceTransformerRanker
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "RankGenEncoder",
     "RankGenRanker",
     "Ranker",
+    "Reranked",
     "Scores",
     "SentenceTransformerRanker",
     "embedding_cosine",
     "ngram_f1",
+    "rerank",
 ]

@@ -29,7 +29,7 @@ class RankGenRanker(BiEncoderRanker):
     """s(prefix, continuation) = <e("pre " + prefix), e("suffi " + continuation)>, with e as in :class:`RankGenEncoder`.
 
     A plain dot product: the vectors are not normalised, and neither the length nor the language model's probability plays a part
-    (Krishna et al. 2022, arXiv 2205.09726, section 3; figure 2 shows scores of about 6 to 11).
+    (Krishna et al. 2022, arXiv 2205.09726; its figure 2 shows scores of about 6 to 11).
 
     At most 512 tokens of a prefix and 128 of a continuation are read: the beginning of a long continuation, and the end of a long
     prefix, which the continuation follows. The released code reads a prefix's beginning; ``truncation="released"`` does so too.

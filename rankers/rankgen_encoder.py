@@ -14,7 +14,7 @@ class RankGenEncoder(T5PreTrainedModel):
     """e(text) = W h_1: the encoder's last hidden state at the text's first token, projected without a bias and not normalised.
 
     The first token is the marker that says whether the text is read as a prefix or as a suffix (Krishna et al. 2022, arXiv
-    2205.09726, section 3.1). Weights have the names of the published checkpoints.
+    2205.09726). Weights have the names of the published checkpoints.
 
     Args:
         config: Any size of T5.
