@@ -175,13 +175,40 @@ class Embeddings:
 KINDS: list[Callable[[Any], Any]] = [list, np.array, torch.tensor, lambda rows: torch.tensor(rows, dtype=torch.bfloat16)]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["list", "array", "tensor", "bfloat16"])
-def test_embedding_coherence_by_hand(kind: Callable[[Any], Any]) -> None:
-    embed = Embeddings(kind, {"p": [3, 4], "q": [1, 0], "same": [6, 8], "other": [4, -3], "back": [-2, 0], " ": [1, 1]})
-    found = embedding_coherence(embed, ["p", "p", "q", "q", "q"], ["same", "other", "p", "back", " "])
+VECTORS = {"p": [3, 4], "q": [1, 0], "same": [6, 8], "other": [4, -3], "back": [-2, 0], " ": [1, 1]}
+EmbeddingCoherence = Callable[[Any, Sequence[str], Sequence[str]], list[float]]
+
+
+def check_cosines(coherence: EmbeddingCoherence, embed: Embeddings) -> None:
+    """Angles that can be read off."""
+    found = coherence(embed, ["p", "p", "q", "q", "q"], ["same", "other", "p", "back", " "])
     assert found[:4] == pytest.approx([1, 0, 3 / 5, -1])
     assert math.isnan(found[4])
     assert embed.calls == 1
+
+
+def dots(embed: Any, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    """Broken: not divided by the vectors' lengths."""
+    vectors = embed([*prompts, *texts])
+    return [
+        sum(a * b for a, b in zip(*pair, strict=True)) for pair in zip(vectors[: len(texts)], vectors[len(texts) :], strict=True)
+    ]
+
+
+def in_another_order(embed: Any, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    """Broken: each text with another prompt."""
+    return embedding_coherence(embed, prompts[::-1], texts)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=["list", "array", "tensor", "bfloat16"])
+def test_embedding_coherence_by_hand(kind: Callable[[Any], Any]) -> None:
+    check_cosines(embedding_coherence, Embeddings(kind, VECTORS))
+
+
+@pytest.mark.parametrize("broken", [dots, in_another_order])
+def test_the_hand_computed_check_catches_a_wrong_cosine(broken: EmbeddingCoherence) -> None:
+    with pytest.raises(AssertionError):
+        check_cosines(broken, Embeddings(list, VECTORS))
 
 
 @given(st.lists(st.tuples(*[st.floats(-9, 9)] * 3), min_size=2, max_size=8).filter(lambda rows: len(rows) % 2 == 0))

@@ -168,6 +168,19 @@ def test_imports_cost_no_extra() -> None:
     assert run("-c", program) == "[] True\n"
 
 
+def test_measures_of_texts_alone_do_not_wait_for_torch() -> None:
+    program = (
+        "import sys\n"
+        "import counterpoint.eval as measures\n"
+        "print(measures.diversity(['the cat sat on the mat']), 'torch' in sys.modules)\n"
+        "print(measures.perplexity.__name__, 'torch' in sys.modules, set(measures._NEED_TORCH) <= set(measures.__all__))\n"
+        "try:\n    measures.nothing\n"
+        "except AttributeError as error:\n    print(error)\n"
+    )
+    expected = "1.0 False\nperplexity True True\nmodule 'counterpoint.eval' has no attribute 'nothing'\n"
+    assert run("-c", program) == expected
+
+
 def test_folders_are_not_top_level_packages(tmp_path: Path) -> None:
     assert not set(PACKAGES) & set(sys.modules)  # nor imported a second time from the working directory
     program = f"import importlib.util; print([name for name in {PACKAGES} if importlib.util.find_spec(name)])"
