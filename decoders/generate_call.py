@@ -8,16 +8,22 @@ progress.
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import unwrap
 from types import FrameType
 
+import torch
+from jaxtyping import Int
 from torch import Tensor
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.generation.candidate_generator import CandidateGenerator
 from transformers.generation.streamers import BaseStreamer
 
 GENERATE_CODE = unwrap(GenerationMixin.generate).__code__
+_of_this_thread = threading.local()
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class GenerateCall:
     num_beams: int = 1
     drafting: bool = False
     """Whether tokens are being drafted for it right now, by an assistant or from the prompt."""
+    origins: Tensor | None = None
+    """Of which of ``input_ids`` each row now continues, where a search says so; else all have equally many, in order."""
 
 
 def current_generate_call() -> GenerateCall | None:
@@ -57,6 +65,7 @@ def current_generate_call() -> GenerateCall | None:
         return None
     arguments = served.f_locals
     model, config = arguments["self"], arguments["generation_config"]  # None until it is prepared
+    given, origins = getattr(_of_this_thread, "search", (None, None))
     mask_name = "decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask"
     return GenerateCall(
         model=model,
@@ -67,7 +76,35 @@ def current_generate_call() -> GenerateCall | None:
         assistant_model=arguments["assistant_model"],
         num_beams=1 if config is None else config.num_beams or 1,
         drafting=drafting,
+        origins=origins if given is not None and given is arguments.get("input_ids") else None,
     )
+
+
+@contextmanager
+def continuing(origins: Int[Tensor, "rows"]) -> Iterator[None]:
+    """Within the context, row i of what the ``generate`` in progress continues is one of its row ``origins[i]``."""
+    call = current_generate_call()
+    before = getattr(_of_this_thread, "search", (None, None))
+    _of_this_thread.search = (None if call is None else call.input_ids, origins)
+    try:
+        yield
+    finally:
+        _of_this_thread.search = before
+
+
+def origins_of(rows: int, given: int) -> Int[Tensor, "rows"] | None:
+    """Which of the ``given`` prompts each of the rows continues; None where they cannot be told, since not all have equally many.
+
+    Example:
+        >>> origins_of(rows=6, given=2)
+        tensor([0, 0, 0, 1, 1, 1])
+    """
+    call = current_generate_call()
+    if call is None or call.origins is None or call.input_ids is None:
+        origins, rows_of_call = torch.arange(rows), rows
+    else:
+        origins, rows_of_call = call.origins, len(call.input_ids)
+    return None if rows_of_call % given else origins // (rows_of_call // given)
 
 
 def _asks_for_drafts(frame: FrameType) -> bool:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from counterpoint.decoders.generate_call import current_generate_call
+from counterpoint.decoders.generate_call import current_generate_call, origins_of
 
 
 def seen_tokens(
@@ -27,8 +27,10 @@ def seen_tokens(
             return seen
         attention_mask = call.attention_mask
     prompts, width = attention_mask.shape
-    mask = attention_mask.to(input_ids.device).bool().repeat_interleave(len(input_ids) // prompts, dim=0)
-    seen[:, :width] = mask[:, : input_ids.shape[1]]
+    origins = origins_of(len(input_ids), prompts)
+    if origins is None:
+        raise ValueError(f"attention_mask has {prompts} rows, the batch {len(input_ids)}: give one for every prompt")
+    seen[:, :width] = attention_mask.to(input_ids.device).bool()[origins.to(input_ids.device), : input_ids.shape[1]]
     return seen
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.amateurs import ModelAmateur, moved_to
-from counterpoint.decoders.generate_call import current_generate_call
+from counterpoint.decoders.generate_call import current_generate_call, origins_of
 from counterpoint.decoders.given_texts import GivenTexts
 from counterpoint.decoders.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.side_forward import side_forward
@@ -62,11 +62,11 @@ class PromptAmateur(ModelAmateur):
     def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
         """See :meth:`~counterpoint.decoders.ModelAmateur.text`."""
         rows, prompts = len(input_ids), len(self.prompt)
-        if rows % prompts:
+        origins = origins_of(rows, prompts)
+        if origins is None:
             raise ValueError(f"prompt has {prompts} rows, the batch {rows}: give one other prompt for every prompt")
         new = input_ids[:, prompt_width(self.prompt_length) :]
-        prompt = self.prompt.to(input_ids.device).repeat_interleave(rows // prompts, dim=0)
-        seen = self.prompt_seen.to(input_ids.device).repeat_interleave(rows // prompts, dim=0)
+        prompt, seen = (given[origins.to(given.device)].to(input_ids.device) for given in (self.prompt, self.prompt_seen))
         return torch.cat([prompt, new], dim=1), torch.cat([seen, torch.ones_like(new, dtype=torch.bool)], dim=1)
 
     def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
@@ -149,12 +149,14 @@ class EncoderDecoderAmateur:
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         """See :class:`~counterpoint.decoders.Amateur`."""
         rows, prompts = len(input_ids), len(self.encoded)
-        if rows % prompts:
+        origins = origins_of(rows, prompts)
+        if origins is None:
             raise ValueError(f"inputs have {prompts} rows, the batch {rows}: give the encoder one text for every prompt")
-        mask = None if self.mask is None else self.mask.repeat_interleave(rows // prompts, dim=0)
+        origins = origins.to(self.encoded.device)
+        mask = None if self.mask is None else self.mask[origins]
         with torch.no_grad(), side_forward(self):
             output = self.model(
-                encoder_outputs=(self.encoded.repeat_interleave(rows // prompts, dim=0),),
+                encoder_outputs=(self.encoded[origins],),
                 attention_mask=mask,
                 decoder_input_ids=moved_to(self.model, input_ids),
                 use_cache=False,

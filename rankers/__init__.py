@@ -1,6 +1,7 @@
 """Rankers, which choose among continuations of a text."""
 
 from counterpoint.rankers.base import Judge, Ranker, Scores
+from counterpoint.rankers.beams import Candidate
 from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.combination import CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker, embedding_cosine, ngram_f1
@@ -9,10 +10,12 @@ from counterpoint.rankers.overlap import OverlapRanker
 from counterpoint.rankers.rankgen import RankGenRanker
 from counterpoint.rankers.rankgen_encoder import RankGenEncoder
 from counterpoint.rankers.rerank import Reranked, rerank
+from counterpoint.rankers.search import RankedSearchOutput, ranked_search
 from counterpoint.rankers.sentence import CrossEncoderRanker, SentenceTransformerRanker
 
 __all__ = [
     "BiEncoderRanker",
+    "Candidate",
     "CombinedRanker",
     "ConsensusRanker",
     "CrossEncoderRanker",
@@ -21,11 +24,13 @@ __all__ = [
     "OverlapRanker",
     "RankGenEncoder",
     "RankGenRanker",
+    "RankedSearchOutput",
     "Ranker",
     "Reranked",
     "Scores",
     "SentenceTransformerRanker",
     "embedding_cosine",
     "ngram_f1",
+    "ranked_search",
     "rerank",
 ]
