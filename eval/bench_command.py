@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from counterpoint.eval import bench_ls_command, bench_run_command
+from counterpoint.eval import (
+    bench_compare_command,
+    bench_ls_command,
+    bench_plot_command,
+    bench_run_command,
+    bench_score_command,
+)
 from counterpoint.eval.bench_options import add_run_options
 
-COMMANDS = (bench_run_command, bench_ls_command)
+COMMANDS = (bench_run_command, bench_score_command, bench_compare_command, bench_plot_command, bench_ls_command)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

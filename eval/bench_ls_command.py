@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from counterpoint.eval.decoder_arguments import describe_decoders
 
@@ -16,5 +17,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all of it."""
-    print(f"decoders and their defaults:\n{describe_decoders()}")
+    from counterpoint.eval.bench_metrics import METRICS  # these import torch
+    from counterpoint.eval.mauve_protocols import PROTOCOLS
+
+    print(f"decoders and their defaults:\n{describe_decoders()}\n")
+    metrics = {**{name: metric.summary for name, metric in METRICS.items()}, "speed": "tokens a second and peak memory"}
+    print(listed("metrics", metrics), "\n")
+    print(listed("MAUVE protocols", {name: protocol.summary for name, protocol in PROTOCOLS.items()}))
     return 0
+
+
+def listed(title: str, items: Mapping[str, str]) -> str:
+    """Names and what they are."""
+    width = max(map(len, items))
+    return "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in items.items())])

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from counterpoint.eval import EXPERT
+from counterpoint.eval.bench_score_command import add_score_options
 from counterpoint.eval.decoder_arguments import suggestion
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.generate_command import positive
@@ -23,6 +24,10 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "decoders": None,
         "prompts": None,
         "metrics": None,
+        "scorer": None,
+        "embedder": None,
+        "mauve_protocol": None,
+        "featurizer": None,
         "samples": None,
         "max_new_tokens": 128,
         "prompt_tokens": None,
@@ -56,7 +61,6 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help=f"default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert",
     )
     add("--prompts", metavar="FILE_OR_ID", help='lines of text, JSON Lines with "prompt" and "reference", or a data set of the hub')
-    add("--metrics", nargs="+", metavar="NAME", help="default: all that need nothing else installed; `bench ls` lists them")
     add("--samples", metavar="N", type=positive, help="only the first N prompts")
     add("--max-new-tokens", metavar="N", type=positive, help=f"default: {DEFAULTS['max_new_tokens']}")
     add("--prompt-tokens", metavar="N", type=positive, help="cut every passage after N tokens: prompt before, reference after")
@@ -70,7 +74,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print the plan and what it costs")
     add("--quiet", action="store_true", help="no progress, no table")
     add("--json", action="store_true", help="print the results as JSON")
-    add("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add("--trust-remote-code", action="store_true", help="run code that comes with the models")
+    add_score_options(parser)
 
 
 def resolve(given: argparse.Namespace) -> argparse.Namespace:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.bench_options import DECODERS, add_run_options, resolve
-from counterpoint.eval.bench_records import read_failures
+from counterpoint.eval.bench_records import read_failures, read_generations
+from counterpoint.eval.bench_score_command import score, show
 from counterpoint.eval.decoder_arguments import Choice, parse_decoder
 from counterpoint.eval.errors import CommandError, UsageError
 
@@ -40,7 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     choices = parse_decoders(options)
 
     from counterpoint.eval import bench_directory, bench_run, bench_work, loading  # after the arguments: these import torch
+    from counterpoint.eval.bench_results import check_names
 
+    check_names(options.metrics or [])
     state = bench_run.processes(options)
     with loading.quiet():
         prepared = bench_run.Run(options, choices, state)
@@ -54,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
                 return 0
             if options.metrics is None or "speed" in options.metrics:
                 bench_work.time_decoders(prepared)
+            results = score(options.output_dir, vars(options)) if read_generations(options.output_dir) else None
+    if results:
+        show(results, options.output_dir, vars(options))
     failed = read_failures(options.output_dir)
     if failed:
         first = failed[0]

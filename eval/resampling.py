@@ -64,7 +64,8 @@ def bootstrap(
         return torch.zeros(rows, prompts, dtype=torch.float64).scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
 
     sums = [weighted(texts, weights) for weights in drawings(counts, prompts, resamples, seed)]
-    return combine(torch.cat(sums)).mean(dim=1)
+    values: Tensor = combine(torch.cat(sums))
+    return values.mean(dim=1)
 
 
 def interval(values: Float64[Tensor, " resamples"], confidence: float) -> tuple[float, float] | None:

@@ -1,0 +1,164 @@
+"""Results of a benchmark as a Markdown table: a row for each decoder, a mark where it differs from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LEVEL = 0.05
+MARK = "*"
+ARROWS = {"higher": "↑", "lower": "↓", "human": ""}
+
+
+def markdown(results: Mapping[str, Any], details: bool = True) -> str:
+    """The table, what its marks mean, what could not be measured, and which decoders failed; a second one with the ``details``."""
+    shown = shown_columns(results)
+    parts = [[name for name in shown if not results["columns"][name]["detail"]]]
+    parts += [[name for name in shown if results["columns"][name]["detail"]]] if details else []
+    lines = [line for names in parts if names for line in [*figures_table(results, names), ""]]
+    return "\n".join([*lines, *(f"- {note}" for note in notes(results))]) + "\n"
+
+
+def figures_table(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Some columns for all decoders, and for human texts."""
+    rows = [[code(row["name"]), *(cell(results, row, name) for name in names)] for row in results["rows"]]
+    if results["human"]:
+        rows.append(["*human*", *(number(results["columns"][name], results["human"]["figures"][name]) for name in names)])
+    return table(["decoder", *(heading(results["columns"][name]) for name in names)], rows)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> list[str]:
+    """Lines of a Markdown table whose columns are as wide as what is in them: ``names`` to the left, then numbers."""
+    cells = [[text.replace("|", "\\|") for text in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rule = ["-" * width if place < names else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
+    return [f"| {' | '.join(aligned(row, widths, names))} |" for row in (cells[0], rule, *cells[1:])]
+
+
+def aligned(row: Sequence[str], widths: Sequence[int], names: int) -> list[str]:
+    """Cells as wide as their columns."""
+    return [
+        text.ljust(width) if place < names else text.rjust(width)
+        for place, (text, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def code(text: str) -> str:
+    """Text that Markdown is to leave alone."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+
+
+def shown_columns(results: Mapping[str, Any]) -> list[str]:
+    """The columns in which any decoder has a figure."""
+    return [name for name in results["columns"] if any(row["figures"][name]["value"] is not None for row in results["rows"])]
+
+
+def heading(column: Mapping[str, Any]) -> str:
+    """A column's title, with which values are good where more or less is."""
+    return f"{column['title']} {ARROWS[column['better']]}".rstrip()
+
+
+def cell(results: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
+    """A decoder's figure: bold if it is the best one, marked if it differs from the first decoder's."""
+    figure, column = row["figures"][name], results["columns"][name]
+    text = number(column, figure)
+    mark = MARK if differs(figure) else ""
+    return f"**{text}**{mark}" if row["label"] == best(results, name) else f"{text}{mark}"
+
+
+def number(column: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
+    """A figure, and half of its interval over prompts after ±, or its standard error in parentheses."""
+    if figure["value"] is None:
+        return "n/a"
+    digits, text = column["digits"], f"{figure['value']:.{column['digits']}f}{column['unit']}"
+    if figure.get("interval"):
+        low, high = figure["interval"]
+        return f"{text} ± {(high - low) / 2:.{digits}f}"
+    error = figure["standard_error"]
+    return text if error is None else f"{text} ({error:.{digits}f})"
+
+
+def differs(figure: Mapping[str, Any], name: str = "p") -> bool:
+    """Whether a test against the first decoder says so, all tests of the table considered."""
+    return bool(figure.get(f"{name}_adjusted", 1) <= LEVEL)
+
+
+def best(results: Mapping[str, Any], name: str) -> str | None:
+    """The decoder with the best figure, if tests support it: it is better than the first, or is the first and all are worse.
+
+    Where the good values are those of human texts, the best is the nearest; without any there is none.
+    """
+    column, human = results["columns"][name], results["human"]
+    figures = {row["label"]: row["figures"][name] for row in results["rows"] if row["figures"][name]["value"] is not None}
+    if column["better"] == "human":
+        target = human["figures"][name]["value"] if human else None
+        if target is None:
+            return None
+        found, test = min(figures, key=lambda label: abs(figures[label]["value"] - target), default=None), "p_human"
+    else:
+        sign = 1 if column["better"] == "higher" else -1
+        found, test = max(figures, key=lambda label: sign * figures[label]["value"], default=None), "p"
+    if found is None or len(figures) < 2:
+        return None
+    compared = [label for label in figures if label != results["first"]] if found == results["first"] else [found]
+    return found if all(differs(figures[label], test) for label in compared) else None
+
+
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table has to know."""
+    statistics, first = results["statistics"], results["rows"][0]
+    percent = f"{statistics['confidence']:.0%}"
+    counts = sorted({row["texts"] // len(row["seeds"]) for row in results["rows"]})
+    found = [
+        f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} prompts, "
+        f"{max(len(row['seeds']) for row in results['rows'])} seeds where a decoder samples. ±: half the {percent} bootstrap "
+        "interval over prompts. In parentheses, where texts have no figure by themselves: standard error over seeds or repeats.",
+    ]
+    if statistics["tests"]:
+        found.append(
+            f"{MARK}: differs from {code(first['name'])} by a paired permutation test over prompts, p ≤ {LEVEL} after Holm's "
+            f"adjustment for all {statistics['tests']} tests. Bold: the best (↑ ↓), or the nearest to human text, where such a "
+            "test supports it."
+        )
+    if parameters := [code(row["label"]) for row in results["rows"] if row["label"] != row["name"]]:
+        found.append(f"Parameters: {', '.join(parameters)}.")
+    found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]
+    found += [f"{column_titles(results, names)}: {text}." for text, names in warnings_of(results).items()]
+    found += [f"{column_titles(results, names)}: {reason}" for reason, names in missing(results).items()]
+    if results["human"]:
+        found.append("human: the references, each cut to the words of the longest text that a decoder wrote for its prompt.")
+    found += [f"{code(failure['label'])} failed: {code(failure['error'])}" for failure in results["failures"]]
+    return found
+
+
+def settings_of(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Columns that compare only with those of the same settings, by these."""
+    found: dict[str, list[str]] = {}
+    for name in shown_columns(results):
+        if settings := results["columns"][name]["settings"]:
+            found.setdefault(", ".join(f"{key} {value}" for key, value in settings.items()), []).append(name)
+    return found
+
+
+def warnings_of(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Columns whose figures mean little, by why."""
+    found: dict[str, list[str]] = {}
+    for name in shown_columns(results):
+        details = [detail for row in results["rows"] for detail in row["figures"][name].get("details", [])]
+        for text in dict.fromkeys(detail["warning"] for detail in details if detail["warning"]):
+            found.setdefault(text, []).append(name)
+    return found
+
+
+def missing(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Columns without figures, by the reason."""
+    shown, found = shown_columns(results), dict[str, list[str]]()
+    for name in results["columns"]:
+        if name not in shown:
+            found.setdefault(results["rows"][0]["figures"][name]["reason"], []).append(name)
+    return found
+
+
+def column_titles(results: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Columns as they are called in the table."""
+    return ", ".join(results["columns"][name]["title"] for name in names)
