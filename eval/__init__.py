@@ -9,6 +9,7 @@ from counterpoint.eval.frequencies import zipf
 from counterpoint.eval.length import lengths, loop_share, mean_length
 from counterpoint.eval.metric_modules import load_metric
 from counterpoint.eval.multiple_choice import mc1, mc2, mc3
+from counterpoint.eval.recent_repetition import recent_repetition
 from counterpoint.eval.repetition import diversity, rep_n
 from counterpoint.eval.self_bleu import self_bleu, self_bleu_of_each
 from counterpoint.eval.texts import mean_over_texts
@@ -39,6 +40,7 @@ __all__ = [
     "mean_over_texts",
     "mean_pooling",
     "perplexity",
+    "recent_repetition",
     "rep_n",
     "self_bleu",
     "self_bleu_of_each",
