@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from counterpoint.eval.bench_metrics import METRICS
 from counterpoint.eval.cli import build_parser
 from counterpoint.eval.decoder_arguments import DECODERS, parse_decoder
 
@@ -65,6 +66,7 @@ def test_commands_are_understood(command: str) -> None:
         parse_decoder(chosen["decoder"], scoring=words[1] != "generate")
     for word in [*(chosen.get("compare") or ()), *(chosen.get("decoders") or ())]:
         parse_decoder([word])
+    assert {*(chosen.get("metrics") or ())} <= {*METRICS, "speed"}
 
 
 @pytest.mark.parametrize("name", NAMES)
