@@ -132,11 +132,13 @@ def measure(arguments: argparse.Namespace, name: str, report: Callable[[Case], N
         for context in arguments.context:
             texts = prompts(tokenizer, count, context)
             rounds: dict[str, list[float]] = {way: [] for way in ways}
-            for round_ in range(arguments.rounds + 1):
+            methods.new_tokens = ROUND + 1  # to warm up
+            for method in ways.values():
+                method(texts)
+            methods.new_tokens = arguments.new_tokens
+            for _ in range(arguments.rounds):
                 for way, method in ways.items():
-                    elapsed = seconds(method, texts, arguments.device)
-                    if round_:  # the first is for warming up
-                        rounds[way].append(elapsed)
+                    rounds[way].append(seconds(method, texts, arguments.device))
             sampling, search, released = rounds.values()
             report(
                 {

@@ -1,6 +1,6 @@
 """Ranked search: a few tokens are sampled many times over, a ranker keeps the best beginnings, and those are continued.
 
-Krishna et al., *RankGen: Improving Text Generation with Large Ranking Models* (2022, arXiv 2205.09726), section 3.3 and figure 5.
+Krishna et al., *RankGen: Improving Text Generation with Large Ranking Models* (2022, arXiv 2205.09726), figure 5.
 """
 
 from __future__ import annotations

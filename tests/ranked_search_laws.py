@@ -22,8 +22,19 @@ from families import BOS, EOS, PAD, VOCABULARY
 from laws import Listener
 from processor_laws import Batch, Processor, Row, Score
 
-BEAMS, SAMPLES, ROUND, MOST = 2, 3, 4, 10
-SEARCH: dict[str, Any] = {"beams": BEAMS, "samples": SAMPLES, "tokens_per_round": ROUND}
+
+class Settings(NamedTuple):
+    """Of a search and its reference."""
+
+    beams: int = 2
+    samples: int = 3
+    tokens_per_round: int | None = 4
+    max_new_tokens: int = 10
+
+
+USUAL = Settings()
+MOST = USUAL.max_new_tokens
+SEARCH: dict[str, Any] = {"beams": USUAL.beams, "samples": USUAL.samples, "tokens_per_round": USUAL.tokens_per_round}
 SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": MOST, "pad_token_id": PAD, "eos_token_id": None}
 
 
@@ -63,15 +74,15 @@ class Liking(Ranker):
         return judge
 
 
-def by_rank(scores: Tensor, number: int) -> int:
-    """The token of rank ``number``, counted round among those that are allowed."""
+def by_rank(scores: Tensor, number: int, samples: int) -> int:
+    """The token of rank ``number``, counted round among as many as there are samples and tokens that are allowed."""
     allowed = int((scores > -torch.inf).sum())
-    return int(scores.topk(SAMPLES).indices[number % min(SAMPLES, allowed)])
+    return int(scores.topk(samples).indices[number % min(samples, allowed)])
 
 
-def drawn_by_rank(scores: Tensor, do_sample: bool) -> Tensor:
+def drawn_by_rank(samples: int = USUAL.samples) -> Callable[[Tensor, bool], Tensor]:
     """What takes the place of random draws."""
-    return torch.tensor([by_rank(own, row % SAMPLES) for row, own in enumerate(scores)])
+    return lambda scores, do_sample: torch.tensor([by_rank(own, row % samples, samples) for row, own in enumerate(scores)])
 
 
 def search(model: PreTrainedModel, batch: Batch, processors: Sequence[Processor] = (), **kwargs: Any) -> RankedSearchOutput:
@@ -98,7 +109,12 @@ class Node(NamedTuple):
 
 @torch.no_grad()
 def reference(
-    model: PreTrainedModel, prompt: Tensor, index: int = 0, score: Score | None = None, eos: Sequence[int] = ()
+    model: PreTrainedModel,
+    prompt: Tensor,
+    index: int = 0,
+    score: Score | None = None,
+    eos: Sequence[int] = (),
+    settings: Settings = USUAL,
 ) -> list[list[Node]]:
     """All rounds for one unpadded prompt ``[length]``: every token from a forward of its whole text, without any cache."""
     kept, rounds = [Node((), False, 0.0, None)], []
@@ -106,19 +122,20 @@ def reference(
     while not all(node.ended for node in kept):
         pool = [node._replace(parent=place) for place, node in enumerate(kept) if node.ended]
         for place, node in enumerate(kept):
-            for number in range(0 if node.ended else SAMPLES):
+            for number in range(0 if node.ended else settings.samples):
                 tokens = node.tokens
-                while len(tokens) < min(len(node.tokens) + ROUND, MOST) and not (
-                    len(tokens) > len(node.tokens) and tokens[-1] in eos
-                ):
-                    tokens = (*tokens, by_rank(next_scores(model, prompt, tokens, index, score), number))
+                while len(tokens) < min(len(node.tokens) + (settings.tokens_per_round or 99), settings.max_new_tokens):
+                    scores = next_scores(model, prompt, tokens, index, score)
+                    tokens = (*tokens, by_rank(scores, number, settings.samples))
+                    if tokens[-1] in eos:
+                        break
                 if tokens in [other.tokens for other in pool]:
                     continue
-                ended = len(tokens) == MOST or tokens[-1] in eos
+                ended = len(tokens) == settings.max_new_tokens or tokens[-1] in eos
                 text = "".join(chr(0x4E00 + token) for token in tokens if token not in (PAD, BOS, EOS))
                 pool.append(Node(tokens, ended, liking(prefix, text) if text else -math.inf, place if rounds else None))
         rounds.append(sorted(pool, key=lambda node: -node.score))
-        kept = rounds[-1][:BEAMS]
+        kept = rounds[-1][: settings.beams]
     return rounds
 
 
@@ -143,13 +160,14 @@ def equals_reference(
     build: Make | None = None,
     score: Score | None = None,
     eos: Sequence[int] = (),
+    settings: Settings = USUAL,
     **kwargs: Any,
 ) -> list[list[list[Candidate]]]:
     """The tree of every prompt of the batch is that of the prompt alone, from scratch, and the best text is its best."""
     ending = {"eos_token_id": list(eos)} if eos else {}
-    found = search(model, batch, build(model, batch) if build else (), **(ending | kwargs))
+    found = search(model, batch, build(model, batch) if build else (), **(settings._asdict() | ending | kwargs))
     for number, rounds in enumerate(found.tree):
-        wanted = reference(model, batch.alone(number).ids[0], batch.index[number], score, eos)
+        wanted = reference(model, batch.alone(number).ids[0], batch.index[number], score, eos, settings)
         assert [[(c.tokens, c.ended, c.parent) for c in pool] for pool in rounds] == [
             [(node.tokens, node.ended, node.parent) for node in pool] for pool in wanted
         ]

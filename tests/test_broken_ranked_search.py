@@ -28,7 +28,7 @@ def model() -> PreTrainedModel:
 
 @pytest.fixture
 def batch(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> Batch:
-    monkeypatch.setattr(proposals, "draw", laws.drawn_by_rank)
+    monkeypatch.setattr(proposals, "draw", laws.drawn_by_rank())
     return batch_of(LLAMA, model)
 
 
@@ -56,8 +56,8 @@ def test_candidates_that_are_kept_twice(model: PreTrainedModel, batch: Batch, mo
 
 
 def test_only_the_new_tokens_judged(model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = search.continuation_text
-    monkeypatch.setattr(search, "continuation_text", lambda tokenizer, prompt, new: text(tokenizer, prompt, new[-laws.ROUND :]))
+    text, new_only = search.continuation_text, slice(-laws.SEARCH["tokens_per_round"], None)
+    monkeypatch.setattr(search, "continuation_text", lambda tokenizer, prompt, new: text(tokenizer, prompt, new[new_only]))
     caught(model, batch)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline, set_seed
 
 import ranked_search_laws as laws
 from contrast_cases import context_case, encoder_decoder_case, model_case, sibling
-from counterpoint.rankers import proposals
-from families import ALL, EOS, EXPAND, PAD, RECURRENT, STATELESS, TREE
+from counterpoint.decoders import DoLaLogitsProcessor, FrustratinglySimpleLogitsProcessor, VectorAntiLanguageModel
+from counterpoint.rankers import ConsensusRanker, OverlapRanker, Ranker, proposals, ranked_search
+from families import ALL, EOS, EXPAND, FIRST_WORD, PAD, RECURRENT, STATELESS, TREE, VOCABULARY
 from layer_cases import dola_case, sled_case
 from processor_laws import Batch, Case, batch_of
 
@@ -33,7 +38,7 @@ def batch(model: PreTrainedModel) -> Batch:
 @pytest.fixture
 def by_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule in place of random draws."""
-    monkeypatch.setattr(proposals, "draw", laws.drawn_by_rank)
+    monkeypatch.setattr(proposals, "draw", laws.drawn_by_rank())
 
 
 @pytest.mark.usefixtures("by_rank")
@@ -43,6 +48,22 @@ def test_batches_are_prompts_alone_from_scratch(family: Any) -> None:
     batch = batch_of(family, model)
     cached = {"use_cache": False} if family in STATELESS else {}
     laws.equals_reference(model, batch, eos=laws.some_end(model, batch, **cached), **cached)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    beams=st.integers(1, 3),
+    samples=st.integers(1, 4),
+    tokens_per_round=st.none() | st.integers(1, 8),
+    most=st.integers(1, 8),
+    eos=st.lists(st.integers(FIRST_WORD, VOCABULARY - 1), max_size=20),
+)
+def test_any_settings(beams: int, samples: int, tokens_per_round: int | None, most: int, eos: list[int]) -> None:
+    model = LLAMA.build()
+    chosen = laws.Settings(beams, samples, tokens_per_round, most)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proposals, "draw", laws.drawn_by_rank(samples))
+        laws.equals_reference(model, batch_of(LLAMA, model), eos=eos, settings=chosen)
 
 
 @pytest.mark.usefixtures("by_rank")
@@ -151,7 +172,7 @@ def test_the_best_of_each_prompt_are_returned(model: PreTrainedModel, batch: Bat
     plain = model.generate(
         batch.ids,
         attention_mask=batch.mask,
-        custom_generate=laws.ranked_search,
+        custom_generate=ranked_search,
         ranker=laws.Liking(),
         processing_class=laws.toy_tokenizer(),
         **laws.SEARCH,
@@ -177,6 +198,80 @@ def test_calls_do_not_meet(model: PreTrainedModel, batch: Batch) -> None:
 
 
 @pytest.mark.usefixtures("by_rank")
+def test_calls_of_two_threads_do_not_meet(model: PreTrainedModel, batch: Batch) -> None:
+    """Rows of unequal number, whose prompts the processors are told."""
+    alone, processors = batch.alone(1), context_case().build(model, batch)
+    eos = list(laws.some_end(model, batch))
+    calls = [(batch, processors), (alone, context_case().build(model, alone))]
+    wanted = [laws.search(model, own, used, eos_token_id=eos).tree for own, used in calls]
+    with ThreadPoolExecutor() as pool:
+        found = [pool.submit(laws.search, model, own, used, eos_token_id=eos) for _ in range(2) for own, used in calls]
+    for number, one in enumerate(found):
+        assert tokens_of(one.result().tree) == tokens_of(wanted[number % 2])
+
+
+def tokens_of(tree: Any) -> Any:
+    return [[[each.tokens for each in pool] for pool in rounds] for rounds in tree]
+
+
+@pytest.mark.usefixtures("by_rank")
+def test_a_ranker_may_run_the_same_model(model: PreTrainedModel, batch: Batch) -> None:
+    """Processors that watch the model's forwards see those of the search."""
+
+    class Busy(laws.Liking):
+        def read(self, prefixes: Sequence[str]) -> Any:
+            judge = super().read(prefixes)
+            model(batch.ids[:1])
+
+            def judged(candidates: Sequence[Sequence[str]]) -> Any:
+                model(batch.ids.flip(0))
+                return judge(candidates)
+
+            return judged
+
+    def processors() -> list[Any]:
+        return [DoLaLogitsProcessor(model), FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model), top_k=5)]
+
+    eos = list(laws.some_end(model, batch))
+    quiet = laws.search(model, batch, processors(), eos_token_id=eos)
+    busy = laws.search(model, batch, processors(), eos_token_id=eos, ranker=Busy())
+    assert tokens_of(busy.tree) == tokens_of(quiet.tree)
+
+
+@pytest.mark.parametrize("ranker", [OverlapRanker(), ConsensusRanker()], ids=["overlap", "consensus"])
+def test_real_texts_with_a_real_ranker(ranker: Ranker, expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """What is returned are the best of the last round, by their scores there."""
+    prompts = ["The whale rose", "She was very happy, and the captain"]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    set_seed(0)
+    found = expert.generate(
+        **inputs,
+        custom_generate=ranked_search,
+        ranker=ranker,
+        processing_class=tokenizer,
+        samples=4,
+        tokens_per_round=6,
+        do_sample=True,
+        max_new_tokens=16,
+        return_dict_in_generate=True,
+    )
+    for row, (prompt, rounds) in enumerate(zip(prompts, found.tree, strict=True)):
+        last = rounds[-1]
+        scores = ranker.score([prompt], [[each.text for each in last]])[0]
+        torch.testing.assert_close(scores, torch.tensor([each.score for each in last]))
+        assert float(found.ranker_scores[row]) == max(scores.tolist())
+        assert tokenizer.decode(found.sequences[row], skip_special_tokens=True) == prompt + last[0].text
+        assert last[0].text.startswith(rounds[-2][last[0].parent].text)
+
+
+def test_a_pipeline(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    write = pipeline("text-generation", model=expert, tokenizer=tokenizer)
+    search = {"custom_generate": ranked_search, "ranker": OverlapRanker(), "processing_class": tokenizer, "samples": 2}
+    (text,) = write("The whale rose", do_sample=True, max_new_tokens=9, num_return_sequences=1, **search)
+    assert text["generated_text"].startswith("The whale rose")
+
+
+@pytest.mark.usefixtures("by_rank")
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mistral_sliding"])
 def test_inputs_stay_as_they_were(name: str) -> None:
     model = FAMILY[name].build()
@@ -196,7 +291,7 @@ def test_inputs_embeds_with_the_texts_of_the_prompts(model: PreTrainedModel, bat
     found = model.generate(
         inputs_embeds=model.get_input_embeddings()(batch.ids),
         attention_mask=batch.mask,
-        custom_generate=laws.ranked_search,
+        custom_generate=ranked_search,
         ranker=laws.Liking(),
         processing_class=laws.toy_tokenizer(),
         prefixes=prefixes,
@@ -240,7 +335,7 @@ class TestDefectsOfTheReleasedGenerator:
         """Their text may be of fewer tokens, which made it ask for none at the end."""
         found = laws.search(model, batch, max_new_tokens=most)
         assert found.sequences.shape[1] == batch.ids.shape[1] + most
-        assert all(len(rounds) == -(-most // laws.ROUND) for rounds in found.tree)
+        assert all(len(rounds) == -(-most // laws.SEARCH["tokens_per_round"]) for rounds in found.tree)
 
     def test_a_second_prompt(self, model: PreTrainedModel, batch: Batch) -> None:
         for _ in range(2):
