@@ -11,8 +11,8 @@ from typing import Any
 
 from counterpoint.eval.bench_records import read_config
 
-JUDGES = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "dtype", "trust_remote_code")
-"""Options of the models that judge."""
+JUDGES = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
+"""Options of the models that judge: in their own precision, whatever that of the model that wrote."""
 
 
 def add_score_options(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         directory: Where ``counterpoint bench`` wrote.
-        options: Those of :func:`add_score_options` and ``device``, ``dtype``, ``trust_remote_code``, ``quiet``, as far as given.
+        options: Those of :func:`add_score_options` and ``device``, ``trust_remote_code``, ``quiet``, as far as given.
     """
     from counterpoint.eval.bench_files import write_files  # these import torch
     from counterpoint.eval.bench_judges import Judges
@@ -71,6 +71,7 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     names = options.get("metrics") or read_config(directory)["metrics"] or default_metrics(judges)
     with quiet():
         results = score_directory(directory, names, judges, silent if options.get("quiet") else progress)
+    progress("")
     write_files(directory, results)
     return results
 
@@ -91,7 +92,7 @@ def silent(what: str) -> None:
 
 
 def progress(what: str) -> None:
-    """What is measured, on a terminal."""
+    """What is measured, in place of what was, on a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{what}")
         sys.stderr.flush()

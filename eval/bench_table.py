@@ -109,9 +109,10 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     statistics, first = results["statistics"], results["rows"][0]
     percent = f"{statistics['confidence']:.0%}"
     counts = sorted({row["texts"] // len(row["seeds"]) for row in results["rows"]})
+    seeds = max(len(row["seeds"]) for row in results["rows"])
     found = [
         f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} prompts, "
-        f"{max(len(row['seeds']) for row in results['rows'])} seeds where a decoder samples. ±: half the {percent} bootstrap "
+        f"{seeds} seed{'s' * (seeds > 1)} where a decoder samples. ±: half the {percent} bootstrap "
         "interval over prompts. In parentheses, where texts have no figure by themselves: standard error over seeds or repeats.",
     ]
     if statistics["tests"]:
@@ -136,26 +137,33 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in shown_columns(results):
         if settings := results["columns"][name]["settings"]:
-            found.setdefault(", ".join(f"{key} {value}" for key, value in settings.items()), []).append(name)
+            text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in settings.items())
+            found.setdefault(text, []).append(name)
     return found
 
 
 def warnings_of(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Columns whose figures mean little, by why."""
+    """Columns whose figures mean little or compare with few others, by why."""
     found: dict[str, list[str]] = {}
     for name in shown_columns(results):
         details = [detail for row in results["rows"] for detail in row["figures"][name].get("details", [])]
-        for text in dict.fromkeys(detail["warning"] for detail in details if detail["warning"]):
+        texts = [detail["warning"] for detail in details if detail["warning"]]
+        if not all(detail["comparable"] for detail in details):
+            texts.append("no figures to compare with published ones")
+        if len(counts := {detail["n"] for detail in details}) > 1:
+            texts.append(f"of {min(counts)} to {max(counts)} texts, so that decoders do not compare")
+        for text in dict.fromkeys(texts):
             found.setdefault(text, []).append(name)
     return found
 
 
 def missing(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Columns without figures, by the reason."""
-    shown, found = shown_columns(results), dict[str, list[str]]()
+    """Columns in which decoders have no figure, by the reason."""
+    found: dict[str, list[str]] = {}
     for name in results["columns"]:
-        if name not in shown:
-            found.setdefault(results["rows"][0]["figures"][name]["reason"], []).append(name)
+        for reason in dict.fromkeys(row["figures"][name].get("reason") for row in results["rows"]):
+            if reason is not None:
+                found.setdefault(reason, []).append(name)
     return found
 
 

@@ -50,6 +50,7 @@ def test_the_table(results: dict[str, Any]) -> None:
     assert "rep-2" not in markdown(results, details=False)
     assert "- 30 prompts, 2 seeds where a decoder samples." in text
     assert "- cosine to prompt: no sentence encoder was given (--embedder)" in text
+    assert "- tokens/s, speed, memory: not timed" in text  # one of the three
     assert "- `sled` failed: `no 'early' layers <b>|`" in text
 
 
@@ -118,7 +119,7 @@ def test_figures_that_do_not_compare_have_columns_of_their_own(tmp_path: Path, r
 
 def mauve_results(featurizer: str, texts: int) -> dict[str, Any]:
     """A run with MAUVE."""
-    figure = {"value": 0.5, "standard_error": None, "details": [{"n": texts, "warning": None}]}
+    figure = {"value": 0.5, "standard_error": None, "details": [{"n": texts}]}
     column = {"title": "MAUVE", "better": "higher", "digits": 3, "unit": "", "detail": False}
     return {
         "config": {"model": "m", "run": {}},
