@@ -28,7 +28,7 @@ from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.beams import Beams, Candidate, shared_beginning
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_texts
 from counterpoint.rankers.proposals import Proposer, chosen
-from counterpoint.rankers.search_checks import check_mode, check_prefixes, check_prompt_texts, check_settings
+from counterpoint.rankers.search_checks import check_mode, check_prefixes, check_prompt_texts, check_settings, check_whole_text
 
 Tree = list[list[list[Candidate]]]
 """By prompt and round all candidates, the best first; the first of a round, as many as there are beams, were continued."""
@@ -130,6 +130,7 @@ def ranked_search(
     ranker, tokenizer = check_settings(ranker, processing_class, beams, samples, tokens_per_round, config)
     check_mode(model, config, call, logits_processor, stopping_criteria, len(input_ids), model_kwargs)
     check_prompt(model, input_ids, model_kwargs)
+    check_whole_text(model, input_ids, model_kwargs)
     texts_each = config.num_return_sequences or 1
     firsts = torch.arange(0, len(input_ids), texts_each, device=input_ids.device)
     prompts, model_kwargs = input_ids[firsts], {name: chosen(value, firsts) for name, value in model_kwargs.items()}

@@ -108,6 +108,15 @@ def test_a_given_recurrent_state() -> None:
         laws.search(model, batch, **{name: state})
 
 
+@pytest.mark.parametrize("new", [1, 9])
+def test_new_tokens_alone_are_no_text_to_judge(new: int, model: PreTrainedModel, batch: Batch) -> None:
+    alone = batch.alone(1)
+    held = model(alone.ids[:, :5], use_cache=True)[CACHE]
+    longer = Batch(alone.ids[:, :1].expand(1, new), torch.ones(1, 5 + new, dtype=torch.long), alone.index)
+    with pytest.raises(ValueError, match="rankers read the whole text"):
+        laws.search(model, longer, **{CACHE: held})
+
+
 def test_right_padding_is_refused(model: PreTrainedModel, batch: Batch) -> None:
     right = Batch(batch.ids.flip(1), batch.mask.flip(1), batch.index)
     with pytest.raises(ValueError, match="pad on the left"):
