@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 import families
 from counterpoint.eval import isotropy, isotropy_of_each, mean_pooling
@@ -36,7 +36,7 @@ def numbers() -> PreTrainedTokenizerBase:
 def states_of(model: Any, ids: list[int], layer: int) -> torch.Tensor:
     """Hidden states ``[tokens, hidden]`` of one text, by the model with its head."""
     with torch.no_grad():
-        output = model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
+        output = model(input_ids=torch.tensor([ids]), output_hidden_states=True)
     states: torch.Tensor = output.hidden_states[layer][0].double()
     return states
 
@@ -109,6 +109,18 @@ def test_pooled_vectors_are_means_of_each_text(expert: PreTrainedModel, tokenize
             assert torch.allclose(found[row].double(), expected, atol=1e-4)
     assert torch.allclose(mean_pooling(expert, tokenizer, max_tokens=40)(TEXTS[::-1]).flip(0), found, atol=1e-5)
     assert len(mean_pooling(expert, tokenizer)([])) == 0
+
+
+def test_encoders_that_read_both_ways_do_not_see_padding(numbers: PreTrainedTokenizerBase) -> None:
+    config = BertConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = BertModel(config).eval()
+    texts = ["5 9 17 4 33 71 8", "12 40", "7 7 8 9"]
+    states = [states_of(model, [int(word) for word in text.split()], -1) for text in texts]
+    check_isotropy(isotropy(model, numbers, texts), [pair_by_pair(each) for each in states])
+    found = mean_pooling(model, numbers)(texts).double()
+    assert torch.allclose(found, torch.stack([each.mean(dim=0) for each in states]), atol=1e-5)
 
 
 def test_errors(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
