@@ -16,6 +16,7 @@ from counterpoint.eval import (
     generate_command,
     induce_command,
     lm_eval_command,
+    rerank_command,
     truthfulqa_command,
 )
 from counterpoint.eval.errors import CommandError
@@ -23,6 +24,7 @@ from counterpoint.eval.parser import Parser
 
 COMMANDS = (
     generate_command,
+    rerank_command,
     bench_command,
     truthfulqa_command,
     factor_command,

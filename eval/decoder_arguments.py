@@ -174,7 +174,7 @@ def parse_decoder(words: Sequence[str], scoring: bool = False) -> Choice:
     return Choice(decoder, values)
 
 
-def parse_value(key: str, text: str, default: Value) -> Value:
+def parse_value(key: str, text: str, default: Value, ranges: Mapping[str, tuple[int | float, int | float]] = RANGES) -> Value:
     """``text`` as a value of the default's type, within the parameter's range."""
     value = text if type(default) is str else literal(text)
     if type(default) is float and type(value) is int:
@@ -182,7 +182,7 @@ def parse_value(key: str, text: str, default: Value) -> Value:
     kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[type(default)]
     if not isinstance(value, Value) or type(value) is not type(default):
         raise UsageError(f"{key}={text} is not {kind}; the default is {key}={default}")
-    low, high = RANGES.get(key, (0, math.inf))
+    low, high = ranges.get(key, (0, math.inf))
     if isinstance(value, int | float) and not low <= value <= high:
         limits = f"between {low} and {high}" if high < math.inf else f"of {low} or more"
         raise UsageError(f"{key}={text} is not {kind} {limits}; the default is {key}={default}")

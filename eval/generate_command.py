@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.decoder_arguments import describe_decoders, parse_decoder
+from counterpoint.eval.decoder_arguments import DECODERS, Choice, describe_decoders, parse_decoder
+from counterpoint.eval.errors import UsageError
 from counterpoint.eval.prompts import read_prompts
+from counterpoint.eval.ranker_arguments import RankerChoice, describe_rankers, parse_rankers
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -16,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "generate",
         help="continue a prompt with a decoder, or compare decoders",
         description="Continue a prompt with a decoder, or compare decoders. Without --model it needs no network.",
-        epilog=f"decoders and their defaults:\n{describe_decoders()}",
+        epilog=f"decoders and their defaults:\n{describe_decoders()}\n\nrankers and their defaults:\n{describe_rankers()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -28,12 +31,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--decoder",
         nargs="+",
         metavar=("NAME", "key=value"),
-        default=["contrastive_search"],
-        help="the decoder and its parameters (default: contrastive_search)",
+        help="the decoder and its parameters (default: contrastive_search; with --ranker nucleus top_p=0.9)",
     )
     decoders.add_argument(
         "--compare", nargs="+", metavar=("NAME", "NAME:key=value,..."), help="several decoders, their texts beside each other"
     )
+    ranking = parser.add_argument_group("choosing among samples")
+    ranking.add_argument(
+        "--ranker", nargs="+", metavar=("NAME", "key=value"), help="sample several texts and print the one that it finds best"
+    )
+    ranking.add_argument("--num-candidates", metavar="N", type=positive, help="texts to sample for each beam (default: 20)")
+    ranking.add_argument("--beams", metavar="N", type=positive, help="how many are kept and continued (default: 1)")
+    ranking.add_argument("--tokens-per-round", metavar="N", type=positive, help="tokens between choices (default: only at the end)")
     parser.add_argument("--model", metavar="ID_OR_PATH", default=str(EXPERT), help="default: the embedded expert")
     parser.add_argument("--max-new-tokens", metavar="N", type=positive, default=200, help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=non_negative, default=0, help="of the samplers (default: %(default)s)")
@@ -46,16 +55,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Generate for every prompt and print as asked."""
-    choices = [parse_decoder([word]) for word in arguments.compare or ()] or [parse_decoder(arguments.decoder)]
+    words = arguments.compare or ()
+    choices = [parse_decoder([word]) for word in words] or [parse_decoder(arguments.decoder or default_decoder(arguments))]
+    rankers = ranker_choices(arguments, choices)
     prompts = read_prompts(arguments.prompt, arguments.file)
 
     from counterpoint.eval import generation, loading, printing  # after the arguments, since these import torch
 
     with loading.quiet():
         loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        generate: Callable[..., generation.Generated] = partial(generation.generate, loaded)
+        if rankers:
+            from counterpoint.eval import ranked_generation, ranker_loading
+
+            ranker = ranker_loading.load_ranker(rankers, lambda: loaded, arguments.device)
+            ranking = ranked_generation.Ranking(
+                ranker,
+                " ".join(map(str, rankers)),
+                beams=arguments.beams or 1,
+                samples=arguments.num_candidates or 20,
+                tokens_per_round=arguments.tokens_per_round,
+            )
+            generate = partial(ranked_generation.generate, loaded, ranking)
         encoded = [generation.encode(loaded, prompt, arguments.max_new_tokens) for prompt in prompts]
         for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
-            continue_prompt = partial(generation.generate, loaded, ids, arguments.max_new_tokens, arguments.seed)
+            continue_prompt = partial(generate, ids, arguments.max_new_tokens, arguments.seed)
             if arguments.json:
                 printing.print_records(prompt, choices, continue_prompt, loaded, arguments.seed)
                 continue
@@ -66,6 +90,29 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 printing.print_text(prompt, choices[0], continue_prompt)
     return 0
+
+
+def default_decoder(arguments: argparse.Namespace) -> list[str]:
+    """The decoder where none is given: with a ranker what RankGen's authors sampled from."""
+    return ["nucleus", "top_p=0.9"] if arguments.ranker else ["contrastive_search"]
+
+
+def ranker_choices(arguments: argparse.Namespace, choices: Sequence[Choice]) -> list[RankerChoice]:
+    """The rankers, if there are any.
+
+    Raises:
+        UsageError: If something is said of candidates and there is no ranker, or a decoder proposes only one text.
+    """
+    if not arguments.ranker:
+        for option in ("num_candidates", "beams", "tokens_per_round"):
+            if getattr(arguments, option):
+                raise UsageError(f"--{option.replace('_', '-')} is for a ranker to choose: give one by --ranker")
+        return []
+    for choice in choices:
+        if not choice.decoder.sampling:
+            samplers = ", ".join(name for name, decoder in DECODERS.items() if decoder.sampling)
+            raise UsageError(f"decoder {choice.decoder.name} has but one text to propose to --ranker; take one of {samplers}")
+    return parse_rankers(arguments.ranker)
 
 
 def positive(text: str) -> int:

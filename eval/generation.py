@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class Generated:
     text: str
     tokens: int
     seconds: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else there is to say of it in JSON."""
 
     def measures(self) -> dict[str, float | None]:
         """Tokens a second, rep-n in percent and diversity as a fraction; None where the text has too few words."""

@@ -70,6 +70,7 @@ def print_records(prompt: str, choices: Sequence[Choice], continue_prompt: Conti
             "text": generated.text,
             "tokens": generated.tokens,
             **generated.measures(),
+            **generated.details,
             "seed": seed,
             "model": loaded.name,
             "dtype": str(loaded.model.dtype).removeprefix("torch."),

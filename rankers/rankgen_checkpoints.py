@@ -33,8 +33,17 @@ EMBEDDING = "encoder.embed_tokens.weight"
 
 
 def checkpoint_folder(name: str | Path) -> Path:
-    """The folder itself, or where the files of a repository on the Hugging Face hub were put."""
-    return Path(name) if Path(name).is_dir() else Path(snapshot_download(str(name), allow_patterns=FILES))
+    """The folder itself, or where the files of a repository on the Hugging Face hub were put.
+
+    Raises:
+        OSError: If there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=FILES))
+    except Exception as error:  # the hub's errors have no common base class
+        raise OSError(f"{name} is neither a folder nor a repository that the Hugging Face hub gives: {error}") from error
 
 
 def load_encoder(folder: Path, dtype: torch.dtype) -> RankGenEncoder:

@@ -1,0 +1,62 @@
+"""Prefixes and their candidates, read from JSON Lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from counterpoint.eval.errors import CommandError, UsageError
+from counterpoint.eval.prompts import decoded, read_file
+
+PREFIX_KEYS = ("prompt", "prefix")
+
+
+@dataclass(frozen=True)
+class CandidateList:
+    """One line: a prefix, its candidates, and the whole record they come from."""
+
+    prefix: str
+    candidates: list[str]
+    record: Mapping[str, Any]
+
+
+def read_candidates(file: str | None) -> list[CandidateList]:
+    """The lines of a file, "-" or None for standard input; blank ones are skipped.
+
+    Raises:
+        UsageError: If there is nothing to read.
+        CommandError: If the file cannot be read, or a line is not ``{"prompt" or "prefix": TEXT, "candidates": [TEXT, ...]}``
+            without empty texts; the message has its number.
+    """
+    if file is None and sys.stdin.isatty():
+        raise UsageError("no candidates: give JSON Lines by --file or on standard input")
+    source = "standard input" if file in (None, "-") else file
+    content = sys.stdin.read() if file is None or file == "-" else read_file(file)
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise CommandError(f'{source}: nothing in it; write {{"prompt": ..., "candidates": [...]}}, one a line')
+    return [parse_line(line, f"{source}, line {number}") for number, line in lines]
+
+
+def parse_line(line: str, where: str) -> CandidateList:
+    """A line's prefix and candidates.
+
+    Example:
+        >>> parse_line('{"prefix": "It was", "candidates": [" late.", " I."], "id": 7}', "line 1").candidates
+        [' late.', ' I.']
+    """
+    record = decoded(line)
+    if not isinstance(record, dict):
+        raise CommandError(f"{where}: not a JSON object")
+    prefixes = [record[key] for key in PREFIX_KEYS if key in record]
+    if len(prefixes) != 1 or not isinstance(prefixes[0], str) or not prefixes[0].strip():
+        raise CommandError(f'{where}: has to have one text that is not empty, under "prompt" or "prefix"')
+    candidates = record.get("candidates")
+    if not isinstance(candidates, list) or not all(isinstance(text, str) for text in candidates):
+        raise CommandError(f'{where}: has to have a list of texts under "candidates"')
+    for index, text in enumerate(candidates):
+        if not text.strip():
+            raise CommandError(f"{where}: candidate {index} is empty, and there is nothing to judge; leave it out")
+    return CandidateList(prefixes[0], candidates, record)
