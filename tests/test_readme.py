@@ -11,6 +11,7 @@ import pytest
 from counterpoint.eval.bench_metrics import METRICS
 from counterpoint.eval.cli import build_parser
 from counterpoint.eval.decoder_arguments import DECODERS, parse_decoder
+from counterpoint.eval.ranker_arguments import parse_rankers
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -62,8 +63,10 @@ def test_commands_are_understood(command: str) -> None:
     arguments, others = build_parser().parse_known_args(words[1:])
     assert not others or arguments.others is not None  # a command that passes them on
     chosen = vars(arguments)
-    if words[1] in ("generate", "truthfulqa", "factor"):
+    if words[1] in ("generate", "truthfulqa", "factor") and chosen["decoder"]:
         parse_decoder(chosen["decoder"], scoring=words[1] != "generate")
+    if words[1] in ("generate", "rerank") and chosen["ranker"]:
+        parse_rankers(chosen["ranker"])
     for word in [*(chosen.get("compare") or ()), *(chosen.get("decoders") or ())]:
         parse_decoder([word])
     assert {*(chosen.get("metrics") or ())} <= {*METRICS, "speed"}
