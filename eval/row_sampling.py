@@ -81,13 +81,14 @@ class GumbelNoise(LogitsProcessor):
     """
 
     def __init__(self, row_seeds: Sequence[int], device: torch.device) -> None:
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in row_seeds]
+        drawn_on = "cpu" if device.type == "mps" else device  # Metal has no float64
+        self.generators = [torch.Generator(drawn_on).manual_seed(seed) for seed in row_seeds]
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        """The sum, in float64, so that the noise resolves what the probabilities do."""
-        exponential = torch.empty(scores.shape, dtype=torch.float64, device=scores.device)
+        """The sum; drawn in float64, since one in 2^24 draws in float32 is 0, whose noise is infinite."""
+        exponential = torch.empty(scores.shape, dtype=torch.float64, device=self.generators[0].device)
         for row, generator in zip(exponential, self.generators, strict=True):
             row.exponential_(generator=generator)
-        return scores.double() - exponential.log()
+        return scores - exponential.log().to(scores.device, scores.dtype)
