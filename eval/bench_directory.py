@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
 from counterpoint.eval.bench_records import read_config
+from counterpoint.eval.bench_results import write_whole
 from counterpoint.eval.bench_run import Run
 from counterpoint.eval.errors import CommandError
 
@@ -60,14 +58,4 @@ def begin(run: Run) -> None:
                 )
     for stale in run.directory.glob("failures*.jsonl"):
         stale.unlink()  # they are tried again
-    write_json(path, run.config())
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A file that is the old one or the new one at any time."""
-    draft = path.with_suffix(".draft")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_whole(path, json.dumps(run.config(), indent=2, ensure_ascii=False) + "\n")
