@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LEVEL = 0.05
-MARK = "*"
+MARK = "†"  # an asterisk would be markup
 ARROWS = {"higher": "↑", "lower": "↓", "human": ""}
 
 
@@ -124,7 +124,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     if parameters := [code(row["label"]) for row in results["rows"] if row["label"] != row["name"]]:
         found.append(f"Parameters: {', '.join(parameters)}.")
     found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]
-    found += [f"{column_titles(results, names)}: {text}." for text, names in warnings_of(results).items()]
+    found += [f"{text}." for text in warnings_of(results)]
     found += [f"{column_titles(results, names)}: {reason}" for reason, names in missing(results).items()]
     if results["human"]:
         found.append("human: the references, each cut to the words of the longest text that a decoder wrote for its prompt.")
@@ -142,18 +142,17 @@ def settings_of(results: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def warnings_of(results: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Columns whose figures mean little or compare with few others, by why."""
-    found: dict[str, list[str]] = {}
+def warnings_of(results: Mapping[str, Any]) -> list[str]:
+    """Why figures mean little or compare with few others."""
+    found: list[str] = []
     for name in shown_columns(results):
+        title = results["columns"][name]["title"]
         details = [detail for row in results["rows"] for detail in row["figures"][name].get("details", [])]
-        texts = [detail["warning"] for detail in details if detail["warning"]]
+        found += [detail["warning"] for detail in details if detail["warning"]][:1]
         if not all(detail["comparable"] for detail in details):
-            texts.append("no figures to compare with published ones")
+            found.append(f"{title} compares with no published figures: they are by other protocols or featurisers")
         if len(counts := {detail["n"] for detail in details}) > 1:
-            texts.append(f"of {min(counts)} to {max(counts)} texts, so that decoders do not compare")
-        for text in dict.fromkeys(texts):
-            found.setdefault(text, []).append(name)
+            found.append(f"{title} is of {min(counts)} to {max(counts)} texts, so that decoders do not quite compare")
     return found
 
 

@@ -41,7 +41,7 @@ def test_the_table(results: dict[str, Any]) -> None:
     assert rule.replace("-", "").replace(":", "").replace(" ", "") == "|||||"
     assert greedy.startswith("| `greedy` ")
     assert "`sample top_k=0`" in first  # by what tells the two apart
-    assert "*" not in greedy.replace("**", "")  # the first is not compared with itself
+    assert "†" not in greedy  # the first is not compared with itself
     assert "0.80x" in first
     assert "n/a" in second  # not timed
     assert human.startswith("| *human* ")
@@ -59,11 +59,11 @@ def test_marks_are_of_tests(results: dict[str, Any]) -> None:
     assert figures["diversity"]["p_adjusted"] < 0.05
     row = next(line for line in markdown(results).splitlines() if "`sample top_k=0`" in line)
     value, words = (each.strip() for each in row.split("|")[2:4])
-    assert value.endswith("*")
-    assert words.endswith("*")
+    assert value.endswith("†")
+    assert words.endswith("†")
     figures["diversity"]["p_adjusted"] = 0.06
     row = next(line for line in markdown(results).splitlines() if "`sample top_k=0`" in line)
-    assert not row.split("|")[2].strip().removesuffix("**").endswith("*")
+    assert "†" not in row.split("|")[2]
 
 
 def made(better: str, figures: dict[str, dict[str, Any]], human: float | None = None) -> dict[str, Any]:
@@ -133,6 +133,19 @@ def mauve_results(featurizer: str, texts: int) -> dict[str, Any]:
 def test_mauve_of_another_kind_is_another_column(other: tuple[str, int], columns: int) -> None:
     head = comparison({"one": mauve_results("gpt2", 100), "two": mauve_results(*other)}).splitlines()[0]
     assert head.count("MAUVE") == columns
+
+
+def test_what_mauve_is_worth_is_said() -> None:
+    results = mauve_results("gpt2", 100)
+    detail = {"warning": "MAUVE of 100 texts means little", "comparable": False, "n": 100}
+    results["rows"][0]["figures"]["mauve"]["details"] = [detail, {**detail, "warning": "MAUVE of 99 texts", "n": 99}]
+    assert bench_table.warnings_of(results) == [
+        "MAUVE of 100 texts means little",
+        "MAUVE compares with no published figures: they are by other protocols or featurisers",
+        "MAUVE is of 99 to 100 texts, so that decoders do not quite compare",
+    ]
+    results["rows"][0]["figures"]["mauve"]["details"] = [{"warning": None, "comparable": True, "n": 5000}]
+    assert bench_table.warnings_of(results) == []
 
 
 def test_names_of_runs() -> None:
