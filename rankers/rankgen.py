@@ -141,7 +141,7 @@ class RankGenRanker(BiEncoderRanker):
         limit = LIMITS[side]
         if len(tokens) <= limit or side == "suffix" or self.truncation == "released":
             return tokens[:limit]
-        marker = len(self.tokenizer(MARKERS[side], add_special_tokens=False)["input_ids"])
+        marker = len(self.tokenizer(MARKERS[side].strip(), add_special_tokens=False)["input_ids"])
         return tokens[:marker] + tokens[marker - limit :]
 
     def padded(self, tokens: list[list[int]]) -> dict[str, Tensor]:
