@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from counterpoint.eval import EXPERT
 from counterpoint.eval.bench_table import MARK, best, differs, heading, notes, number, shown_columns
 
 FOLDER = Path(__file__).parent / "report"
@@ -30,8 +31,8 @@ def html_report(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
     script = (FOLDER / "script.js").read_text(encoding="utf-8")
     run = results["config"]
     parts = {
-        "title": f"Decoders of {run['model']}",
-        "subtitle": f"{run['prompts']}, {run['run']['dtype']}, up to {run['run']['max_new_tokens']} new tokens",
+        "title": f"Decoders of {called(run['model'])}",
+        "subtitle": f"{called(run['prompts'])}, {run['run']['dtype']}, up to {run['run']['max_new_tokens']} new tokens",
     }
     return Template((FOLDER / "page.html").read_text(encoding="utf-8")).substitute(
         {name: escape(text) for name, text in parts.items()},
@@ -44,6 +45,19 @@ def html_report(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
         or "<p>None: they need matplotlib, <code>pip install counterpoint[plots]</code>.</p>",
         data=data(results, records),
     )
+
+
+def called(name: str) -> str:
+    """A model or file as strangers may see it: what is in this machine's folders by its last part.
+
+    Example:
+        >>> from counterpoint.eval.html_report import called
+        >>> called("org/model"), called("/home/me/prompts.jsonl")
+        ('org/model', 'prompts.jsonl')
+    """
+    if name == str(EXPERT):
+        return "the embedded expert"
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def table(results: Mapping[str, Any]) -> str:
