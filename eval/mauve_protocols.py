@@ -177,7 +177,7 @@ def cut_pair(pair: tuple[str, str], cut: int | Literal["shorter"], tokenizer: An
 
     The released scripts decode what they keep with the spaces before punctuation taken out, which was the default of the day.
     """
-    one, other = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in pair)
+    one, other = (tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in pair)
     shorter = min(len(one), len(other))
     length = shorter if cut == "shorter" else cut
     if shorter < length:

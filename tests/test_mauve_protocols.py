@@ -30,7 +30,7 @@ class Words:
     def __init__(self) -> None:
         self.words: list[str] = []
 
-    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, Any]:
+    def __call__(self, text: str, add_special_tokens: bool, verbose: bool) -> dict[str, Any]:
         assert not add_special_tokens
         self.words += text.split()
         return {"input_ids": [self.words.index(word) for word in text.split()]}
