@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from bench_cases import named, sentences, write_lines, write_run, write_speed
 from counterpoint.eval import AMATEUR, bench_table
 from counterpoint.eval.bench_compare import comparison, names_of
 from counterpoint.eval.bench_judges import Judges
-from counterpoint.eval.bench_results import score_directory
+from counterpoint.eval.bench_results import read_results, score_directory
 from counterpoint.eval.bench_table import best, markdown
 from counterpoint.eval.cli import main
 
@@ -171,3 +172,21 @@ def test_score_and_compare_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert main(["bench", "score", str(tmp_path / "one"), "--metrics", "nope"]) == 2
     assert main(["bench", "compare", str(tmp_path), str(tmp_path / "one")]) == 1
     assert "no results yet; `counterpoint bench score" in capsys.readouterr().err
+
+
+def test_a_run_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--model", str(AMATEUR), "--device", "cpu", "--samples", "3", "--max-new-tokens", "6", "--scorer", str(AMATEUR)]
+    command = ["bench", *small, "--decoders", "greedy", "nucleus", "--output-dir", str(tmp_path / "run"), "--json", "--metrics"]
+    assert main([*command, "divers"]) == 2
+    assert "no metric 'divers' (did you mean diversity?)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()  # before anything was generated
+    assert main([*command, "diversity", "coherence", "speed"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results == read_results(tmp_path / "run")
+    assert [row["name"] for row in results["rows"]] == ["greedy", "nucleus"]
+    for row in [*results["rows"], results["human"]]:
+        assert row["figures"]["coherence"]["value"] < 0
+    assert results["rows"][0]["figures"]["relative_speed"]["value"] == 1
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Decoders of amateur" in page
+    assert str(tmp_path) not in page
