@@ -78,8 +78,8 @@ def load_featurizer(
     Args:
         name: A local folder or a repository on the Hugging Face hub: a causal language model or an encoder.
         device: "cpu", "cuda", "cuda:1", "mps"; None for an accelerator if there is one.
-        dtype: What the model computes in. "bfloat16" is several times faster on processors and accelerators that have it; it moves
-            features by about a hundredth and is no precision to compare with published figures (``docs/metrics/mauve.md``).
+        dtype: What the model computes in. "bfloat16" is several times faster on processors and accelerators that have it, and moves
+            MAUVE by less than another seed (``docs/metrics/mauve.md``), but is not what published figures are of.
         trust_remote_code: Whether code that comes with the model may run.
 
     Raises:
