@@ -17,6 +17,7 @@ from counterpoint.eval import (
     induce_command,
     lm_eval_command,
     rerank_command,
+    train_ranker_command,
     truthfulqa_command,
 )
 from counterpoint.eval.errors import CommandError
@@ -31,6 +32,7 @@ COMMANDS = (
     lm_eval_command,
     export_command,
     induce_command,
+    train_ranker_command,
 )
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 CLOSED_PIPE = 141  # 128 + SIGPIPE

@@ -27,26 +27,30 @@ class Choice:
     """Continuations that a model wrote for this prefix."""
 
 
-def choices(passages: Sequence[Passage], generated: Sequence[Sequence[str]], count: int, seed: int = 0) -> list[Choice]:
-    """A choice among ``count`` in-book and among ``count`` generated continuations for every passage that has so many of both.
+def choices(
+    found: Sequence[Passage], chosen: Sequence[Passage], generated: Sequence[Sequence[str]], count: int, both: bool, seed: int = 0
+) -> list[Choice]:
+    """A choice from among ``count`` wrong continuations of each kind, for every chosen passage that has so many.
 
     Args:
-        passages: The passages.
+        found: All passages of the documents: what in-book continuations are drawn from.
+        chosen: The passages that make a choice.
         generated: For each of them its generated continuations.
         count: Of wrong candidates of each kind.
+        both: Whether there are to be generated ones, or in-book ones alone.
         seed: Of the draw of the in-book ones.
     """
     draw = random.Random(seed)  # noqa: S311 - no secret
     of_document: dict[str, list[str]] = {}
-    for passage in passages:
+    for passage in found:
         of_document.setdefault(passage.document, []).append(passage.continuation)
-    found = []
-    for passage, written in zip(passages, generated, strict=True):
+    made = []
+    for passage, written in zip(chosen, generated, strict=True):
         others = [text for text in of_document[passage.document] if text != passage.continuation]
-        if len(others) >= count and len(written) >= count:
+        if len(others) >= count and (not both or len(written) >= count):
             in_book = tuple(draw.sample(others, count))
-            found.append(Choice(passage.prefix, passage.continuation, in_book, tuple(written[:count])))
-    return found
+            made.append(Choice(passage.prefix, passage.continuation, in_book, tuple(written[:count])))
+    return made
 
 
 def picked(ranker: Ranker, chosen: Sequence[Choice], kind: str) -> list[float]:
@@ -62,7 +66,7 @@ def picked(ranker: Ranker, chosen: Sequence[Choice], kind: str) -> list[float]:
     Example:
         >>> from counterpoint.rankers import OverlapRanker
         >>> from counterpoint.rankers.continuation_choice import Choice, picked
-        >>> choice = Choice("The white whale rose.", " The whale sank.", in_book=(" It was late.",), generated=(" The whale rose.",))
+        >>> choice = Choice("The white whale rose.", " The whale sank.", (" It was late.",), (" The whale rose.",))
         >>> picked(OverlapRanker(), [choice], "in_book"), picked(OverlapRanker(), [choice], "generated")
         ([1.0], [0.0])
     """

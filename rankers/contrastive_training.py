@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,9 +25,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from counterpoint.rankers.base import Ranker
+from counterpoint.rankers.bi_encoder import Side
 from counterpoint.rankers.passages import Passage
 
-Side = Literal["prefix", "suffix"]
 Tokens = Mapping[str, Tensor]
 
 LOGGED = 10  # steps whose mean loss is reported
@@ -75,6 +76,9 @@ class Settings:
             raise ValueError(f"warmup={self.warmup!r}: a share of the steps is needed, 0 or more and less than 1")
 
 
+DEFAULTS = Settings()
+
+
 class TrainableEncoder(nn.Module, ABC):
     """A module whose vectors' dot products are scores, and its tokenizer."""
 
@@ -85,6 +89,10 @@ class TrainableEncoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, **tokens: Tensor) -> Float[Tensor, "texts width"]:
         """Their vectors."""
+
+    @abstractmethod
+    def as_ranker(self) -> Ranker:
+        """The ranker that it is now."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -210,7 +218,7 @@ def train(
     passages: Sequence[Passage],
     negatives: Sequence[Sequence[str]],
     output: Path,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
     *,
     cpu: bool = False,
     report: Report | None = None,
@@ -218,7 +226,8 @@ def train(
     """Train an encoder in place by AdamW with a learning rate that rises and then falls linearly; the number of steps.
 
     It goes on from the last whole checkpoint in ``output``, where transformers' trainer writes them, and then ends with the
-    weights of an uninterrupted run. Under ``accelerate launch`` every process has minibatches of its own, and the gradient is their mean.
+    weights of an uninterrupted run. Under ``accelerate launch`` every process has minibatches of its own, and the gradient is
+    their mean.
 
     Args:
         encoder: A module and its tokenizer.

@@ -32,7 +32,7 @@ def generate_negatives(
     count: int = 1,
     shortest: int = 10,
     top_p: float = 0.9,
-    batch_size: int = 64,
+    batch_size: int = 128,
     seed: int = 0,
     report: Callable[[int, int], object] | None = None,
 ) -> list[list[str]]:

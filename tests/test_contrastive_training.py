@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from counterpoint.rankers import contrastive_training
+from counterpoint.rankers import Ranker, contrastive_training
 from counterpoint.rankers.contrastive_training import (
     Contrastive,
     Minibatches,
@@ -59,6 +59,9 @@ class Bag(TrainableEncoder):
         states = self.dropout(self.embedding(input_ids)) * attention_mask[..., None]
         vectors: Tensor = self.projection(states.sum(dim=1) / attention_mask.sum(dim=1, keepdim=True))
         return vectors
+
+    def as_ranker(self) -> Ranker:
+        raise NotImplementedError
 
     def save(self, folder: Path) -> None:
         raise NotImplementedError
@@ -159,10 +162,10 @@ def test_parts_activations_are_not_kept(tokenizer: PreTrainedTokenizerBase) -> N
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            Contrastive(encoder, micro)(**inputs)
+            Contrastive(encoder, micro).vectors(inputs["candidates"])
         return sum(sizes)
 
-    assert saved(2) < saved(None) / 2
+    assert saved(2) == 0 < saved(None)
 
 
 @given(st.lists(st.integers(1, 9), max_size=6), st.integers(2, 5), st.integers(1, 3), st.integers(0, 3))

@@ -1,0 +1,102 @@
+"""The README of a trained ranker: what it is, how good it is, how it was made, how to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DATA = "prefix_words continuation_words negatives top_p".split()  # as in the record
+SETTINGS = "learning_rate warmup epochs batch_size micro_batch_size processes bf16 seed".split()
+KINDS = {
+    "in_book": "in-book: other continuations of the same text",
+    "generated": "generated: written by {generator} for that prefix",
+}
+
+CARD = """\
+---
+base_model: {model}
+tags:
+- counterpoint
+---
+
+# A ranker of continuations, from {model}
+
+It judges how well a continuation follows a prefix, as the dot product of a vector of each: RankGen's way (Krishna et al. 2022,
+arXiv 2205.09726).
+
+## Use
+
+```python
+from counterpoint.rankers import {ranker}
+
+ranker = {ranker}.from_pretrained({folder})
+(scores,) = ranker.score(["The whale rose before the boat."], [[" The men pulled at the oars.", " The tea was cold."]])
+print(scores)  # higher is better
+```
+
+## Accuracy
+
+{accuracy}
+## Training
+
+{passages} passages of {documents} texts{without}, {steps} steps of AdamW on InfoNCE: each minibatch is of one text, whose other
+continuations are negatives{generated}.
+
+| setting | value |
+|---|---|
+{settings}
+
+{versions}
+"""
+
+
+def card(output: Path, record: Mapping[str, Any], ranker: str) -> str:
+    """The text.
+
+    Args:
+        output: Where the ranker lies.
+        record: What ``training.json`` holds.
+        ranker: The name of its class.
+    """
+    return CARD.format(
+        model=record["model"],
+        ranker=ranker,
+        folder=json.dumps(str(output)),
+        accuracy=accuracy(record),
+        passages=record["passages_used"],
+        documents=record["documents"],
+        without=f" ({record['without_negatives']} with fewer generated negatives)" if record["without_negatives"] else "",
+        steps=record["steps"],
+        generated=f", as are {record['negatives']} a passage that {record['generator']} wrote" if record["negatives"] else "",
+        settings="\n".join(f"| {name} | {shown(record[name])} |" for name in [*DATA, *SETTINGS]),
+        versions=", ".join(f"{package} {number}" for package, number in record["versions"].items()),
+    )
+
+
+def accuracy(record: Mapping[str, Any]) -> str:
+    """The table of accuracies, or that there is none."""
+    if not record["after"]:
+        return "No held-out texts were given to measure it on.\n"
+    rows = "\n".join(
+        f"| {text.format(generator=record['generator'])} | {share(record['before'][kind])} | {share(record['after'][kind])} |"
+        for kind, text in KINDS.items()
+        if kind in record["after"]
+    )
+    chance = 100 / (record["wrong"] + 1)
+    return (
+        f"How often it scores the true continuation highest, among itself and {record['wrong']} wrong ones, after\n"
+        f"{record['measured']} prefixes of held-out texts, with 95 % bootstrap intervals. Chance is {chance:.0f} %.\n\n"
+        f"| wrong continuations | before training | after |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def share(value: Mapping[str, float]) -> str:
+    """An accuracy in percent with its interval."""
+    return f"{100 * value['mean']:.1f} % ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
+
+
+def shown(value: Any) -> str:
+    """A setting's value for the table."""
+    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
