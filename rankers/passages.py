@@ -13,7 +13,7 @@ CLOSING = "\"')]\u201d\u2019"
 FINISHED = re.compile(rf"[.!?][{re.escape(CLOSING)}]*$")
 INITIAL = re.compile(r"\W*[A-Z]\.")
 ABBREVIATIONS = frozenset(
-    "mr. mrs. ms. dr. st. rev. hon. gen. col. capt. lt. messrs. prof. jr. sr. vs. vol. e.g. i.e. viz.".split()
+    "mr. mrs. ms. dr. st. rev. hon. gen. col. capt. lt. messrs. prof. jr. sr. vs. no. vol. e.g. i.e. viz.".split()
 )
 OPENING = "\"'([\u201c\u2018"
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")

@@ -139,7 +139,7 @@ def train_ranker(
     Raises:
         ImportError: If ``model`` needs sentence-transformers, and there are none.
         OSError: If there is no such model.
-        ValueError: If there are too few passages; if ``output`` holds anything else or a training with other settings, model or
+        ValueError: If there are too few passages to train on or to measure with; if ``output`` holds anything else or a training with other settings, model or
             data (naming the first that differs); if ``data`` wants negatives without a generator.
     """
     if (generator is None) != (data.negatives == 0):
@@ -179,6 +179,11 @@ def train_ranker(
     contrasted = negatives(kept, "negatives", data.negatives)
     measured = drawn(held, data.choices, settings.seed)
     chosen = choices(held, measured, negatives(measured, "held_out_negatives", data.wrong), data.wrong, generator is not None)
+    if held_out and not chosen:
+        raise ValueError(
+            f"wrong={data.wrong}: none of {len(measured)} held-out passages has so many wrong continuations of each kind; hold out "
+            "longer texts, or lower it"
+        )
     steps = train(
         encoder,
         kept,

@@ -24,7 +24,9 @@ def ends(text: str) -> set[int]:
     marks = re.finditer(r"""\S*?[.!?]["')]*(?=\s+["'(]*(?![a-z"'(])\S)|\S(?=[^\S\n]*\n[^\S\n]*\n)""", text)
     at = {match.end(): re.split(r"\s", text[: match.end()])[-1] for match in marks}
     return {
-        end for end, word in at.items() if word.strip("\"'(") not in ("Mr.", "J.", "e.g.") or re.match(r"\s*\n\s*\n", text[end:])
+        end
+        for end, word in at.items()
+        if word.strip("\"'(") not in ("Mr.", "J.", "e.g.", "no.") or re.match(r"\s*\n\s*\n", text[end:])
     }
 
 
