@@ -139,8 +139,8 @@ def train_ranker(
     Raises:
         ImportError: If ``model`` needs sentence-transformers, and there are none.
         OSError: If there is no such model.
-        ValueError: If there are too few passages to train on or to measure with; if ``output`` holds anything else or a training with other settings, model or
-            data (naming the first that differs); if ``data`` wants negatives without a generator.
+        ValueError: If there are too few passages to train on or to measure with; if ``output`` holds anything else or a training
+            with other settings, model or data (naming the first that differs); if ``data`` wants negatives without a generator.
     """
     if (generator is None) != (data.negatives == 0):
         raise ValueError(f"negatives={data.negatives} with generator={generator and generator.name}: negatives=0 goes with None")

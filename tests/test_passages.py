@@ -26,7 +26,7 @@ def ends(text: str) -> set[int]:
     return {
         end
         for end, word in at.items()
-        if word.strip("\"'(") not in ("Mr.", "J.", "e.g.", "no.") or re.match(r"\s*\n\s*\n", text[end:])
+        if word.strip("\"'()") not in ("Mr.", "J.", "e.g.", "no.") or re.match(r"\s*\n\s*\n", text[end:])
     }
 
 

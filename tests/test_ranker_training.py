@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -125,12 +126,15 @@ def test_a_ranker_can_be_trained_further(base: Path, texts: Path, tmp_path: Path
     assert main(command(tmp_path / "one", texts, tmp_path / "two", "--negatives", "0")) == 0
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes of the CPU")
 def test_two_processes(base: Path, texts: Path, tmp_path: Path) -> None:
     """Each takes every other minibatch and writes every other batch of negatives; both end with the same ranker."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "counterpoint.eval.cli"]
     output = tmp_path / "ranker"
-    result = subprocess.run([*launch, *command(base, texts, output)], capture_output=True, text=True, check=False, timeout=300)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    arguments = command(base, texts, output)
+    result = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == 4
     record = json.loads((output / "training.json").read_text(encoding="utf-8"))
@@ -172,8 +176,9 @@ def test_failures(
     assert "warmup=1.0" in failure(capsys, 1, *command(base, texts, output, "--warmup", "1"))
     assert not output.exists()
     assert "is neither a local folder" in failure(capsys, 1, *command(base, texts, output, "--generator", "./absent"))
-    (tmp_path / "short.txt").write_text("One sentence.")
-    message = failure(capsys, 1, *command(base, tmp_path / "short.txt", tmp_path / "short"))
+    short = texts.parent / "short.txt"
+    short.write_text("One sentence.")
+    message = failure(capsys, 1, *command(base, short, tmp_path / "short", "--negatives", "0"))
     assert "none of the documents has two passages, of 0 in all" in message
     message = failure(capsys, 1, *command(base, texts, tmp_path / "unmeasured", "--negatives", "0", "--wrong", "99"))
     assert "wrong=99: none of 6 held-out passages has so many" in message
