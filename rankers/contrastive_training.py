@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.bi_encoder import Side
 from counterpoint.rankers.passages import Passage
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
 Tokens = Mapping[str, Tensor]
 
+TRAINER_STATE = "trainer_state.json"  # what the trainer writes last into a checkpoint
 LOGGED = 10  # steps whose mean loss is reported
 LARGEST_GRADIENT = 1.0
 
@@ -136,6 +136,19 @@ class Contrastive(nn.Module):
         self.encoder = encoder
         self.micro_batch_size = micro_batch_size
 
+    def state_dict(self, *arguments: Any, **keywords: Any) -> dict[str, Any]:
+        """The weights, those that two layers share once, as safetensors have them."""
+        weights: dict[str, Any] = super().state_dict(*arguments, **keywords)
+        first = {weight.data_ptr(): name for name, weight in reversed(weights.items())}
+        return {name: weight for name, weight in weights.items() if first[weight.data_ptr()] == name}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any, **keywords: Any) -> Any:
+        """Load what :meth:`state_dict` gave."""
+        weights = super().state_dict()
+        first = {weight.data_ptr(): name for name, weight in reversed(weights.items())}
+        whole = {name: state_dict[first[weight.data_ptr()]] for name, weight in weights.items()}
+        return super().load_state_dict(whole, *arguments, **keywords)
+
     def forward(self, prefixes: Tokens, candidates: Tokens, return_loss: bool = True) -> dict[str, Tensor]:
         """The loss, under the name by which transformers' trainer finds it."""
         return {"loss": info_nce(self.vectors(prefixes), self.vectors(candidates))}
@@ -191,26 +204,16 @@ class Minibatches(Dataset[dict[str, list[str]]]):
         return {"prefixes": [self.passages[one].prefix for one in own], "candidates": true + generated}
 
 
-class ContrastiveTrainer(Trainer):
-    """Transformers' trainer, whose examples are whole minibatches, taken in their order; each process takes its own."""
+def reporting(report: Report) -> TrainerCallback:
+    """A callback that hands on every step, with the loss that was last logged."""
+    from transformers import TrainerCallback
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """The weights of a checkpoint, those that two layers share once, which the trainer's own format refuses."""
-        folder = Path(output_dir or str(self.args.output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.model, str(folder / SAFE_WEIGHTS_NAME))
+    class Reporting(TrainerCallback):
+        def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            report(state.global_step, state.max_steps, losses[-1] if losses else math.nan)
 
-
-class Reporting(TrainerCallback):
-    """Calls a function after every step, with the loss that was last logged."""
-
-    def __init__(self, report: Report) -> None:
-        self.report = report
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
-        """The step is done."""
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        self.report(state.global_step, state.max_steps, losses[-1] if losses else math.nan)
+    return Reporting()
 
 
 def train(
@@ -241,6 +244,8 @@ def train(
     Raises:
         ValueError: If no document has two passages, or the loss is not finite.
     """
+    from transformers import PrinterCallback, Trainer, TrainingArguments  # here, since they import PEFT where it is installed
+
     batches = minibatches(passages, settings.batch_size, settings.epochs, settings.seed)
     if not batches:
         raise ValueError(
@@ -268,12 +273,12 @@ def train(
         report_to="none",
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # a process drives one device: a minibatch cannot be split, its rows contrast
-    trainer = ContrastiveTrainer(
+    trainer = Trainer(
         model=Contrastive(encoder, settings.micro_batch_size),
         args=arguments,
         train_dataset=Minibatches(passages, negatives, batches),
         data_collator=partial(collate, encoder),
-        callbacks=[Reporting(report)] if report is not None else [],
+        callbacks=[reporting(report)] if report is not None else [],
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint_folder = last_checkpoint(output)
@@ -292,5 +297,5 @@ def collate(encoder: TrainableEncoder, examples: Sequence[dict[str, list[str]]])
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The last one that was written whole: the trainer's state comes last."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}")]
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE}")]
     return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)

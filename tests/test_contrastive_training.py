@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, Trainer
 
 from counterpoint.rankers import Ranker, contrastive_training
 from counterpoint.rankers.contrastive_training import (
@@ -266,7 +267,6 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 def test_the_check_of_resuming_finds_defects(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defect: str
 ) -> None:
-    trainer = contrastive_training.ContrastiveTrainer
     nothing = {
         "weights": "_load_from_checkpoint",
         "optimizer": "_load_optimizer_and_scheduler",
@@ -281,9 +281,26 @@ def test_the_check_of_resuming_finds_defects(
 
         monkeypatch.setattr(contrastive_training, "minibatches", other)
     else:
-        monkeypatch.setattr(trainer, nothing[defect], lambda self, *arguments, **keywords: None)
+        monkeypatch.setattr(Trainer, nothing[defect], lambda self, *arguments, **keywords: None)
     with pytest.raises(AssertionError):
         check_resuming(tokenizer, tmp_path, [7])
+
+
+def test_shared_weights_are_stored_once_and_found_again(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    class Tied(Bag):
+        def __init__(self) -> None:
+            super().__init__(tokenizer)
+            self.same = self.embedding
+
+    whole, parts = Tied(), Tied()
+    train(whole, PASSAGES, NEGATIVES, tmp_path, QUICK, cpu=True)
+    assert load_file(tmp_path / "checkpoint-15" / "model.safetensors").keys() == {
+        "encoder.embedding.weight",
+        "encoder.projection.weight",
+    }
+    rmtree(tmp_path / "checkpoint-16")
+    train(parts, PASSAGES, NEGATIVES, tmp_path, QUICK, cpu=True)
+    assert torch.equal(parts.embedding.weight, whole.embedding.weight)
 
 
 def test_checkpoints_are_few_and_whole(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
