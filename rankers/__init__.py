@@ -1,5 +1,7 @@
 """Rankers, which choose among continuations of a text."""
 
+from pathlib import Path
+
 from counterpoint.rankers.base import Judge, Ranker, Scores
 from counterpoint.rankers.beams import Candidate
 from counterpoint.rankers.bi_encoder import BiEncoderRanker
@@ -14,6 +16,7 @@ from counterpoint.rankers.search import RankedSearchOutput, ranked_search
 from counterpoint.rankers.sentence import CrossEncoderRanker, SentenceTransformerRanker
 
 __all__ = [
+    "SMALL",
     "BiEncoderRanker",
     "Candidate",
     "CombinedRanker",
@@ -34,3 +37,6 @@ __all__ = [
     "ranked_search",
     "rerank",
 ]
+
+SMALL = Path(__file__).parent / "models" / "small"
+"""Folder of the embedded ranker, a small RankGen that loads without a network; ``RankGenRanker.from_pretrained`` takes it."""

@@ -89,5 +89,5 @@ def read_choices(path: Path) -> list[Choice]:
     """What :func:`write_choices` wrote."""
     records = map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
     return [
-        Choice(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}) for record in records
+        Choice(record["prefix"], record["continuation"], tuple(record["in_book"]), tuple(record["generated"])) for record in records
     ]

@@ -136,7 +136,7 @@ class Contrastive(nn.Module):
         self.encoder = encoder
         self.micro_batch_size = micro_batch_size
 
-    def state_dict(self, *arguments: Any, **keywords: Any) -> dict[str, Any]:
+    def state_dict(self, *arguments: Any, **keywords: Any) -> dict[str, Any]:  # type: ignore[override]
         """The weights, those that two layers share once, as safetensors have them."""
         weights: dict[str, Any] = super().state_dict(*arguments, **keywords)
         first = {weight.data_ptr(): name for name, weight in reversed(weights.items())}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from accelerate import PartialState  # type: ignore[import-untyped]
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 

@@ -65,7 +65,7 @@ class TrainableSentenceEncoder(TrainableEncoder):
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         from sentence_transformers import SentenceTransformer
-        from sentence_transformers.models import Normalize
+        from sentence_transformers.sentence_transformer.modules import Normalize
 
         modules = [module for module in model if not isinstance(module, Normalize)]
         prompts: Any = model.prompts
@@ -113,7 +113,7 @@ def load_encoder(name: str, seed: int = 0) -> TrainableEncoder:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise ImportError(
-            f"{name} is no T5; other encoders are loaded by sentence-transformers: pip install sentence-transformers"
+            f"{name} is no T5; other encoders are loaded by sentence-transformers: pip install counterpoint[sentence-transformers]"
         ) from error
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from accelerate import PartialState  # type: ignore[import-untyped]
 
 from counterpoint.eval.induction import RECORD, begin, write
 from counterpoint.eval.loading import Loaded

@@ -236,7 +236,7 @@ def test_an_accuracy_has_its_interval() -> None:
 def test_a_model_of_sentence_transformers(capsys: pytest.CaptureFixture[str], texts: Path, tmp_path: Path, base: Path) -> None:
     pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     torch.manual_seed(0)
     transformer = Transformer(str(AMATEUR))
