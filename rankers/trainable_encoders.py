@@ -17,7 +17,7 @@ from counterpoint.rankers.bi_encoder import Side
 from counterpoint.rankers.contrastive_training import Tokens, TrainableEncoder
 from counterpoint.rankers.rankgen import RankGenRanker
 from counterpoint.rankers.rankgen_encoder import RankGenEncoder
-from counterpoint.rankers.sentence import SentenceTransformerRanker
+from counterpoint.rankers.sentence import SentenceTransformerRanker, ending, length, room_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -73,7 +73,12 @@ class TrainableSentenceEncoder(TrainableEncoder):
 
     def tokens(self, texts: Sequence[str], side: Side) -> Tokens:
         """See :meth:`TrainableEncoder.tokens`."""
-        features = self.model.preprocess([text.strip() for text in texts])
+        ranker, read = SentenceTransformerRanker(self.model), list(texts)
+        prompt = ranker.prefix_prompt if side == "prefix" else self.model.prompts.get("document")
+        if side == "prefix":
+            room, before = room_of(self.model), prompt or ""
+            read = [ending(text, lambda end: length(self.model, before + end) <= room) for text in texts]
+        features = self.model.preprocess(read, prompt=prompt)
         return {name: value for name, value in features.items() if isinstance(value, Tensor)}
 
     def forward(self, **tokens: Tensor) -> Float[Tensor, "texts width"]:

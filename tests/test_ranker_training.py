@@ -248,9 +248,8 @@ def test_a_model_of_sentence_transformers(capsys: pytest.CaptureFixture[str], te
     encoder = load_encoder(str(output))
     assert isinstance(encoder, TrainableSentenceEncoder)
     assert encoder.model.similarity_fn_name == "dot"
-    (scores,) = load_ranker(output).score(["The whale came."], [[" It was old.", " The ship came to the sea."]])
-    vectors = [
-        encoder(**encoder.tokens([text], "suffix"))[0] for text in ("The whale came.", "It was old.", "The ship came to the sea.")
-    ]
-    torch.testing.assert_close(scores, torch.stack([vectors[0] @ vectors[1], vectors[0] @ vectors[2]]), rtol=1e-4, atol=1e-4)
+    texts_of_both = ["The whale came."], [" It was old.", " The ship came to the sea."]
+    (scores,) = load_ranker(output).score(texts_of_both[0], [texts_of_both[1]])
+    prefix, suffixes = (encoder(**encoder.tokens(own, side)) for own, side in zip(texts_of_both, ("prefix", "suffix"), strict=True))
+    torch.testing.assert_close(scores, suffixes @ prefix[0], rtol=1e-4, atol=1e-4)
     assert scores.abs().max() > 1.0  # not normalised
