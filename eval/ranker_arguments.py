@@ -37,6 +37,7 @@ class RankerChoice:
 RANKERS = {
     kind.name: kind
     for kind in (
+        RankerKind("small", "the embedded ranker, a small RankGen"),
         RankerKind(
             "rankgen",
             "RankGen, a folder or a name on the Hugging Face hub",

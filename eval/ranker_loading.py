@@ -10,6 +10,7 @@ from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, choose_device, load
 from counterpoint.eval.ranker_arguments import RankerChoice
 from counterpoint.rankers import (
+    SMALL,
     CombinedRanker,
     ConsensusRanker,
     CrossEncoderRanker,
@@ -53,6 +54,11 @@ def load_ranker(choices: Sequence[RankerChoice], model: Model, device: str | Non
         raise CommandError(f"--ranker: {error}") from error
 
 
+def small(values: Values, model: Model, device: str | None) -> Ranker:
+    """The embedded ranker."""
+    return RankGenRanker.from_pretrained(SMALL, device=choose_device(device))
+
+
 def rankgen(values: Values, model: Model, device: str | None) -> Ranker:
     """RankGen, in float32 as released."""
     return RankGenRanker.from_pretrained(
@@ -90,5 +96,5 @@ def consensus(values: Values, model: Model, device: str | None) -> Ranker:
 
 
 BUILDERS: dict[str, Callable[[Values, Model, str | None], Ranker]] = {
-    build.__name__: build for build in (rankgen, sentence, cross_encoder, likelihood, overlap, consensus)
+    build.__name__: build for build in (small, rankgen, sentence, cross_encoder, likelihood, overlap, consensus)
 }

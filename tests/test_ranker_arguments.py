@@ -97,6 +97,21 @@ def test_rankers_have_the_parameters_that_are_given(tmp_path: Path) -> None:
     assert consensus.utility(texts).tolist() == ngram_f1(texts, n=2).tolist()
 
 
+def test_the_embedded_ranker() -> None:
+    ranker = loaded("small")
+    assert isinstance(ranker, RankGenRanker)
+    (scores,) = ranker.score(
+        ["The captain of the whaling ship looked at the sea."],
+        [
+            [
+                " The whale rose beside the boat, and the men took their oars.",
+                " My fellow citizens, the Congress has passed the act.",
+            ]
+        ],
+    )
+    assert scores[0] > scores[1]
+
+
 def test_the_likelihood_is_the_models_own_or_anothers() -> None:
     own = load(str(AMATEUR), "cpu", "auto", trust_remote_code=False)
     ranker = loaded("likelihood:form=pmi", model=lambda: own)
