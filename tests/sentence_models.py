@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import string
 from functools import cache
 from pathlib import Path
@@ -19,6 +21,7 @@ WIDTH, ROOM = 32, 64
 def folder(labels: int = 0) -> Path:
     """A BERT with a tokenizer of letters, and with a classifier if it has labels."""
     place = Path(mkdtemp(prefix="counterpoint-tests-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     letters = string.ascii_lowercase + string.digits + string.punctuation
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
     BertTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, model_max_length=ROOM).save_pretrained(place)
