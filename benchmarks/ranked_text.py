@@ -3,9 +3,9 @@
 Usage: ``python ranked_text.py --output DIR``; the embedded expert continues the passages that come with the package.
 
 One pool of nucleus samples serves all rankers, whose choice is the only difference; its first sample of each prompt is the plain
-sampler. Texts end at their last sentence end, references are cut alike by the protocol. MAUVE's features are the embedded expert's:
-its figures compare with each other only, and of 200 texts with a spread that the standard deviation over seeds shows. Writes
-``ranked_text.json`` and ``ranked_text.md``.
+sampler. All texts end at their last sentence end, as do the references, cut to as many tokens: MAUVE tells other ends apart. Its
+features are the embedded expert's, so that its figures compare with each other only, and of 200 texts with a spread that the standard
+deviation over seeds shows. Writes ``ranked_text.json`` and ``ranked_text.md``.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ class Writer:
         self.tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
         self.prompts, self.new_tokens, self.rows = prompts, new_tokens, rows
 
+    def cut(self, text: str) -> str:
+        """As long as what is generated."""
+        return whole_sentences(self.tokenizer.decode(self.tokenizer(text).input_ids[: self.new_tokens], skip_special_tokens=True))
+
     def __call__(self, each: int, **options: object) -> list[list[str]]:
         """For each prompt so many continuations."""
         found: list[list[str]] = []
@@ -89,6 +93,7 @@ def main() -> None:
     records = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()][: arguments.prompts]
     prompts, references = [record["prompt"] for record in records], [record["reference"] for record in records]
     write = Writer(arguments.model, prompts, arguments.new_tokens, arguments.rows)
+    references = [write.cut(reference) for reference in references]
     featurizer, small = load_featurizer(EXPERT), RankGenRanker.from_pretrained(SMALL)
     rankers: dict[str, Ranker] = {
         "embedded ranker": small,
@@ -111,7 +116,7 @@ def main() -> None:
         texts["ranked search by embedded ranker"] = [*chain(*write(1, **search, **SAMPLERS["nucleus"]))]
         for name, own in texts.items():
             found = figures.setdefault(name, {"mauve": [], "diversity": [], "words": []})
-            found["mauve"].append(mauve_score(prompts, own, references, featurizer=featurizer, seeds=3).mauve)
+            found["mauve"].append(mauve_score(prompts, own, references, "mauve_text", featurizer, seeds=3).mauve)
             found["diversity"].append(diversity(own))
             found["words"].append(fmean(len(text.split()) for text in own))
             print(seed, name, {key: round(values[-1], 3) for key, values in found.items()}, flush=True)
