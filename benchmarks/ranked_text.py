@@ -4,7 +4,7 @@ Usage: ``python ranked_text.py --output DIR``; the embedded expert continues the
 
 One pool of nucleus samples serves all rankers, whose choice is the only difference; its first sample of each prompt is the plain
 sampler. All texts end at their last sentence end, as do the references, cut to as many tokens: MAUVE tells other ends apart. Its
-features are the embedded expert's, so that its figures compare with each other only, and of 200 texts with a spread that the standard
+features are the embedded expert's, so its figures compare with each other only, and of 200 texts with a spread that the standard
 deviation over seeds shows. Writes ``ranked_text.json`` and ``ranked_text.md``.
 """
 
