@@ -179,9 +179,13 @@ def test_a_head_left_joined_computes_as_before_and_is_given_back(model: PreTrain
     assert agree(model, BUILD["one layer"]) > 0
 
 
-def test_a_head_that_another_has_wrapped_is_left_alone(model: PreTrainedModel) -> None:
+def test_a_head_that_another_has_wrapped_is_left_alone(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = model.lm_head.forward
-    vars(model.lm_head)["forward"] = wrapped = lambda hidden: plain(hidden)
+
+    def wrapped(hidden: Tensor) -> Tensor:
+        return plain(hidden)
+
+    monkeypatch.setitem(vars(model.lm_head), "forward", wrapped)
     processor = DoLaLogitsProcessor(model, [1])
     generated(model, processor)
     assert vars(model.lm_head)["forward"] is wrapped
