@@ -35,12 +35,29 @@ SAMPLERS = {
     "typical": {"typical_p": 0.9, "top_k": 0},
 }
 SEARCH = {"beams": 2, "samples": 10, "tokens_per_round": 20}
+COLUMNS = {
+    "mauve": "MAUVE",
+    "diversity": "diversity",
+    "words": "words",
+    "whole": "texts that end a sentence",
+    "score": "score by the embedded ranker",
+}
 Choose = Callable[[list[str], list[list[str]]], list[str]]
 
 
 def whole_sentences(text: str) -> str:
     """Up to the last sentence end, if there is one."""
     return match.group() if (match := re.match(r".*[.!?][\"']?(?=\s|$)", text, flags=re.DOTALL)) else text
+
+
+def whole(text: str) -> bool:
+    """Whether it ends where a sentence does."""
+    return text.rstrip()[-1:] in (".", "!", "?", '"', "'")
+
+
+def told(prompts: list[str], texts: list[str]) -> tuple[list[str], list[list[str]]]:
+    """What a ranker takes, without empty texts."""
+    return prompts, [[text] if text.strip() else [] for text in texts]
 
 
 class Writer:
@@ -113,12 +130,15 @@ def main() -> None:
         texts = {"nucleus": [own[0] for own in pool], **texts}
         texts |= {f"best of {arguments.samples} by {name}": best(ranker)(prompts, pool) for name, ranker in rankers.items()}
         search = {"custom_generate": ranked_search, "ranker": small, "processing_class": write.tokenizer, **SEARCH}
+        texts["human"] = references
         texts["ranked search by embedded ranker"] = [*chain(*write(1, **search, **SAMPLERS["nucleus"]))]
         for name, own in texts.items():
-            found = figures.setdefault(name, {"mauve": [], "diversity": [], "words": []})
+            found = figures.setdefault(name, {key: [] for key in COLUMNS})
             found["mauve"].append(mauve_score(prompts, own, references, "mauve_text", featurizer, seeds=3).mauve)
             found["diversity"].append(diversity(own))
             found["words"].append(fmean(len(text.split()) for text in own))
+            found["whole"].append(fmean(whole(text) for text in own))
+            found["score"].append(fmean(float(score) for text in small.score(*told(prompts, own)) for score in text))
             print(seed, name, {key: round(values[-1], 3) for key, values in found.items()}, flush=True)
         case = {"prompts": len(prompts), "samples": arguments.samples, "seeds": seed + 1, "figures": figures}
         results.add(case)
@@ -130,7 +150,7 @@ def table(cases: list[dict[str, object]], environment: dict[str, object]) -> str
     for case in cases:
         figures: dict[str, dict[str, list[float]]] = case["figures"]  # type: ignore[assignment]
         lines += [f"{case['prompts']} prompts, {case['seeds']} seeds: mean ± standard deviation over seeds", ""]
-        lines += ["| text | MAUVE | diversity | words |", "|---|---|---|---|"]
+        lines += ["| text | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
         for name, own in figures.items():
             cells = [f"{fmean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}" for values in own.values()]
             lines.append("| " + " | ".join([name, *cells]) + " |")
