@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, T5Config, T5EncoderModel
 
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.bi_encoder import Side
-from counterpoint.rankers.contrastive_training import Tokens, TrainableEncoder
+from counterpoint.rankers.info_nce import Tokens, TrainableEncoder
 from counterpoint.rankers.rankgen import RankGenRanker
 from counterpoint.rankers.rankgen_encoder import RankGenEncoder
 from counterpoint.rankers.sentence import SentenceTransformerRanker, ending, length, room_of

@@ -120,7 +120,7 @@ def train_ranker(
 
     Prefixes and continuations are passages of the documents, and the loss contrasts each true continuation with others of the same
     document and with generated ones (Krishna et al., *RankGen*, 2022, arXiv 2205.09726;
-    :func:`~counterpoint.rankers.contrastive_training.info_nce`). ``output`` gets the ranker, its card, ``training.json``, the
+    :func:`~counterpoint.rankers.info_nce.info_nce`). ``output`` gets the ranker, its card, ``training.json``, the
     generated texts, and ``held_out.jsonl``, the choices by which the ranker was measured. The same call again goes on after an
     interruption; after the end it only reads the figures.
 

@@ -17,17 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from counterpoint.rankers import Ranker, contrastive_training
-from counterpoint.rankers.contrastive_training import (
-    Contrastive,
-    Minibatches,
-    Settings,
-    TrainableEncoder,
-    collate,
-    info_nce,
-    last_checkpoint,
-    minibatches,
-    train,
-)
+from counterpoint.rankers import info_nce as loss_module
+from counterpoint.rankers.contrastive_training import Minibatches, Settings, collate, last_checkpoint, minibatches, train
+from counterpoint.rankers.info_nce import Contrastive, TrainableEncoder, info_nce
 from counterpoint.rankers.passages import Passage
 
 WORDS = "whale ship sea captain boat sailor harpoon island storm wave".split()
@@ -143,7 +135,7 @@ def test_the_check_of_caching_finds_lost_gradients(tokenizer: PreTrainedTokenize
         vectors: Tensor = encoder(**tokens)
         return vectors if len(vectors) == 2 else vectors.detach()
 
-    monkeypatch.setattr(contrastive_training, "checkpoint", detached)
+    monkeypatch.setattr(loss_module, "checkpoint", detached)
     with pytest.raises(AssertionError):
         check_caching(tokenizer, 2, 0.0)
 
