@@ -10,9 +10,9 @@ from accelerate.utils import broadcast_object_list  # type: ignore[import-untype
 from filelock import FileLock, Timeout
 
 from counterpoint.eval.bench_records import read_config
-from counterpoint.eval.bench_results import write_whole
 from counterpoint.eval.bench_run import Run
 from counterpoint.eval.errors import CommandError
+from counterpoint.eval.journal import write_whole
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 
 from counterpoint.eval.bench_plots import plot
 from counterpoint.eval.bench_records import read_generations
-from counterpoint.eval.bench_results import write_whole
 from counterpoint.eval.bench_table import markdown
 from counterpoint.eval.html_report import html_report
+from counterpoint.eval.journal import write_whole
 
 
 def write_files(directory: Path, results: Mapping[str, Any]) -> None:

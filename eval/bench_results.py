@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from counterpoint.eval.bench_scores import HUMAN, SPEED, Cell, Row, human_row, m
 from counterpoint.eval.bench_statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference
 from counterpoint.eval.decoder_arguments import suggestion
 from counterpoint.eval.errors import CommandError, UsageError
+from counterpoint.eval.journal import write_whole
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench_judges import Judges
@@ -161,13 +161,3 @@ def read_results(directory: Path) -> Results:
             f"{directory}: no results yet; `counterpoint bench score {directory}` computes them ({error})"
         ) from error
     return results
-
-
-def write_whole(path: Path, content: str) -> None:
-    """A file that is the old one or the new one at any time."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -24,6 +24,7 @@ from counterpoint.decoders.layers import depth_of
 from counterpoint.eval.answers import Row, answer_loss, encode, mean_answer_loss
 from counterpoint.eval.hallucinations import Pair, fingerprint, to_jsonl
 from counterpoint.eval.induction_card import card
+from counterpoint.eval.journal import write_whole
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -163,16 +164,16 @@ def induce(
         set_peft_model_state_dict(adapted, load_file(output / "adapter_model.safetensors"))
         return Induced(adapted, len(batches), too_long, record["loss_before"], record["loss_after"])
 
-    write(output / RECORD, json.dumps(run, indent=2))
-    write(output / HELD_OUT, to_jsonl(held_out))
+    write_whole(output / RECORD, json.dumps(run, indent=2))
+    write_whole(output / HELD_OUT, to_jsonl(held_out))
     loss_before = train(adapted, rows, measured, batches, settings, output / CHECKPOINT, report)
     loss_after = mean_answer_loss(adapted, measured, settings.batch_size) if measured else None
     adapted.save_pretrained(str(output), save_embedding_layers=False)
     induced = Induced(adapted, len(batches), too_long, loss_before, loss_after)
     run |= {"source": source, "steps": induced.steps, "too_long": too_long, "loss_before": loss_before, "loss_after": loss_after}
     run["versions"] = {package: version(package) for package in ("counterpoint", "peft", "transformers", "torch")}
-    write(output / "README.md", card(output, run, layer=depth_of(model) // 2))
-    write(output / RECORD, json.dumps(run, indent=2))
+    write_whole(output / "README.md", card(output, run, layer=depth_of(model) // 2))
+    write_whole(output / RECORD, json.dumps(run, indent=2))
     (output / CHECKPOINT).unlink(missing_ok=True)
     return induced
 
@@ -288,11 +289,4 @@ def save(path: Path, step: int, weights: Mapping[str, Tensor], optimizer: torch.
     }
     new = path.with_suffix(".new")
     torch.save(state, new)
-    new.replace(path)
-
-
-def write(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-    new = path.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
     new.replace(path)

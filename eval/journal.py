@@ -53,3 +53,13 @@ def key_of(*parts: Any) -> str:
         False
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_whole(path: Path, content: str) -> None:
+    """A file that is the old one or the new one at any time."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
 
-from counterpoint.eval.induction import RECORD, begin, write
+from counterpoint.eval.induction import RECORD, begin
+from counterpoint.eval.journal import write_whole
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.resampling import bootstrap, interval
 from counterpoint.rankers.base import Ranker
@@ -153,7 +154,7 @@ def train_ranker(
     with state.main_process_first():
         record = begin(output, run)
         if not record:
-            write(output / RECORD, json.dumps(run, indent=2))
+            write_whole(output / RECORD, json.dumps(run, indent=2))
     if "after" in record:
         return trained(record)
 
@@ -205,8 +206,8 @@ def train_ranker(
         ranker = load_ranker(output)
         run["after"] = {kind: asdict(value) for kind, value in accuracies(ranker, chosen).items()}
         run["versions"] = {package: version(package) for package in ("counterpoint", "transformers", "torch")}
-        write(output / "README.md", card(output, run, type(ranker).__name__))
-        write(output / RECORD, json.dumps(run, indent=2))
+        write_whole(output / "README.md", card(output, run, type(ranker).__name__))
+        write_whole(output / RECORD, json.dumps(run, indent=2))
         for folder in output.glob("checkpoint-*"):
             shutil.rmtree(folder)
     state.wait_for_everyone()

@@ -18,9 +18,9 @@ from counterpoint.eval import (
     AMATEUR,
     bench_judges,
     bench_metrics,
-    bench_results,
     distinct_n,
     diversity,
+    journal,
     likelihood_coherence,
     loop_share,
     mean_length,
@@ -32,10 +32,11 @@ from counterpoint.eval import (
 from counterpoint.eval.bench_judges import Judges
 from counterpoint.eval.bench_metrics import METRICS
 from counterpoint.eval.bench_records import read_generations
-from counterpoint.eval.bench_results import read_results, score_directory, write_whole
+from counterpoint.eval.bench_results import read_results, score_directory
 from counterpoint.eval.bench_scores import Cell, human_row, rows_of
 from counterpoint.eval.bench_statistics import adjust, difference, paired
 from counterpoint.eval.errors import CommandError, UsageError
+from counterpoint.eval.journal import write_whole
 from counterpoint.eval.loading import load
 
 LOOPS = [" so it goes and it goes and it goes and", " we shall fight we shall fight we shall fight", " a b a b a b a c"]
@@ -235,7 +236,7 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def killed(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench_results.os, "fsync", killed)
+    monkeypatch.setattr(journal.os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "a.json", "new, and longer")
     assert (tmp_path / "a.json").read_text() == "old"
