@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,56 @@ def test_a_ranker_can_be_trained_further(base: Path, texts: Path, tmp_path: Path
     assert isinstance(further, RankGenRanker)
     assert torch.equal(further.encoder.projection.weight, weights["projection.weight"])
     assert main(command(tmp_path / "one", texts, tmp_path / "two", "--negatives", "0")) == 0
+
+
+KILLED = """
+import os, signal, sys
+from counterpoint.eval.cli import main
+from counterpoint.rankers import generated_negatives, training
+def at_call(number, function):
+    calls = []
+    def counted(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    return counted
+moment = sys.argv[1]
+if moment == "negatives":  # a batch is written, the next is not
+    generated_negatives.sampled = at_call(2, generated_negatives.sampled)
+elif moment == "step":  # past a checkpoint
+    train = training.train
+    training.train = lambda *a, report, **o: train(*a, **o, report=at_call(3, report or (lambda *numbers: None)))
+else:  # all is trained and measured
+    training.card = at_call(1, training.card)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def unkilled(base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("unkilled") / "ranker"
+    assert main(command(base, texts, folder)) == 0
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+@pytest.mark.parametrize("moment", ["negatives", "step", "card"])
+def test_after_a_kill_the_same_command_ends_as_without(
+    base: Path, texts: Path, tmp_path: Path, unkilled: Path, moment: str
+) -> None:
+    output = tmp_path / "ranker"
+    program = [sys.executable, "-c", KILLED, moment, *command(base, texts, output)]
+    killed = subprocess.run(program, capture_output=True, check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (output / "README.md").exists()
+    assert main(command(base, texts, output)) == 0
+    files = sorted(path.relative_to(unkilled) for path in unkilled.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(output) for path in output.rglob("*") if path.is_file())
+    for file in files:
+        told = (output / file).read_bytes().replace(bytes(output), bytes(unkilled))  # the card names its folder
+        assert told == (unkilled / file).read_bytes(), file
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes of the CPU")
