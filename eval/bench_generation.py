@@ -16,6 +16,7 @@ from counterpoint.eval.bench_prompts import Passage
 from counterpoint.eval.decoder_arguments import Choice
 from counterpoint.eval.generation import continuation
 from counterpoint.eval.loading import Loaded
+from counterpoint.eval.rankings import search_arguments
 from counterpoint.eval.row_sampling import row_sampling
 
 
@@ -33,7 +34,12 @@ class Continuation:
 def continue_batch(
     loaded: Loaded, choice: Choice, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
 ) -> list[Continuation]:
-    """A continuation of each prompt, which does not depend on the others but for rounding; ``options`` are for ``generate``."""
+    """A continuation of each prompt, which does not depend on the others but for rounding; ``options`` are for ``generate``.
+
+    A ranked decoder has a batch of its own, the candidates, and continues prompt after prompt.
+    """
+    if choice.decoder.ranked and len(passages) > 1:
+        return [one for each in passages for one in continue_batch(loaded, choice, [each], seed, max_new_tokens, **options)]
     width = max(len(passage.ids) for passage in passages)
     output = generate(loaded, choice, passages, seed, max_new_tokens, **options)
     ends = end_tokens(loaded)
@@ -49,8 +55,10 @@ def generate(loaded: Loaded, choice: Choice, passages: Sequence[Passage], seed: 
     """The ids of prompts, padded on the left, and of what follows them."""
     model: Any = loaded.model
     texts = [str(loaded.tokenizer.decode(list(passage.ids), skip_special_tokens=True)) for passage in passages]
-    arguments = choice.generate_arguments()
-    if choice.decoder.sampling:
+    arguments = choice.generate_arguments() | search_arguments(choice, loaded)
+    if choice.decoder.ranked:
+        torch.manual_seed(row_seed(seed, passages[0]))
+    elif choice.decoder.sampling:
         arguments |= {"custom_generate": row_sampling, "row_seeds": [row_seed(seed, passage) for passage in passages]}
     found: Tensor = model.generate(
         **padded(passages, model.device),

@@ -10,10 +10,10 @@ from typing import Any
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.bench_score_command import add_score_options
-from counterpoint.eval.decoder_arguments import suggestion
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.generate_command import positive
 from counterpoint.eval.parser import Parser
+from counterpoint.eval.values import suggestion
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
 """What runs unless decoders are given; beside the embedded expert, whose amateur is at hand, contrastive decoding as well."""

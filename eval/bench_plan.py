@@ -16,8 +16,9 @@ from counterpoint.eval.bench_prompts import Passage, by_length
 from counterpoint.eval.decoder_arguments import Choice
 from counterpoint.eval.journal import key_of
 from counterpoint.eval.revisions import revision
+from counterpoint.rankers import SMALL
 
-MODELS = ("amateur", "amateur_adapter")
+MODELS = ("amateur", "amateur_adapter", "path")
 """Parameters of decoders that name a model."""
 
 
@@ -46,6 +47,8 @@ def task_of(choice: Choice, seeds: int, model: str, run: Mapping[str, Any]) -> T
     models = {name: revision(value) for name in MODELS if (value := choice.values.get(name)) and isinstance(value, str)}
     if choice.values.get("amateur") == "" and model == str(EXPERT):
         models["amateur"] = revision(str(AMATEUR))
+    if choice.values.get("ranker") == "small":
+        models["ranker"] = revision(str(SMALL))
     key = key_of(run, choice.decoder.name, dict(choice.values), models)
     return Task(choice, seeds if choice.decoder.sampling else 1, key)
 
@@ -80,15 +83,18 @@ def costs(tasks: Sequence[Task], plan: Sequence[Batch], done: Container[str], ma
                 "texts": len(keys),
                 "done": sum(key in done for key in keys),
                 "tokens": sum(len(batch.passages) for batch in left) * max_new_tokens,
-                "forwards": len(left) * max_new_tokens,
-                "rows": max((len(batch.passages) for batch in left), default=0) * rows_of(task.choice),
+                "forwards": sum(len(batch.passages) if task.choice.decoder.ranked else 1 for batch in left) * max_new_tokens,
+                "rows": max((1 if task.choice.decoder.ranked else len(batch.passages) for batch in left), default=0)
+                * rows_of(task.choice),
             }
         )
     return rows
 
 
 def rows_of(choice: Choice) -> int:
-    """How many tokens a text has in a forward: beams or candidates."""
+    """How many tokens a text has in a forward: beams, candidates or samples."""
+    if choice.decoder.ranked:
+        return int(choice.values.get("beams", 1)) * int(choice.values["samples"])
     if choice.decoder.contrastive:
         top_k = choice.values.get("top_k", 15)  # adaptive contrastive search's most
         return int(top_k)

@@ -15,9 +15,9 @@ from counterpoint.eval.bench_metrics import METRICS, Column
 from counterpoint.eval.bench_records import Record, read_config, read_failures, read_generations, read_speed
 from counterpoint.eval.bench_scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
 from counterpoint.eval.bench_statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference
-from counterpoint.eval.decoder_arguments import suggestion
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.journal import write_whole
+from counterpoint.eval.values import suggestion
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench_judges import Judges

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from counterpoint.eval.errors import UsageError
-
-Value = bool | int | float | str
+from counterpoint.eval.ranker_arguments import ranker_kind
+from counterpoint.eval.values import Ranges, Value, parse_value, suggestion
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,8 @@ class Decoder:
     streams: bool = True
     contrast: bool = False
     """Whether it is a logits processor, built by :mod:`counterpoint.eval.contrasts`, and so can score given texts."""
+    ranked: bool = False
+    """Whether a ranker chooses among samples; it takes the parameters of the ranker as well."""
     scoring: Mapping[str, Value] = field(default_factory=dict)
     """Defaults that the methods' released code has otherwise when it scores given texts."""
 
@@ -44,17 +44,30 @@ class Choice:
         return " ".join([self.decoder.name, *(f"{key}={value}" for key, value in self.values.items() if value != "")])
 
     def generate_arguments(self) -> dict[str, Any]:
-        """Keyword arguments for ``model.generate``."""
+        """Keyword arguments for ``model.generate``, but for what is made of models: logits processors, rankers."""
         if self.decoder.contrast:  # the rest is for its logits processors
             return {"do_sample": False}
         arguments: dict[str, Any] = {"do_sample": self.decoder.sampling, **self.values}
+        if self.decoder.ranked:
+            arguments = {name: value for name, value in arguments.items() if name not in self.ranking()}
         if self.decoder.contrastive:
             arguments["custom_generate"] = getattr(importlib.import_module("counterpoint.decoders"), self.decoder.name)
         return arguments
 
+    def ranking(self) -> dict[str, Value]:
+        """What is for the search by a ranker, and for the ranker."""
+        own = {*SEARCH, "ranker", *ranker_kind(str(self.values["ranker"])).parameters}
+        return {name: value for name, value in self.values.items() if name in own}
+
 
 AMATEUR: Mapping[str, Value] = {"amateur": "", "amateur_adapter": "", "amateur_prompt": ""}
 """Where an amateur comes from: a model, an adapter (of that model or of the expert), the expert after another text."""
+
+SEARCH: Mapping[str, Value] = {"beams": 2, "samples": 10, "tokens_per_round": 20}
+"""Of RankGen's beam search, as released."""
+
+NUCLEUS: Mapping[str, Value] = {"top_p": 0.9, "top_k": 0, "temperature": 1.0}
+"""What RankGen's authors sampled from."""
 
 # The defaults are the settings that papers on open-ended generation compare; top_k=0 is no limit.
 DECODERS = {
@@ -67,6 +80,8 @@ DECODERS = {
         Decoder("top_k", "top-k sampling", {"top_k": 50, "temperature": 1.0}, sampling=True),
         Decoder("typical", "locally typical sampling", {"typical_p": 0.95, "top_k": 0, "temperature": 1.0}, sampling=True),
         Decoder("min_p", "min-p sampling", {"min_p": 0.1, "top_k": 0, "temperature": 1.0}, sampling=True),
+        Decoder("best_of", "the best of samples, by a ranker", {"ranker": "small", "samples": 20, **NUCLEUS}, True, ranked=True),
+        Decoder("ranked_search", "beams that a ranker chooses", {"ranker": "small", **SEARCH, **NUCLEUS}, True, ranked=True),
         Decoder("contrastive_search", "contrastive search", {"penalty_alpha": 0.6, "top_k": 5}, contrastive=True),
         Decoder("adaptive_contrastive_search", "k and alpha from uncertainty", {"entropy_scale": 1.0}, contrastive=True),
         Decoder(
@@ -118,12 +133,13 @@ DECODERS = {
 SCORABLE = ("greedy", *(name for name, decoder in DECODERS.items() if decoder.contrast))
 """Decoders that score given texts; greedy stands for the model itself."""
 
-RANGES: Mapping[str, tuple[float, float]] = {
+RANGES: Ranges = {
     "top_p": (0, 1),
     "typical_p": (0, 1),
     "min_p": (0, 1),
     "penalty_alpha": (0, 1),
     "num_beams": (1, math.inf),
+    **dict.fromkeys((*SEARCH, "n", "batch_size"), (1, math.inf)),
     "length_penalty": (-math.inf, math.inf),
     "evolution_lower_bound": (-math.inf, math.inf),
     "evolution_scale": (1, math.inf),
@@ -131,7 +147,6 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "fusion_weight": (-math.inf, math.inf),
     "refocus_weight": (-math.inf, math.inf),
 }
-"""Smallest and largest values of numbers; those not listed are 0 or more."""
 
 PENALTIES: Mapping[str, Value] = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
 """Parameters that every decoder takes, and passes on only if they are given."""
@@ -162,47 +177,23 @@ def parse_decoder(words: Sequence[str], scoring: bool = False) -> Choice:
             f"decoder {name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not how "
             f"likely they are; decoders that score texts: {', '.join(SCORABLE)}"
         )
-    known = {**decoder.parameters, **PENALTIES}
-    values = {**decoder.parameters, **(decoder.scoring if scoring else {})}
+    given = []
     for word in [*filter(None, attached.split(",")), *words[1:]]:
         key, equals, text = word.partition("=")
         if not equals:
             raise UsageError(f"decoder {name}: {word!r} is not key=value (a prompt goes before the decoder's options)")
+        given.append((key, text))
+    values = {**decoder.parameters, **(decoder.scoring if scoring else {})}
+    if decoder.ranked:
+        values |= ranker_kind(dict(given).get("ranker", str(values["ranker"]))).parameters
+    known = {**values, **PENALTIES}
+    for key, text in given:
         if key not in known:
             raise UsageError(f"decoder {name} has no {key!r}{suggestion(key, known)}; it takes: {', '.join(known)}")
-        values[key] = parse_value(key, text, known[key])
+        values[key] = parse_value(key, text, known[key], RANGES)
+    if decoder.ranked:
+        ranker_kind(str(values["ranker"])).check(values, f"{name}:ranker={values['ranker']},path=FOLDER_OR_ID")
     return Choice(decoder, values)
-
-
-def parse_value(key: str, text: str, default: Value, ranges: Mapping[str, tuple[int | float, int | float]] = RANGES) -> Value:
-    """``text`` as a value of the default's type, within the parameter's range."""
-    value = text if type(default) is str else literal(text)
-    if type(default) is float and type(value) is int:
-        value = float(value)
-    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[type(default)]
-    if not isinstance(value, Value) or type(value) is not type(default):
-        raise UsageError(f"{key}={text} is not {kind}; the default is {key}={default}")
-    low, high = ranges.get(key, (0, math.inf))
-    if isinstance(value, int | float) and not low <= value <= high:
-        limits = f"between {low} and {high}" if high < math.inf else f"of {low} or more"
-        raise UsageError(f"{key}={text} is not {kind} {limits}; the default is {key}={default}")
-    return value
-
-
-def literal(text: str) -> object:
-    """A Python number or constant, ``true`` and ``false`` also in lower case, or else the text itself."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def suggestion(word: str, known: Mapping[str, object]) -> str:
-    """A question to append to an error, if ``word`` looks like one that is known."""
-    close = get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def describe_decoders() -> str:
@@ -213,4 +204,6 @@ def describe_decoders() -> str:
         lines.append(f"  {decoder.name:<{width}}  {decoder.summary}")
         if decoder.parameters:
             lines.append("      " + " ".join(f"{key}={value}" for key, value in decoder.parameters.items()))
-    return "\n".join([*lines, f"All of them also take {' and '.join(PENALTIES)}."])
+    ranked = " and ".join(decoder.name for decoder in DECODERS.values() if decoder.ranked)
+    lines.append(f"All of them also take {' and '.join(PENALTIES)}; {ranked} also what their ranker takes.")
+    return "\n".join(lines)

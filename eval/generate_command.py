@@ -109,8 +109,8 @@ def ranker_choices(arguments: argparse.Namespace, choices: Sequence[Choice]) -> 
                 raise UsageError(f"--{option.replace('_', '-')} is for a ranker to choose: give one by --ranker")
         return []
     for choice in choices:
-        if not choice.decoder.sampling:
-            samplers = ", ".join(name for name, decoder in DECODERS.items() if decoder.sampling)
+        if not choice.decoder.sampling or choice.decoder.ranked:
+            samplers = ", ".join(name for name, decoder in DECODERS.items() if decoder.sampling and not decoder.ranked)
             raise UsageError(f"decoder {choice.decoder.name} has but one text to propose to --ranker; take one of {samplers}")
     return parse_rankers(arguments.ranker)
 

@@ -16,6 +16,7 @@ from counterpoint.eval import contrasts
 from counterpoint.eval.decoder_arguments import Choice
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
+from counterpoint.eval.rankings import search_arguments
 from counterpoint.eval.repetition import diversity, rep_n
 
 Emit = Callable[[str], object]
@@ -87,6 +88,7 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
             streamer=stream if choice.decoder.streams else None,
             max_new_tokens=max_new_tokens,
             **choice.generate_arguments(),
+            **search_arguments(choice, loaded),
         )
     except ValueError as error:
         raise CommandError(f"decoder {choice}: {error}") from error

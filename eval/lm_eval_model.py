@@ -22,6 +22,7 @@ from counterpoint.eval.decoder_arguments import DECODERS, PENALTIES, SCORABLE, C
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.lm_eval_command import MODEL
 from counterpoint.eval.loading import Loaded, drop_generation_settings
+from counterpoint.eval.rankings import search_arguments
 
 Request = tuple[Any, list[int], list[int]]
 """Context and continuation as text, or None, and the tokens of each."""
@@ -30,7 +31,10 @@ LOGGER = logging.getLogger(__name__)
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 """Arguments of a task that would change what a decoder's name means."""
 
-PARAMETERS = {*PENALTIES, *(name for decoder in DECODERS.values() for name in decoder.parameters)}
+RANKING = ("path", "form", "n")
+"""Parameters of rankers; the others are names of the harness's."""
+
+PARAMETERS = {*PENALTIES, *RANKING, *(name for decoder in DECODERS.values() for name in decoder.parameters)}
 IDENTITY = "counterpoint"
 """Key, in a cache of answers, of whose answers they are."""
 
@@ -150,6 +154,6 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         prompts = [self.tok_decode(row) for row in context]
         task = {key: value for key, value in arguments.items() if key not in SAMPLING}
         processors = LogitsProcessorList(contrasts.processors(self.choice, self.loaded, prompts))
-        own = self.choice.generate_arguments()
+        own = self.choice.generate_arguments() | search_arguments(self.choice, self.loaded)
         output: Tensor = super()._model_generate(context, max_length, stop, **{"logits_processor": processors, **task, **own})
         return output

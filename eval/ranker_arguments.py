@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from counterpoint.eval.decoder_arguments import Value, parse_value, suggestion
 from counterpoint.eval.errors import UsageError
+from counterpoint.eval.values import Ranges, Value, parse_value, suggestion
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,11 @@ class RankerKind:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     needs_path: bool = False
     """Whether there is none without ``path``."""
+
+    def check(self, values: Mapping[str, Value], way_out: str) -> None:
+        """Raises a UsageError if a model is needed and there is none."""
+        if self.needs_path and not values["path"]:
+            raise UsageError(f"ranker {self.name} needs a model: {way_out}")
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,22 @@ RANKERS = {
 WEIGHT: Mapping[str, Value] = {"weight": 1.0}
 """What every ranker takes, for combinations."""
 
-RANGES: Mapping[str, tuple[int | float, int | float]] = {
+RANGES: Ranges = {
     "n": (1, math.inf),
     "batch_size": (1, math.inf),
     "weight": (-math.inf, math.inf),
 }
-"""Smallest and largest values of numbers."""
+
+
+def ranker_kind(name: str) -> RankerKind:
+    """The kind of ranker of that name.
+
+    Raises:
+        UsageError: If there is none; the message lists those that are.
+    """
+    if name not in RANKERS:
+        raise UsageError(f"unknown ranker {name!r}{suggestion(name, RANKERS)}; known: {', '.join(RANKERS)}")
+    return RANKERS[name]
 
 
 def parse_rankers(words: Sequence[str]) -> list[RankerChoice]:
@@ -107,9 +122,7 @@ def parse_rankers(words: Sequence[str]) -> list[RankerChoice]:
 def parse_ranker(words: Sequence[str]) -> RankerChoice:
     """One ranker: its name, with parameters attached or following."""
     name, _, attached = words[0].partition(":")
-    if name not in RANKERS:
-        raise UsageError(f"unknown ranker {name!r}{suggestion(name, RANKERS)}; known: {', '.join(RANKERS)}")
-    kind = RANKERS[name]
+    kind = ranker_kind(name)
     known = {**kind.parameters, **WEIGHT}
     values = dict(known)
     for word in [*filter(None, attached.split(",")), *words[1:]]:
@@ -119,8 +132,7 @@ def parse_ranker(words: Sequence[str]) -> RankerChoice:
         if key not in known:
             raise UsageError(f"ranker {name} has no {key!r}{suggestion(key, known)}; it takes: {', '.join(known)}")
         values[key] = parse_value(key, text, known[key], RANGES)
-    if kind.needs_path and not values["path"]:
-        raise UsageError(f"ranker {name} needs a model: {name}:path=FOLDER_OR_ID")
+    kind.check(values, f"{name}:path=FOLDER_OR_ID")
     return RankerChoice(kind, values)
 
 

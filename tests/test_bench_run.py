@@ -22,8 +22,10 @@ from counterpoint.eval.cli import main
 from counterpoint.eval.decoder_arguments import parse_decoder
 from counterpoint.eval.loading import load
 from counterpoint.eval.revisions import revision
+from counterpoint.rankers import LikelihoodRanker, OverlapRanker, ranked_search, rerank
 
-DECODERS = ["greedy", "beam:num_beams=2", "nucleus", "contrastive_search:top_k=3"]
+RANKED = "ranked_search:ranker=overlap,beams=2,samples=3,tokens_per_round=4,temperature=2.0"
+DECODERS = ["greedy", "beam:num_beams=2", "nucleus", "contrastive_search:top_k=3", RANKED]
 SMALL = ["--model", str(AMATEUR), "--device", "cpu", "--samples", "5", "--max-new-tokens", "8", "--batch-size", "2", "--quiet"]
 UNSCORED = ["--metrics", "diversity"]
 
@@ -66,7 +68,7 @@ def test_texts_are_those_of_generate_one_by_one(whole: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(AMATEUR)
     tokenizer: Any = AutoTokenizer.from_pretrained(AMATEUR)
     found = read_generations(whole)
-    assert len(found) == 5 * (3 + 2)  # nucleus has two seeds, the others draw no numbers
+    assert len(found) == 5 * (3 + 2 + 2)  # samplers have two seeds, the others draw no numbers
     for record in found:
         choice = parse_decoder([record["decoder"], *(f"{name}={value}" for name, value in record["parameters"].items())])
         if choice.decoder.sampling:
@@ -75,10 +77,38 @@ def test_texts_are_those_of_generate_one_by_one(whole: Path) -> None:
         output = model.generate(**ids, max_new_tokens=8, **choice.generate_arguments())
         assert record["text"] == tokenizer.decode(output[0, ids["input_ids"].shape[1] :])
         assert (record["tokens"], record["finished"]) == (8, False)
-    first, second = (
-        [record["text"] for record in found if (record["decoder"], record["seed"]) == ("nucleus", seed)] for seed in (0, 1)
-    )
-    assert len({*first, *second}) == 10
+    for name in ("nucleus", "ranked_search"):
+        assert len({record["text"] for record in found if record["decoder"] == name}) == 10
+
+
+def test_ranked_texts_are_those_of_ranked_search(whole: Path) -> None:
+    """From the call that a user would write, seeded as a bench seeds a text."""
+    loaded = load(str(AMATEUR), "cpu", "auto", trust_remote_code=False)
+    found = [record for record in read_generations(whole) if record["decoder"] == "ranked_search"]
+    for record in found:
+        ids = loaded.tokenizer(record["prompt"], return_tensors="pt").input_ids
+        passage = bench_generation.Passage(record["index"], record["prompt"], record["reference"], tuple(ids[0].tolist()))
+        torch.manual_seed(bench_generation.row_seed(record["seed"], passage))
+        search: Any = dict(ranker=OverlapRanker(), processing_class=loaded.tokenizer, beams=2, samples=3, tokens_per_round=4)
+        sampling: Any = dict(do_sample=True, top_p=0.9, top_k=0, temperature=2.0, max_new_tokens=8)
+        output: Any = loaded.model.generate(ids, custom_generate=ranked_search, **search, **sampling)  # type: ignore[operator]
+        assert record["text"] == loaded.tokenizer.decode(output[0, ids.shape[1] :])
+
+
+def test_the_best_of_samples_is_the_rankers_choice() -> None:
+    """Ranked search with one beam and one round, so that it is the best of its own candidates."""
+    loaded = load(str(AMATEUR), "cpu", "auto", trust_remote_code=False)
+    passage = bench_generation.Passage(0, "The sea and", None, tuple(loaded.tokenizer("The sea and")["input_ids"]))
+    choice = parse_decoder(["best_of:ranker=likelihood,form=log_likelihood,samples=6"])
+    (found,) = bench_generation.continue_batch(loaded, choice, [passage], 3, 12)
+    torch.manual_seed(bench_generation.row_seed(3, passage))
+    ids = torch.tensor([passage.ids])
+    sampling: Any = dict(do_sample=True, top_p=0.9, top_k=0, max_new_tokens=12, num_return_sequences=6)
+    samples: Any = loaded.model.generate(ids, **sampling)  # type: ignore[operator]
+    ranker = LikelihoodRanker(loaded.model, loaded.tokenizer, form="log_likelihood")
+    (best,) = rerank(ranker, ["The sea and"], samples, loaded.tokenizer, prompt_length=ids.shape[1])
+    assert found.text == best.texts[0]
+    assert len({*best.texts}) > 1
 
 
 def test_what_is_recorded(whole: Path) -> None:
@@ -142,14 +172,14 @@ def test_the_same_command_generates_nothing_again(
     assert bench(capsys, copy, "--seeds", "2") == read_generations(whole)
     assert (copy / "generations.jsonl").read_bytes() == before
     fewer = bench(capsys, copy, "--seeds", "1", "--samples", "2")  # what was there before is there, and not read
-    assert [record["index"] for record in fewer] == [0, 1] * 4
+    assert [record["index"] for record in fewer] == [0, 1] * 5
     assert (copy / "generations.jsonl").read_bytes() == before
 
 
 def test_more_of_it_continues(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
     bench(capsys, tmp_path, "--decoders", "greedy", "nucleus", "--samples", "3")
     assert bench(capsys, tmp_path, "--seeds", "2") == read_generations(whole)
-    assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 25
+    assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 35
 
 
 PROGRAM = """
@@ -191,7 +221,7 @@ def test_a_kill_loses_the_batch_in_hand_and_nothing_else(
     assert len(kept) == (4 if moment == "batch" else 2)  # fsync of config.json is the first
     assert bench(capsys, tmp_path, "--seeds", "2") == read_generations(whole)
     assert lines_of(tmp_path)[: len(kept)] == kept
-    assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 25
+    assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 35
 
 
 def test_a_failing_decoder_is_recorded_and_the_rest_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
@@ -249,7 +279,7 @@ def test_speed_is_relative_to_greedy_search(
     found = {record["decoder"]: record for record in read_speed(tmp_path)}
     assert {name: record["relative"] == 1.0 for name, record in found.items()} == {
         "greedy": True,
-        **dict.fromkeys(("beam", "nucleus", "contrastive_search"), False),
+        **dict.fromkeys(("beam", "nucleus", "contrastive_search", "ranked_search"), False),
     }
     for record in found.values():
         assert len(record["repeats"]) == 3
@@ -274,6 +304,12 @@ def test_the_plan_writes_nothing_and_reads_no_weights(
     assert (plan["nucleus"]["texts"], plan["nucleus"]["done"]) == (18, 10)
     assert (plan["beam"]["rows"], plan["contrastive_search"]["rows"]) == (4, 6)
     assert (plan["greedy"]["tokens"], plan["greedy"]["forwards"]) == (16, 8)  # the missing one's batch of two
+    ranked = plan["ranked_search"]
+    assert (ranked["rows"], ranked["forwards"], ranked["tokens"]) == (
+        6,
+        80,
+        80,
+    )  # prompt after prompt: 2, 2 and, of the new seed, 6
 
 
 LAUNCH = [
@@ -291,7 +327,7 @@ def test_two_processes_are_as_one(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert {path.name for path in tmp_path.glob("generations*")} == {"generations-0.jsonl", "generations-1.jsonl"}
     shares = [list(read_lines(tmp_path, f"generations-{rank}.jsonl")) for rank in (0, 1)]
     assert all(len(share) > 5 for share in shares)
-    assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 25
+    assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 35
     assert read_generations(tmp_path) == read_generations(whole)
     assert bench(capsys, tmp_path, "--seeds", "2") == read_generations(whole)  # one process finds the work of two
-    assert len(lines_of(tmp_path)) == 25
+    assert len(lines_of(tmp_path)) == 35

@@ -128,6 +128,7 @@ def test_wrong_input_is_named_by_line(capsys: pytest.CaptureFixture[str], tmp_pa
             "greedy has but one text to propose to --ranker; take one of",
         ),
         (["generate", "x", "--ranker", "overlap", "--compare", "sample", "beam"], "beam has but one text to propose"),
+        (["generate", "x", "--ranker", "overlap", "--decoder", "best_of"], "best_of has but one text to propose"),
         (["generate", "x", "--ranker", "rankgen"], "ranker rankgen needs a model"),
     ],
 )

@@ -6,8 +6,9 @@ import pytest
 
 from counterpoint.decoders import adaptive_contrastive_search, contrastive_search
 from counterpoint.eval.contrasts import BUILDERS
-from counterpoint.eval.decoder_arguments import DECODERS, SCORABLE, describe_decoders, parse_decoder, parse_value
+from counterpoint.eval.decoder_arguments import DECODERS, SCORABLE, describe_decoders, parse_decoder
 from counterpoint.eval.errors import UsageError
+from counterpoint.eval.values import parse_value
 
 FIELD_DEFAULTS = {
     "greedy": {"do_sample": False},
@@ -17,6 +18,7 @@ FIELD_DEFAULTS = {
     "top_k": {"do_sample": True, "top_k": 50, "temperature": 1.0},
     "typical": {"do_sample": True, "typical_p": 0.95, "top_k": 0, "temperature": 1.0},
     "min_p": {"do_sample": True, "min_p": 0.1, "top_k": 0, "temperature": 1.0},
+    **{name: {"do_sample": True, "top_p": 0.9, "top_k": 0, "temperature": 1.0} for name in ("best_of", "ranked_search")},
     "contrastive_search": {"do_sample": False, "penalty_alpha": 0.6, "top_k": 5, "custom_generate": contrastive_search},
     "adaptive_contrastive_search": {
         "do_sample": False,
@@ -57,6 +59,21 @@ def test_penalties_are_passed_only_if_given() -> None:
     }
 
 
+def test_a_ranked_decoder_takes_what_its_ranker_takes() -> None:
+    choice = parse_decoder(["ranked_search:ranker=likelihood,form=pmi,samples=4", "top_p=0.8", "repetition_penalty=1.2"])
+    assert choice.ranking() == {
+        **{"ranker": "likelihood", "beams": 2, "samples": 4, "tokens_per_round": 20},
+        **{"path": "", "form": "pmi"},
+    }
+    sampling = {"do_sample": True, "top_p": 0.8, "top_k": 0, "temperature": 1.0, "repetition_penalty": 1.2}
+    assert choice.generate_arguments() == sampling
+    assert str(choice) == (
+        "ranked_search ranker=likelihood beams=2 samples=4 tokens_per_round=20 top_p=0.8 top_k=0 temperature=1.0 form=pmi "
+        "repetition_penalty=1.2"
+    )
+    assert parse_decoder(["best_of", "form=pmi", "ranker=likelihood"]).values["form"] == "pmi"  # in any order
+
+
 @pytest.mark.parametrize(
     ("text", "default", "value"),
     [
@@ -69,7 +86,7 @@ def test_penalties_are_passed_only_if_given() -> None:
     ],
 )
 def test_values_are_read_as_the_defaults_type(text: str, default: object, value: object) -> None:
-    parsed = parse_value("key", text, default)  # type: ignore[arg-type]
+    parsed = parse_value("key", text, default, {})  # type: ignore[arg-type]
     assert (parsed, type(parsed)) == (value, type(value))
 
 
@@ -88,6 +105,14 @@ def test_values_are_read_as_the_defaults_type(text: str, default: object, value:
         (["nucleus", "top_p=1.5"], r"top_p=1.5 is not a number between 0 and 1"),
         (["min_p", "min_p=nan"], r"min_p=nan is not a number"),
         (["sample", "temperature=-1"], r"temperature=-1 is not a number of 0 or more"),
+        (["best_of", "ranker=smal"], r"unknown ranker 'smal' \(did you mean small\?\); known: small, rankgen, sentence"),
+        (["best_of", "ranker=sentence"], r"ranker sentence needs a model: best_of:ranker=sentence,path=FOLDER_OR_ID$"),
+        (
+            ["ranked_search", "form=pmi"],
+            r"ranked_search has no 'form'.*; it takes: ranker, beams, samples, tokens_per_round, top_p",
+        ),
+        (["ranked_search", "samples=0"], r"samples=0 is not a whole number of 1 or more"),
+        (["ranked_search:ranker=overlap,n=0"], r"n=0 is not a whole number of 1 or more"),
         (["beam", "num_beams=0"], r"num_beams=0 is not a whole number of 1 or more"),
     ],
 )
