@@ -3,9 +3,12 @@
 Usage: ``python ranked_text.py --output DIR``; the embedded expert continues the passages that come with the package.
 
 One pool of nucleus samples serves all rankers, whose choice is the only difference; its first sample of each prompt is the plain
-sampler. All texts end at their last sentence end, as do the references, cut to as many tokens: MAUVE tells other ends apart. Its
-features are the embedded expert's, so its figures compare with each other only, and of 200 texts with a spread that the standard
-deviation over seeds shows. Writes ``ranked_text.json`` and ``ranked_text.md``.
+sampler. Ranked search has two beams of half as many samples, and so samples as many tokens. All texts end at their last sentence
+end, as do the references, cut to as many tokens: MAUVE tells other ends apart. *Human, further on* is what follows the references,
+and shows what MAUVE another text as good as they are has. Features are the embedded expert's unless ``--featurizer`` names another,
+so figures compare with each other only, and of 200 texts with a spread that the standard deviation over seeds shows. The last
+column is of differences to nucleus, seed by seed. Writes ``ranked_text.json`` and ``ranked_text.md`` after every seed; the same
+call goes on after the last.
 """
 
 from __future__ import annotations
@@ -26,7 +29,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from counterpoint.eval import EXPERT, diversity
 from counterpoint.eval.mauve import mauve_score
 from counterpoint.eval.mauve_features import load_featurizer
-from counterpoint.rankers import SMALL, ConsensusRanker, LikelihoodRanker, OverlapRanker, Ranker, RankGenRanker, ranked_search
+from counterpoint.rankers import (
+    SMALL,
+    ConsensusRanker,
+    LikelihoodRanker,
+    OverlapRanker,
+    Ranker,
+    RankGenRanker,
+    SentenceTransformerRanker,
+    ranked_search,
+)
 
 DATA = Path(__file__).parents[1] / "eval" / "data" / "prompts.jsonl"
 SAMPLERS = {
@@ -34,7 +46,7 @@ SAMPLERS = {
     "top-k": {"top_k": 40},
     "typical": {"typical_p": 0.9, "top_k": 0},
 }
-SEARCH = {"beams": 2, "samples": 10, "tokens_per_round": 20}
+BEAMS, ROUND = 2, 20
 COLUMNS = {
     "mauve": "MAUVE",
     "diversity": "diversity",
@@ -42,6 +54,7 @@ COLUMNS = {
     "whole": "texts that end a sentence",
     "score": "score by the embedded ranker",
 }
+PLAIN = "nucleus"
 Choose = Callable[[list[str], list[list[str]]], list[str]]
 
 
@@ -63,14 +76,16 @@ def told(prompts: list[str], texts: list[str]) -> tuple[list[str], list[list[str
 class Writer:
     """A model that continues prompts, a batch of equal length at a time."""
 
-    def __init__(self, name: str, prompts: list[str], new_tokens: int, rows: int) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
+    def __init__(self, name: str, dtype: str, prompts: list[str], new_tokens: int, rows: int) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype)).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
         self.prompts, self.new_tokens, self.rows = prompts, new_tokens, rows
 
-    def cut(self, text: str) -> str:
-        """As long as what is generated."""
-        return whole_sentences(self.tokenizer.decode(self.tokenizer(text).input_ids[: self.new_tokens], skip_special_tokens=True))
+    def cut(self, text: str, part: int = 0) -> str:
+        """So many tokens of a text as are generated: the first of them, or what follows them."""
+        first = part * self.new_tokens
+        ids = self.tokenizer(text).input_ids[first : first + self.new_tokens]
+        return whole_sentences(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def __call__(self, each: int, **options: object) -> list[list[str]]:
         """For each prompt so many continuations."""
@@ -99,49 +114,60 @@ def main() -> None:
     """Write all texts of a seed, measure them, and go on with the next."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(EXPERT))
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the model that writes")
+    parser.add_argument("--sentence-model", help="a bi-encoder of sentence-transformers, as one more ranker")
+    parser.add_argument("--featurizer", default=str(EXPERT), help="whose features MAUVE compares, in bfloat16 unless the expert's")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--samples", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=160)
     parser.add_argument("--output", type=Path, default=Path())
     arguments = parser.parse_args()
 
     records = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()][: arguments.prompts]
-    prompts, references = [record["prompt"] for record in records], [record["reference"] for record in records]
-    write = Writer(arguments.model, prompts, arguments.new_tokens, arguments.rows)
-    references = [write.cut(reference) for reference in references]
-    featurizer, small = load_featurizer(EXPERT), RankGenRanker.from_pretrained(SMALL)
+    prompts, human = [record["prompt"] for record in records], [record["reference"] for record in records]
+    write = Writer(arguments.model, arguments.dtype, prompts, arguments.new_tokens, arguments.rows)
+    references, later = ([write.cut(text, part) for text in human] for part in (0, 1))
+    featurizer = load_featurizer(arguments.featurizer, dtype="float32" if arguments.featurizer == str(EXPERT) else "bfloat16")
+    small = RankGenRanker.from_pretrained(SMALL)
+    searches: dict[str, Ranker] = {"embedded ranker": small}
+    if arguments.sentence_model:
+        name = Path(arguments.sentence_model).name
+        searches[name] = SentenceTransformerRanker.from_pretrained(arguments.sentence_model, device="cpu")
     rankers: dict[str, Ranker] = {
-        "embedded ranker": small,
+        **searches,
         "unigram overlap": OverlapRanker(),
         "consensus": ConsensusRanker(),
         "likelihood per token": LikelihoodRanker(write.model, write.tokenizer),
         "mutual information": LikelihoodRanker(write.model, write.tokenizer, form="pmi"),
     }
     environment = environment_of(Path(arguments.model).name, "cpu", arguments.new_tokens)
+    environment |= {"dtype": arguments.dtype, "features": Path(arguments.featurizer).name}
     results = Results(arguments.output / "ranked_text.json", environment, ["prompts", "samples"], table)
     warnings.filterwarnings("ignore", message="MAUVE of")  # said above
-    figures: dict[str, dict[str, list[float]]] = {}
-    for seed in range(arguments.seeds):
+    wanted = {"prompts": len(prompts), "samples": arguments.samples}
+    before = next((case for case in results.cases if wanted.items() <= case.items()), {"seeds": 0, "figures": {}})
+    figures: dict[str, dict[str, list[float]]] = before["figures"]
+    for seed in range(before["seeds"], arguments.seeds):
         torch.manual_seed(seed)
         texts = {name: [own[0] for own in write(1, **options)] for name, options in SAMPLERS.items() if name != "nucleus"}
         pool = write(arguments.samples, **SAMPLERS["nucleus"])
-        texts = {"nucleus": [own[0] for own in pool], **texts}
+        texts = {PLAIN: [own[0] for own in pool], **texts, "human": references, "human, further on": later}
         texts |= {f"best of {arguments.samples} by {name}": best(ranker)(prompts, pool) for name, ranker in rankers.items()}
-        search = {"custom_generate": ranked_search, "ranker": small, "processing_class": write.tokenizer, **SEARCH}
-        texts["human"] = references
-        texts["ranked search by embedded ranker"] = [*chain(*write(1, **search, **SAMPLERS["nucleus"]))]
+        for name, ranker in searches.items():
+            search = {"beams": BEAMS, "samples": arguments.samples // BEAMS, "tokens_per_round": ROUND, "ranker": ranker}
+            found = write(1, custom_generate=ranked_search, processing_class=write.tokenizer, **search, **SAMPLERS[PLAIN])
+            texts[f"ranked search by {name}"] = [*chain(*found)]
         for name, own in texts.items():
-            found = figures.setdefault(name, {key: [] for key in COLUMNS})
-            found["mauve"].append(mauve_score(prompts, own, references, "mauve_text", featurizer, seeds=3).mauve)
-            found["diversity"].append(diversity(own))
-            found["words"].append(fmean(len(text.split()) for text in own))
-            found["whole"].append(fmean(whole(text) for text in own))
-            found["score"].append(fmean(float(score) for text in small.score(*told(prompts, own)) for score in text))
-            print(seed, name, {key: round(values[-1], 3) for key, values in found.items()}, flush=True)
-        case = {"prompts": len(prompts), "samples": arguments.samples, "seeds": seed + 1, "figures": figures}
-        results.add(case)
+            values = figures.setdefault(name, {key: [] for key in COLUMNS})
+            values["mauve"].append(mauve_score(prompts, own, references, "mauve_text", featurizer, seeds=3).mauve)
+            values["diversity"].append(diversity(own))
+            values["words"].append(fmean(len(text.split()) for text in own))
+            values["whole"].append(fmean(whole(text) for text in own))
+            values["score"].append(fmean(float(score) for text in small.score(*told(prompts, own)) for score in text))
+            print(seed, name, {key: round(numbers[-1], 3) for key, numbers in values.items()}, flush=True)
+        results.add({**wanted, "seeds": seed + 1, "figures": figures})
 
 
 def table(cases: list[dict[str, object]], environment: dict[str, object]) -> str:
@@ -150,9 +176,13 @@ def table(cases: list[dict[str, object]], environment: dict[str, object]) -> str
     for case in cases:
         figures: dict[str, dict[str, list[float]]] = case["figures"]  # type: ignore[assignment]
         lines += [f"{case['prompts']} prompts, {case['seeds']} seeds: mean ± standard deviation over seeds", ""]
-        lines += ["| text | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
+        lines += ["| text | " + " | ".join(COLUMNS.values()) + " | MAUVE less that of nucleus |", "|---" * (2 + len(COLUMNS)) + "|"]
+        plain = figures[PLAIN]["mauve"]
         for name, own in figures.items():
-            cells = [f"{fmean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}" for values in own.values()]
+            differences = [one - other for one, other in zip(own["mauve"], plain, strict=True)]
+            cells = [
+                f"{fmean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}" for values in (*own.values(), differences)
+            ]
             lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join([*lines, "", described(environment)]) + "\n"
 

@@ -7,7 +7,8 @@ A prefix has up to ``--prefix-words`` words, its true continuation up to ``--con
 (``counterpoint.rankers.passages``). Negatives are samples by nucleus sampling (p = 0.9), cut at the end of a sentence to at most
 as many words as the true one might have had; or the continuations of other prefixes of the book. *Pairs* is the share of
 negatives that the true continuation beats, *first* that of prefixes where it beats all of them; what ties counts in part. Intervals
-are of 95 %, by bootstrap over prefixes. Writes ``rankers.json`` and ``rankers.md``.
+are of 95 %, by bootstrap over prefixes. Writes ``rankers.json`` and ``rankers.md``, and the samples to ``generated.json``, where
+another run with the same settings finds them: rankers can be added.
 """
 
 from __future__ import annotations
@@ -74,6 +75,17 @@ def generated(model: Any, tokenizer: Any, passage: Passage, arguments: argparse.
     return [text for sample in new if (text := whole_sentences(sample, 1, passage.longest)).strip()]
 
 
+def kept(path: Path, environment: dict[str, Any], make: Callable[[], list[list[str]]]) -> list[list[str]]:
+    """The samples of an earlier run with the same settings, or new ones, for the next."""
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["environment"] == environment:
+            return list(before["texts"])
+    texts = make()
+    path.write_text(json.dumps({"environment": environment, "texts": texts}), encoding="utf-8")
+    return texts
+
+
 def in_book(passage: Passage, every: list[Passage], candidates: int) -> list[str]:
     """True continuations of other prefixes of the same book."""
     others = [one.continuation for one in every if one.document == passage.document and one != passage]
@@ -88,7 +100,7 @@ def rankers(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], R
     yield "consensus, bigrams", lambda: ConsensusRanker(partial(ngram_f1, n=2))
     informations: list[Callable[[], Ranker]] = []
     for path in (arguments.model, *arguments.other):
-        model, tokenizer = load(path, "float32", arguments.device), AutoTokenizer.from_pretrained(path)
+        model, tokenizer = load(path, arguments.dtype, arguments.device), AutoTokenizer.from_pretrained(path)
         for form in ("log_likelihood", "per_token", "pmi"):
             judge = partial(LikelihoodRanker, model, tokenizer, form=form)
             yield f"{form}, {Path(path).name}", judge
@@ -126,14 +138,18 @@ def accuracy(ranker: Ranker, found: list[Passage], negatives: list[list[str]]) -
     return result
 
 
-def measure(arguments: argparse.Namespace, report: Callable[[Case], None]) -> None:
+def measure(arguments: argparse.Namespace, environment: dict[str, Any], report: Callable[[Case], None]) -> None:
     """All rankers on both kinds of negatives, each reported as soon as it is measured."""
     every = read_passages(arguments)
     found = every[:: max(1, len(every) // arguments.prefixes)][: arguments.prefixes]
-    set_seed(arguments.seed)
-    model, tokenizer = load(arguments.model, "float32", arguments.device), AutoTokenizer.from_pretrained(arguments.model)
+
+    def sample() -> list[list[str]]:
+        set_seed(arguments.seed)
+        model, tokenizer = load(arguments.model, arguments.dtype, arguments.device), AutoTokenizer.from_pretrained(arguments.model)
+        return [generated(model, tokenizer, passage, arguments) for passage in found]
+
     kinds = {
-        "generated": [generated(model, tokenizer, passage, arguments) for passage in found],
+        "generated": kept(arguments.output / "generated.json", environment, sample),
         "in the book": [in_book(passage, every, arguments.candidates) for passage in found],
     }
     for name, make in rankers(arguments):
@@ -166,6 +182,7 @@ def main() -> None:
     parser.add_argument("--continuation-words", type=int, default=70)
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="of the language models")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
     parser.add_argument("--output", type=Path, default=Path())
@@ -173,10 +190,10 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     environment = environment_of(arguments.model, arguments.device, arguments.new_tokens)
-    settings = ("candidates", "prefix_words", "continuation_words", "seed")
+    settings = ("prefixes", "candidates", "prefix_words", "continuation_words", "seed", "dtype")
     environment |= {name.replace("_", " "): getattr(arguments, name) for name in settings}
     results = Results(arguments.output / "rankers.json", environment, ("negatives", "ranker"), table)
-    measure(arguments, results.add)
+    measure(arguments, environment, results.add)
     print(results.markdown())
 
 
