@@ -62,8 +62,15 @@ class Ranker(ABC):
                 )
             for index, texts in enumerate(candidates):
                 check_texts(f"candidates[{index}]", texts)
-            scores = scores_of(candidates)
+            scores = [torch.as_tensor(own) for own in scores_of(candidates)]
+            if len(scores) != len(prefixes):
+                raise ValueError(f"{type(self).__name__} gave scores for {len(scores)} prefixes of {len(prefixes)}")
             for index, own in enumerate(scores):
+                if own.shape != (len(candidates[index]),):
+                    raise ValueError(
+                        f"{type(self).__name__} gave scores of shape {list(own.shape)} for the {len(candidates[index])} texts of "
+                        f"candidates[{index}]; read() has to return a function that gives each text one score"
+                    )
                 if own.isnan().any():
                     place = int(own.isnan().nonzero()[0])
                     raise ValueError(

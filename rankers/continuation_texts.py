@@ -27,6 +27,8 @@ def prompt_texts(
 def continuation_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], new: Sequence[int]) -> str:
     """New tokens without special ones, as they go on after :func:`prompt_texts`, with the space they begin with if they do.
 
+    Up to the last whole character: the bytes of one that the next token would complete say nothing yet.
+
     Example:
         >>> from transformers import AutoTokenizer
         >>> from counterpoint.eval import EXPERT
@@ -36,7 +38,7 @@ def continuation_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int],
     """
     context = list(prompt[-CONTEXT:])
     before, text = _decoded(tokenizer, [context, [*context, *new]])
-    return text[len(before.rstrip(CUT_CHARACTER)) :]
+    return text.rstrip(CUT_CHARACTER)[len(before.rstrip(CUT_CHARACTER)) :]
 
 
 def _decoded(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[str]:

@@ -59,6 +59,8 @@ class RankGenRanker(BiEncoderRanker):
         torch.Size([2])
     """
 
+    comparable = False  # a dot product grows with the prefix's norm, and the loss compares candidates of one prefix only
+
     def __init__(
         self,
         encoder: RankGenEncoder,

@@ -92,7 +92,7 @@ def check_mode(
         )
     if call.assistant_model is not None:
         raise ValueError(f"assistant_model={type(call.assistant_model).__name__}: with assisted decoding use {RERANK}")
-    for name in ("prompt_lookup_num_tokens", "use_mtp"):
+    for name in ("prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp"):
         if getattr(config, name, None):
             raise ValueError(f"{name}={getattr(config, name)!r}: with assisted decoding use {RERANK}")
     for name, other in (

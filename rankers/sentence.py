@@ -124,7 +124,14 @@ class CrossEncoderRanker(Ranker):
     @classmethod
     def from_pretrained(cls, name: str, **options: Any) -> CrossEncoderRanker:
         """The ranker of a model that is loaded by name, as :meth:`SentenceTransformerRanker.from_pretrained` is."""
-        return cls(library().CrossEncoder(name, **options))
+        model = library().CrossEncoder(name, **options)
+        kinds = model.config.architectures or []
+        if kinds and not any(kind.endswith(("ForSequenceClassification", "ForCausalLM")) for kind in kinds):
+            raise ValueError(
+                f"{name} is a {', '.join(kinds)}, not a cross-encoder: the layer that scores pairs would have random weights; is "
+                "it a bi-encoder, for SentenceTransformerRanker?"
+            )
+        return cls(model)
 
     def read(self, prefixes: Texts) -> Judge:
         """See :meth:`Ranker.read`."""

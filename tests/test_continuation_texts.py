@@ -43,3 +43,12 @@ def test_a_tokenizer_that_drops_the_first_space(shared: Path) -> None:
     for cut in range(1, len(ids)):
         prompt, continuation = parts(tokenizer, ids, cut)
         assert prompt + continuation == "Once upon a time there was a girl"
+
+
+def test_a_cut_character_is_not_read() -> None:
+    """Whatever bytes of it are there: only the whole one is text."""
+    prompt, whole = TOKENIZER("The sea").input_ids, TOKENIZER(" rose \N{WATER WAVE}").input_ids
+    texts = [continuation_text(TOKENIZER, prompt, whole[:cut]) for cut in range(1, len(whole) + 1)]
+    assert texts[-1] == " rose \N{WATER WAVE}"
+    assert not any("\N{REPLACEMENT CHARACTER}" in text for text in texts)
+    assert " rose " in texts[:-1]

@@ -48,6 +48,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "num_return_sequences=3 is more than beams=2": {"num_return_sequences": 3},
     "pass beams=3": {"num_beams": 3},
     "prompt_lookup_num_tokens=3": {"prompt_lookup_num_tokens": 3},
+    "assistant_early_exit=2": {"assistant_early_exit": 2},
     "ContrastiveSearchLogitsProcessor": {"penalty_alpha": 0.6},
     "DoLaLogitsProcessor": {"dola_layers": "high"},
     "output_scores=True": {"output_scores": True},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -507,6 +507,33 @@ def test_a_banned_candidate_stays_banned() -> None:
     (found,) = CombinedRanker([banning, OverlapRanker()]).score(["The whale."], [[" The whale", " The cook", " The dog"]])
     assert found[0] == -math.inf
     assert found[1:].isfinite().all()
+    for weights in ([-1.0, 1.0], [-1.0, -1.0]):  # a weight below 0 makes no ban an order
+        (found,) = CombinedRanker([banning, banning], weights).score(["The whale."], [[" The whale", " The cook", " The dog"]])
+        assert found[0] == -math.inf
+        assert found[1:].isfinite().all()
+
+
+@pytest.mark.parametrize(("given_scores", "message"), [([1.0], r"shape \[1\] for the 2 texts"), ([1.0, 2.0, 3.0], r"shape \[3\]")])
+def test_a_ranker_gives_each_text_one_score(given_scores: list[float], message: str) -> None:
+    wrong = Mock(lambda index, prefixes, texts: given_scores)
+    with pytest.raises(ValueError, match=message):
+        wrong.score(["The whale."], [[" It rose.", " It sank."]])
+
+
+def test_a_rankers_scores_may_be_lists_of_numbers() -> None:
+    class Numbers(Ranker):
+        comparable = False
+
+        def read(self, prefixes: Sequence[str]) -> Any:
+            return lambda candidates: [[float(len(text)) for text in own] for own in candidates][: self.most]
+
+        most = 2
+
+    ranker = Numbers()
+    assert [own.tolist() for own in ranker.score(["a", "b"], [["c", "de"], ["f"]])] == [[1.0, 2.0], [1.0]]
+    ranker.most = 1
+    with pytest.raises(ValueError, match="Numbers gave scores for 1 prefixes of 2"):
+        ranker.score(["a", "b"], [["c", "de"], ["f"]])
 
 
 def test_combinations_compare_where_all_of_them_do() -> None:

@@ -130,8 +130,9 @@ def test_a_configuration_is_not_changed() -> None:
     assert config.to_dict() == before
 
 
-def test_scores_compare_across_prefixes() -> None:
-    assert RankGenRanker.comparable
+def test_scores_do_not_compare_across_prefixes() -> None:
+    """Twice the prefix's vector is twice all scores, with the same order."""
+    assert not RankGenRanker.comparable
 
 
 def test_lower_precision_is_close() -> None:

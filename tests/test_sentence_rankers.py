@@ -183,3 +183,11 @@ def test_a_trained_model(shared: Path) -> None:
             for text in (prefixes[0], same_subject[0][0])
         )
     assert float(found[0][0]) == pytest.approx(float(torch.cosine_similarity(one, other, dim=0)), abs=1e-5)
+
+
+def test_a_bi_encoder_is_no_cross_encoder(tmp_path: Path) -> None:
+    """Its folder loads, with a layer of random weights."""
+    AutoModel.from_pretrained(sentence_models.folder()).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(sentence_models.folder()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"Model, not a cross-encoder: .* random weights"):
+        CrossEncoderRanker.from_pretrained(str(tmp_path))
