@@ -153,13 +153,13 @@ def train_ranker(
     run = json.loads(json.dumps(run))  # tuples as lists
     with state.main_process_first():
         record = begin(output, run)
+        encoder = None if "after" in record else load_encoder(model, settings.seed)  # before the folder is this training's
         if not record:
             write_whole(output / RECORD, json.dumps(run, indent=2))
-    if "after" in record:
+    if encoder is None:
         return trained(record)
 
     kept = drawn(found, data.passages, settings.seed)
-    encoder = load_encoder(model, settings.seed)
 
     def negatives(of: Sequence[Passage], folder: str, count: int) -> list[list[str]]:
         if generator is None:

@@ -177,6 +177,14 @@ def test_after_a_kill_the_same_command_ends_as_without(
         assert told == (unkilled / file).read_bytes(), file
 
 
+def test_a_model_that_is_not_there_takes_no_folder(
+    capsys: pytest.CaptureFixture[str], base: Path, texts: Path, tmp_path: Path
+) -> None:
+    message = failure(capsys, 1, *command(tmp_path / "nowhere", texts, tmp_path / "ranker", "--negatives", "0"))
+    assert "nowhere" in message
+    assert main(command(base, texts, tmp_path / "ranker", "--negatives", "0")) == 0
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes of the CPU")
 def test_two_processes(base: Path, texts: Path, tmp_path: Path) -> None:
     """Each takes every other minibatch and writes every other batch of negatives; both end with the same ranker."""
