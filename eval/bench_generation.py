@@ -34,12 +34,10 @@ class Continuation:
 def continue_batch(
     loaded: Loaded, choice: Choice, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
 ) -> list[Continuation]:
-    """A continuation of each prompt, which does not depend on the others but for rounding; ``options`` are for ``generate``.
+    """A continuation of each prompt; ``options`` are for ``generate``.
 
-    A ranked decoder has a batch of its own, the candidates, and continues prompt after prompt.
+    It does not depend on the others but for rounding; under a ranked decoder it does, whose prompts are to be continued alone.
     """
-    if choice.decoder.ranked and len(passages) > 1:
-        return [one for each in passages for one in continue_batch(loaded, choice, [each], seed, max_new_tokens, **options)]
     width = max(len(passage.ids) for passage in passages)
     output = generate(loaded, choice, passages, seed, max_new_tokens, **options)
     ends = end_tokens(loaded)

@@ -54,14 +54,20 @@ def task_of(choice: Choice, seeds: int, model: str, run: Mapping[str, Any]) -> T
 
 
 def batches(tasks: Sequence[Task], passages: Sequence[Passage], batch_size: int) -> list[Batch]:
-    """All that is to be generated, decoder by decoder, prompts of like length together."""
+    """All that is to be generated, decoder by decoder, prompts of like length together.
+
+    A ranked decoder takes a prompt at a time: its candidates are a batch, and prompts side by side would share random numbers.
+    """
     ordered = by_length(passages)
-    groups = [tuple(ordered[start : start + batch_size]) for start in range(0, len(ordered), batch_size)]
+
+    def groups(size: int) -> list[tuple[Passage, ...]]:
+        return [tuple(ordered[start : start + size]) for start in range(0, len(ordered), size)]
+
     return [
         Batch(task, seed, group, tuple(key_of(task.key, seed, vars(passage)) for passage in group))
         for task in tasks
         for seed in range(task.seeds)
-        for group in groups
+        for group in groups(1 if task.choice.decoder.ranked else batch_size)
     ]
 
 
@@ -83,9 +89,8 @@ def costs(tasks: Sequence[Task], plan: Sequence[Batch], done: Container[str], ma
                 "texts": len(keys),
                 "done": sum(key in done for key in keys),
                 "tokens": sum(len(batch.passages) for batch in left) * max_new_tokens,
-                "forwards": sum(len(batch.passages) if task.choice.decoder.ranked else 1 for batch in left) * max_new_tokens,
-                "rows": max((1 if task.choice.decoder.ranked else len(batch.passages) for batch in left), default=0)
-                * rows_of(task.choice),
+                "forwards": len(left) * max_new_tokens,
+                "rows": max((len(batch.passages) for batch in left), default=0) * rows_of(task.choice),
             }
         )
     return rows

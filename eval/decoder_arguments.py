@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from counterpoint.eval.errors import UsageError
+from counterpoint.eval.ranker_arguments import RANGES as RANKER_RANGES
 from counterpoint.eval.ranker_arguments import ranker_kind
-from counterpoint.eval.values import Ranges, Value, parse_value, suggestion
+from counterpoint.eval.values import Ranges, Value, pairs, parse_values, suggestion
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Choice:
         """Keyword arguments for ``model.generate``, but for what is made of models: logits processors, rankers."""
         if self.decoder.contrast:  # the rest is for its logits processors
             return {"do_sample": False}
-        arguments: dict[str, Any] = {"do_sample": self.decoder.sampling, **self.values}
-        if self.decoder.ranked:
-            arguments = {name: value for name, value in arguments.items() if name not in self.ranking()}
+        ranking = self.ranking() if self.decoder.ranked else {}
+        own = {name: value for name, value in self.values.items() if name not in ranking}
+        arguments: dict[str, Any] = {"do_sample": self.decoder.sampling, **own}
         if self.decoder.contrastive:
             arguments["custom_generate"] = getattr(importlib.import_module("counterpoint.decoders"), self.decoder.name)
         return arguments
@@ -139,7 +140,8 @@ RANGES: Ranges = {
     "min_p": (0, 1),
     "penalty_alpha": (0, 1),
     "num_beams": (1, math.inf),
-    **dict.fromkeys((*SEARCH, "n", "batch_size"), (1, math.inf)),
+    **dict.fromkeys(SEARCH, (1, math.inf)),
+    **RANKER_RANGES,
     "length_penalty": (-math.inf, math.inf),
     "evolution_lower_bound": (-math.inf, math.inf),
     "evolution_scale": (1, math.inf),
@@ -168,7 +170,7 @@ def parse_decoder(words: Sequence[str], scoring: bool = False) -> Choice:
         >>> str(parse_decoder(["nucleus:top_p=0.9"]))
         'nucleus top_p=0.9 top_k=0 temperature=1.0'
     """
-    name, _, attached = words[0].partition(":")
+    name = words[0].partition(":")[0]
     if name not in DECODERS:
         raise UsageError(f"unknown decoder {name!r}{suggestion(name, DECODERS)}; known: {', '.join(DECODERS)}")
     decoder = DECODERS[name]
@@ -177,20 +179,12 @@ def parse_decoder(words: Sequence[str], scoring: bool = False) -> Choice:
             f"decoder {name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not how "
             f"likely they are; decoders that score texts: {', '.join(SCORABLE)}"
         )
-    given = []
-    for word in [*filter(None, attached.split(",")), *words[1:]]:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise UsageError(f"decoder {name}: {word!r} is not key=value (a prompt goes before the decoder's options)")
-        given.append((key, text))
+    owner = f"decoder {name}"
+    given = pairs(words, owner, " (a prompt goes before the decoder's options)")
     values = {**decoder.parameters, **(decoder.scoring if scoring else {})}
     if decoder.ranked:
         values |= ranker_kind(dict(given).get("ranker", str(values["ranker"]))).parameters
-    known = {**values, **PENALTIES}
-    for key, text in given:
-        if key not in known:
-            raise UsageError(f"decoder {name} has no {key!r}{suggestion(key, known)}; it takes: {', '.join(known)}")
-        values[key] = parse_value(key, text, known[key], RANGES)
+    values |= parse_values(given, {**values, **PENALTIES}, owner, RANGES)
     if decoder.ranked:
         ranker_kind(str(values["ranker"])).check(values, f"{name}:ranker={values['ranker']},path=FOLDER_OR_ID")
     return Choice(decoder, values)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from counterpoint.eval.errors import UsageError
-from counterpoint.eval.values import Ranges, Value, parse_value, suggestion
+from counterpoint.eval.values import Ranges, Value, pairs, parse_values, suggestion
 
 
 @dataclass(frozen=True)
@@ -121,17 +121,11 @@ def parse_rankers(words: Sequence[str]) -> list[RankerChoice]:
 
 def parse_ranker(words: Sequence[str]) -> RankerChoice:
     """One ranker: its name, with parameters attached or following."""
-    name, _, attached = words[0].partition(":")
+    name = words[0].partition(":")[0]
     kind = ranker_kind(name)
     known = {**kind.parameters, **WEIGHT}
-    values = dict(known)
-    for word in [*filter(None, attached.split(",")), *words[1:]]:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise UsageError(f"ranker {name}: {word!r} is not key=value")
-        if key not in known:
-            raise UsageError(f"ranker {name} has no {key!r}{suggestion(key, known)}; it takes: {', '.join(known)}")
-        values[key] = parse_value(key, text, known[key], RANGES)
+    owner = f"ranker {name}"
+    values = {**known, **parse_values(pairs(words, owner), known, owner, RANGES)}
     kind.check(values, f"{name}:path=FOLDER_OR_ID")
     return RankerChoice(kind, values)
 

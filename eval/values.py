@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from counterpoint.eval.errors import UsageError
@@ -13,6 +13,35 @@ Value = bool | int | float | str
 
 Ranges = Mapping[str, tuple[int | float, int | float]]
 """Smallest and largest values of numbers by parameter; those not listed are 0 or more."""
+
+
+def pairs(words: Sequence[str], owner: str, hint: str = "") -> list[tuple[str, str]]:
+    """What ``NAME:key=value,...`` attaches to its name, then ``key=value`` after ``key=value``, as text.
+
+    Raises:
+        UsageError: For what is not ``key=value``, with what it is for and the hint.
+    """
+    given = []
+    for word in [*filter(None, words[0].partition(":")[2].split(",")), *words[1:]]:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(f"{owner}: {word!r} is not key=value{hint}")
+        given.append((key, text))
+    return given
+
+
+def parse_values(given: Sequence[tuple[str, str]], known: Mapping[str, Value], owner: str, ranges: Ranges) -> dict[str, Value]:
+    """The values that are given, each of the kind that its default in ``known`` is.
+
+    Raises:
+        UsageError: For a key that is not known, or a wrong value.
+    """
+    values = {}
+    for key, text in given:
+        if key not in known:
+            raise UsageError(f"{owner} has no {key!r}{suggestion(key, known)}; it takes: {', '.join(known)}")
+        values[key] = parse_value(key, text, known[key], ranges)
+    return values
 
 
 def parse_value(key: str, text: str, default: Value, ranges: Ranges) -> Value:

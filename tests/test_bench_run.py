@@ -305,11 +305,7 @@ def test_the_plan_writes_nothing_and_reads_no_weights(
     assert (plan["beam"]["rows"], plan["contrastive_search"]["rows"]) == (4, 6)
     assert (plan["greedy"]["tokens"], plan["greedy"]["forwards"]) == (16, 8)  # the missing one's batch of two
     ranked = plan["ranked_search"]
-    assert (ranked["rows"], ranked["forwards"], ranked["tokens"]) == (
-        6,
-        80,
-        80,
-    )  # prompt after prompt: 2, 2 and, of the new seed, 6
+    assert (ranked["rows"], ranked["forwards"], ranked["tokens"]) == (6, 64, 64)  # a prompt at a time: 1, 1 and a new seed's 6
 
 
 LAUNCH = [

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
 from counterpoint.eval import AMATEUR
-from counterpoint.rankers import RankGenEncoder, RankGenRanker, rankgen
+from counterpoint.rankers import SMALL, RankGenEncoder, RankGenRanker, rankgen
 from counterpoint.rankers.bi_encoder import Side
 from ranker_laws import CANDIDATES, PREFIXES, same
 from rankgen_cases import published_state_dict, reference_vector, tiny_config, tiny_encoder, tiny_tokenizer
@@ -132,7 +132,12 @@ def test_a_configuration_is_not_changed() -> None:
 
 def test_scores_do_not_compare_across_prefixes() -> None:
     """Twice the prefix's vector is twice all scores, with the same order."""
-    assert not RankGenRanker.comparable
+    ranker = RankGenRanker.from_pretrained(SMALL)
+    prefix, *suffixes = ranker.vectors(["The whale rose.", " It sank.", " She wept."], "suffix")
+    torch.testing.assert_close(
+        ranker.similarity(2 * prefix, torch.stack(suffixes)), 2 * ranker.similarity(prefix, torch.stack(suffixes))
+    )
+    assert not ranker.comparable
 
 
 def test_lower_precision_is_close() -> None:
