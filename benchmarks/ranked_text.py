@@ -23,8 +23,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
-from timing import Results, described, environment_of
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from timing import Results, described, environment_of, load
+from transformers import AutoTokenizer
 
 from counterpoint.eval import EXPERT, diversity
 from counterpoint.eval.mauve import mauve_score
@@ -77,7 +77,7 @@ class Writer:
     """A model that continues prompts, a batch of equal length at a time."""
 
     def __init__(self, name: str, dtype: str, prompts: list[str], new_tokens: int, rows: int) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype)).eval()
+        self.model = load(name, dtype, "cpu")
         self.tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
         self.prompts, self.new_tokens, self.rows = prompts, new_tokens, rows
 
@@ -151,8 +151,8 @@ def main() -> None:
     figures: dict[str, dict[str, list[float]]] = before["figures"]
     for seed in range(before["seeds"], arguments.seeds):
         torch.manual_seed(seed)
-        texts = {name: [own[0] for own in write(1, **options)] for name, options in SAMPLERS.items() if name != "nucleus"}
-        pool = write(arguments.samples, **SAMPLERS["nucleus"])
+        texts = {name: [own[0] for own in write(1, **options)] for name, options in SAMPLERS.items() if name != PLAIN}
+        pool = write(arguments.samples, **SAMPLERS[PLAIN])
         texts = {PLAIN: [own[0] for own in pool], **texts, "human": references, "human, further on": later}
         texts |= {f"best of {arguments.samples} by {name}": best(ranker)(prompts, pool) for name, ranker in rankers.items()}
         for name, ranker in searches.items():
