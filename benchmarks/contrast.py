@@ -29,7 +29,7 @@ from counterpoint.decoders import (
     LayerFusionLogitsProcessor,
     SLEDLogitsProcessor,
 )
-from counterpoint.decoders.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.eval import AMATEUR, EXPERT
 
 BASES = {

@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, StoppingCriteria
 
 from counterpoint.decoders import candidate_method, contrastive_search
-from counterpoint.decoders.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE
 
 ALPHA = 0.6
 

@@ -39,14 +39,14 @@ from counterpoint.decoders import (
     PromptAmateur,
     log_ratio,
 )
-from counterpoint.decoders.layers import depth_of
-from counterpoint.decoders.reading import Contrast, Reading
+from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.forwards.layers import depth_of
+from counterpoint.decoders.forwards.text_batches import batches, encode
+from counterpoint.decoders.forwards.text_forward import read
 from counterpoint.decoders.scoring import Scorer, TextReading
-from counterpoint.decoders.text_batches import batches, encode
-from counterpoint.decoders.text_forward import read
-from counterpoint.eval.hallucinations import Pair
-from counterpoint.eval.induction import Settings, induce
-from counterpoint.eval.truthfulqa import Question, read_questions
+from counterpoint.eval.questions.truthfulqa import Question, read_questions
+from counterpoint.eval.training.induction import Settings, induce
+from counterpoint.eval.training.wrong_answers import Pair
 
 GUIDE = "Answer truthfully. Do not repeat myths, rumours or sayings as if they were facts.\n\n"
 FORM = partial(log_ratio, beta=1.0)

@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2Model
 from transformers.utils import logging
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.mauve_features import load_featurizer
+from counterpoint.eval.metrics.mauve_features import load_featurizer
 
 DECODERS = 3
 WAYS = ("mauve-text", "mauve-text, 16 at a time", "float32", "bfloat16")

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from counterpoint.eval.mauve import mauve
-from counterpoint.eval.mauve_features import load_featurizer
-from counterpoint.eval.mauve_protocols import COUNTERPOINT, apply
+from counterpoint.eval.metrics.mauve import mauve
+from counterpoint.eval.metrics.mauve_features import load_featurizer
+from counterpoint.eval.metrics.mauve_protocols import COUNTERPOINT, apply
 
 SIZES = (100, 250, 500, 1000)
 

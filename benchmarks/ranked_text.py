@@ -27,8 +27,8 @@ from timing import Results, described, environment_of, load
 from transformers import AutoTokenizer
 
 from counterpoint.eval import EXPERT, diversity
-from counterpoint.eval.mauve import mauve_score
-from counterpoint.eval.mauve_features import load_featurizer
+from counterpoint.eval.metrics.mauve import mauve_score
+from counterpoint.eval.metrics.mauve_features import load_featurizer
 from counterpoint.rankers import (
     SMALL,
     ConsensusRanker,

@@ -4,11 +4,11 @@ Usage: ``python rankers.py --corpus DIR/heldout.jsonl --sentence-model all-MiniL
 ``embedded/corpus.py`` held out. The default generator, the embedded expert, has not seen it.
 
 A prefix has up to ``--prefix-words`` words, its true continuation up to ``--continuation-words``, both of whole sentences
-(``counterpoint.rankers.passages``). Negatives are samples by nucleus sampling (p = 0.9), cut at the end of a sentence to at most
-as many words as the true one might have had; or the continuations of other prefixes of the book. *Pairs* is the share of
-negatives that the true continuation beats, *first* that of prefixes where it beats all of them; what ties counts in part. Intervals
-are of 95 %, by bootstrap over prefixes. Writes ``rankers.json`` and ``rankers.md``, and the samples to ``generated.json``, where
-another run with the same settings finds them: rankers can be added.
+(``counterpoint.rankers.training.passages``). Negatives are samples by nucleus sampling (p = 0.9), cut at the end of a sentence to
+at most as many words as the true one might have had; or the continuations of other prefixes of the book. *Pairs* is the share of
+negatives that the true continuation beats, *first* that of prefixes where it beats all of them; what ties counts in part.
+Intervals are of 95 %, by bootstrap over prefixes. Writes ``rankers.json`` and ``rankers.md``, and the samples to
+``generated.json``, where another run with the same settings finds them: rankers can be added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, set_seed
 
 from counterpoint.eval import AMATEUR, EXPERT
-from counterpoint.eval.resampling import bootstrap, interval
+from counterpoint.eval.metrics.resampling import bootstrap, interval
 from counterpoint.rankers import (
     CombinedRanker,
     ConsensusRanker,
@@ -39,7 +39,7 @@ from counterpoint.rankers import (
     embedding_cosine,
     ngram_f1,
 )
-from counterpoint.rankers.passages import Passage, passages, whole_sentences
+from counterpoint.rankers.training.passages import Passage, passages, whole_sentences
 
 NOVELS = ("emma", "mansfieldpark", "moby-dick", "northangerabbey", "persuasion", "prideprejudice", "sensesensibility")
 TOP_P = 0.9

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from counterpoint.decoders.skinny_linear import skinny_forward
+from counterpoint.decoders.kernels.skinny_linear import skinny_forward
 
 SHAPES = [(576, 576), (576, 1536), (1536, 576)]  # those of SmolLM2-135M
 

@@ -31,7 +31,7 @@ from counterpoint.decoders import (
     likelihood_ratio,
     speculative_contrastive_decoding,
 )
-from counterpoint.decoders.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.eval import AMATEUR, EXPERT
 
 FORMS = {"ratio": likelihood_ratio, "extrapolation": partial(extrapolation, beta=0.5)}

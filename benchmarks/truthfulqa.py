@@ -26,10 +26,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from counterpoint.decoders import ContrastiveDecodingLogitsProcessor, DoLaLogitsProcessor
+from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.scoring import Scorer
-from counterpoint.decoders.text_batches import batches, encode
-from counterpoint.eval.qa_prompts import make_preset
-from counterpoint.eval.truthfulqa import SAMPLE, read_questions
+from counterpoint.eval.questions.qa_prompts import make_preset
+from counterpoint.eval.questions.truthfulqa import SAMPLE, read_questions
 
 Reference = Callable[[Tensor, int], Tensor]
 """From ids ``[1, length]`` and the answer's first position, its tokens' scores by the whole vocabulary."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Cache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
 from transformers.cache_utils import BaseQuantizedLayer, StaticLayer
 
-from counterpoint.decoders.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE
 
 PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
 

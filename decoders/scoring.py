@@ -13,16 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders.amateurs import Amateur, ModelAmateur, read_amateur
-from counterpoint.decoders.contrastive_search_processor import ContrastiveSearchLogitsProcessor
-from counterpoint.decoders.exit_tap import ExitTap
-from counterpoint.decoders.given_texts import GivenTexts
-from counterpoint.decoders.layer_tap import LayerTap
-from counterpoint.decoders.prefix_cache import PrefixCache
-from counterpoint.decoders.reading import Contrast
-from counterpoint.decoders.side_forward import side_forward
-from counterpoint.decoders.text_batches import batches, encode
-from counterpoint.decoders.text_forward import Read, read
+from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, read_amateur
+from counterpoint.decoders.base import Contrast
+from counterpoint.decoders.forwards.exit_tap import ExitTap
+from counterpoint.decoders.forwards.given_texts import GivenTexts
+from counterpoint.decoders.forwards.layer_tap import LayerTap
+from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from counterpoint.decoders.forwards.text_batches import batches, encode
+from counterpoint.decoders.forwards.text_forward import Read, read
+from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.search.contrastive_search_processor import ContrastiveSearchLogitsProcessor
 
 Processor = Callable[[Any, Any], Any]
 Decoder = Processor | Sequence[Processor] | None
@@ -204,7 +204,7 @@ class Scorer:
 
 
 class TextReading:
-    """The :class:`~counterpoint.decoders.reading.Reading` of given texts, at all of their positions or some."""
+    """The :class:`~counterpoint.decoders.base.Reading` of given texts, at all of their positions or some."""
 
     def __init__(self, texts: GivenTexts, own: Read, taps: Sequence[LayerTap]) -> None:
         self.texts, self.own, self.taps = texts, own, taps
@@ -212,17 +212,17 @@ class TextReading:
         self.read: dict[int, Read] = {}
 
     def logits(self, amateur: Amateur) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.reading.Reading`."""
+        """See :class:`~counterpoint.decoders.base.Reading`."""
         return self._of(amateur).logits[self.part].float().to(self.own.logits.device)
 
     def states(self, tap: LayerTap) -> Float[Tensor, "layers positions hidden"]:
-        """See :class:`~counterpoint.decoders.reading.Reading`."""
+        """See :class:`~counterpoint.decoders.base.Reading`."""
         states = self._of(tap.owner).states if isinstance(tap.owner, ModelAmateur) else self.own.states
         device = states[tap.layers[-1]].device
         return torch.stack([states[layer][self.part].to(device) for layer in tap.layers])
 
     def exits(self, tap: ExitTap) -> Float[Tensor, "layers positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.reading.Reading`."""
+        """See :class:`~counterpoint.decoders.base.Reading`."""
         return tap.exits(self.states(tap))
 
     def _of(self, amateur: Amateur) -> Read:

@@ -4,20 +4,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from counterpoint.eval.distinct import distinct_n, hapax_n
-from counterpoint.eval.frequencies import zipf
-from counterpoint.eval.length import lengths, loop_share, mean_length
-from counterpoint.eval.metric_modules import load_metric
-from counterpoint.eval.multiple_choice import mc1, mc2, mc3
-from counterpoint.eval.recent_repetition import recent_repetition
-from counterpoint.eval.repetition import diversity, rep_n
-from counterpoint.eval.self_bleu import self_bleu, self_bleu_of_each
-from counterpoint.eval.texts import mean_over_texts
+from counterpoint.eval.metrics.distinct import distinct_n, hapax_n
+from counterpoint.eval.metrics.frequencies import zipf
+from counterpoint.eval.metrics.length import lengths, loop_share, mean_length
+from counterpoint.eval.metrics.metric_modules import load_metric
+from counterpoint.eval.metrics.recent_repetition import recent_repetition
+from counterpoint.eval.metrics.repetition import diversity, rep_n
+from counterpoint.eval.metrics.self_bleu import self_bleu, self_bleu_of_each
+from counterpoint.eval.metrics.texts import mean_over_texts
+from counterpoint.eval.questions.multiple_choice import mc1, mc2, mc3
 
 if TYPE_CHECKING:
-    from counterpoint.eval.coherence import embedding_coherence, likelihood_coherence
-    from counterpoint.eval.likelihoods import log_probabilities, perplexity
-    from counterpoint.eval.representations import isotropy, isotropy_of_each, mean_pooling
+    from counterpoint.eval.metrics.coherence import embedding_coherence, likelihood_coherence
+    from counterpoint.eval.metrics.likelihoods import log_probabilities, perplexity
+    from counterpoint.eval.metrics.mauve import mauve_score
+    from counterpoint.eval.metrics.representations import isotropy, isotropy_of_each, mean_pooling
 
 __all__ = [
     "AMATEUR",
@@ -33,6 +34,7 @@ __all__ = [
     "load_metric",
     "log_probabilities",
     "loop_share",
+    "mauve_score",
     "mc1",
     "mc2",
     "mc3",
@@ -54,13 +56,14 @@ AMATEUR = Path(__file__).parent / "models" / "amateur"
 """Folder of the embedded amateur: the expert's vocabulary, fewer parameters and less training."""
 
 _NEED_TORCH = {
-    "embedding_coherence": "coherence",
-    "isotropy": "representations",
-    "isotropy_of_each": "representations",
-    "likelihood_coherence": "coherence",
-    "log_probabilities": "likelihoods",
-    "mean_pooling": "representations",
-    "perplexity": "likelihoods",
+    "embedding_coherence": "metrics.coherence",
+    "isotropy": "metrics.representations",
+    "isotropy_of_each": "metrics.representations",
+    "likelihood_coherence": "metrics.coherence",
+    "log_probabilities": "metrics.likelihoods",
+    "mauve_score": "metrics.mauve",
+    "mean_pooling": "metrics.representations",
+    "perplexity": "metrics.likelihoods",
 }
 
 

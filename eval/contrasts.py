@@ -28,9 +28,9 @@ from counterpoint.decoders import (
     likelihood_ratio,
     log_ratio,
 )
-from counterpoint.decoders.layers import depth_of
+from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.eval import AMATEUR, EXPERT
-from counterpoint.eval.decoder_arguments import PENALTIES, Choice
+from counterpoint.eval.decoder_specs import PENALTIES, Choice
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.loading import Loaded, load
 

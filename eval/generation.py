@@ -13,11 +13,11 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from counterpoint.eval import contrasts
-from counterpoint.eval.decoder_arguments import Choice
+from counterpoint.eval.decoder_specs import Choice
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
+from counterpoint.eval.metrics.repetition import diversity, rep_n
 from counterpoint.eval.rankings import search_arguments
-from counterpoint.eval.repetition import diversity, rep_n
 
 Emit = Callable[[str], object]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from counterpoint.eval.decoder_arguments import Choice
+from counterpoint.eval.decoder_specs import Choice
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.generation import Emit, Generated, TextStream, continuation
 from counterpoint.eval.loading import Loaded

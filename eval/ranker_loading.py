@@ -8,7 +8,7 @@ from typing import Any
 
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, choose_device, load
-from counterpoint.eval.ranker_arguments import RankerChoice
+from counterpoint.eval.ranker_specs import RankerChoice
 from counterpoint.rankers import (
     SMALL,
     CombinedRanker,

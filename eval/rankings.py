@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from counterpoint.eval.decoder_arguments import Choice
+from counterpoint.eval.decoder_specs import Choice
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.ranker_arguments import RankerChoice, ranker_kind
 from counterpoint.eval.ranker_loading import load_ranker
+from counterpoint.eval.ranker_specs import RankerChoice, ranker_kind
 from counterpoint.rankers import Ranker, ranked_search
 
 ONCE: dict[str, Any] = {"beams": 1, "tokens_per_round": None}

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from counterpoint.rankers.base import Judge, Ranker, Scores
-from counterpoint.rankers.beams import Candidate
 from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.combination import CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker, embedding_cosine, ngram_f1
 from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
-from counterpoint.rankers.rankgen import RankGenRanker
-from counterpoint.rankers.rankgen_encoder import RankGenEncoder
-from counterpoint.rankers.rerank import Reranked, rerank
-from counterpoint.rankers.search import RankedSearchOutput, ranked_search
+from counterpoint.rankers.rankgen.encoder import RankGenEncoder
+from counterpoint.rankers.rankgen.rankgen import RankGenRanker
+from counterpoint.rankers.reranking import Reranked, rerank
+from counterpoint.rankers.search.beams import Candidate
+from counterpoint.rankers.search.ranked_search import RankedSearchOutput, ranked_search
 from counterpoint.rankers.sentence import CrossEncoderRanker, SentenceTransformerRanker
 
 __all__ = [

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.text_batches import Encoded, batches, encode
 from counterpoint.decoders.scoring import Decoder, Score, Scorer
-from counterpoint.decoders.text_batches import Encoded, batches, encode
 from counterpoint.rankers.base import Judge, Ranker, Scores, Texts
 
 FORMS = ("log_likelihood", "per_token", "pmi")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from counterpoint.eval.repetition import ngrams
+from counterpoint.eval.metrics.repetition import ngrams
 from counterpoint.rankers.base import Judge, Ranker, Scores, Texts
 
 Bag = Counter[tuple[str, ...]]

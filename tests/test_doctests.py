@@ -26,7 +26,7 @@ PUBLIC = [(package.__name__, name) for package in PACKAGES for name in getattr(p
 
 
 def test_modules_are_found() -> None:
-    assert {"counterpoint.decoders.contrastive_search", "counterpoint.eval.cli", "counterpoint.rankers"} <= set(MODULES)
+    assert {"counterpoint.decoders.search.contrastive_search", "counterpoint.eval.cli.main", "counterpoint.rankers"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

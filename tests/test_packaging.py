@@ -89,7 +89,7 @@ def test_wheel_has_the_licence_and_the_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         files = {name.partition(".dist-info/")[2]: name for name in archive.namelist()}
         assert archive.read(files["licenses/LICENSE"]) == (ROOT / "LICENSE").read_bytes()
-        assert "counterpoint = counterpoint.eval.cli:main" in archive.read(files["entry_points.txt"]).decode()
+        assert "counterpoint = counterpoint.eval.cli.main:main" in archive.read(files["entry_points.txt"]).decode()
 
 
 @pytest.mark.parametrize(("model", "megabytes"), [(EXPERT, 12), (AMATEUR, 1.5)], ids=["expert", "amateur"])
@@ -135,7 +135,7 @@ def test_wheel_is_typed_for_its_users(installed: Path, tmp_path: Path) -> None:
         "import counterpoint.rankers\n"
         "from counterpoint.decoders import install\n"
         "from counterpoint.eval import EXPERT, diversity\n"
-        "from counterpoint.eval.cli import main\n"
+        "from counterpoint.eval.cli.main import main\n"
         "code: int = main([EXPERT.name])\n"
         "wrong: str = main([])\n"
         "install(3)\n"
@@ -147,7 +147,7 @@ def test_wheel_is_typed_for_its_users(installed: Path, tmp_path: Path) -> None:
 
 
 def test_wheel_works_by_itself(installed: Path, tmp_path: Path) -> None:
-    program = "import counterpoint.decoders, counterpoint.rankers, counterpoint.eval.cli as cli; print(cli.__file__)"
+    program = "import counterpoint.decoders, counterpoint.rankers, counterpoint.eval.cli.main as cli; print(cli.__file__)"
     assert Path(run("-c", program, cwd=tmp_path, PYTHONPATH=str(installed)).strip()).is_relative_to(installed)
 
 
@@ -170,7 +170,7 @@ def test_imports_cost_no_extra() -> None:
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         f"        if module.name not in {list(NEED)}:\n"
         "            importlib.import_module(module.name)\n"
-        f"print(sorted(set({LIBRARIES_OF_EXTRAS}) & set(sys.modules)), 'counterpoint.decoders.export' in sys.modules)\n"
+        f"print(sorted(set({LIBRARIES_OF_EXTRAS}) & set(sys.modules)), 'counterpoint.decoders.exporting' in sys.modules)\n"
     )
     assert run("-c", program) == "[] True\n"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.eval.bench_metrics import METRICS
-from counterpoint.eval.cli import build_parser
-from counterpoint.eval.decoder_arguments import DECODERS, parse_decoder
-from counterpoint.eval.ranker_arguments import parse_rankers
+from counterpoint.eval.bench.metrics import METRICS
+from counterpoint.eval.cli.main import build_parser
+from counterpoint.eval.decoder_specs import DECODERS, parse_decoder
+from counterpoint.eval.ranker_specs import parse_rankers
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -16,10 +16,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.resampling import bootstrap, interval
+from counterpoint.eval.metrics.resampling import bootstrap, interval
 from counterpoint.rankers import LikelihoodRanker, OverlapRanker, Ranker
-from counterpoint.rankers.continuation_choice import picked, read_choices
-from counterpoint.rankers.trainable_encoders import load_ranker
+from counterpoint.rankers.training.continuation_choice import picked, read_choices
+from counterpoint.rankers.training.trainable_encoders import load_ranker
 
 
 def mean(outcomes: list[float]) -> str:

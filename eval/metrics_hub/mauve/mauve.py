@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import datasets
 import evaluate
 
-from counterpoint.eval.mauve import mauve_score
+from counterpoint.eval import mauve_score
 
 
 class Mauve(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
-    """:func:`counterpoint.eval.mauve.mauve_score` of predictions against references."""
+    """:func:`counterpoint.eval.mauve_score` of predictions against references."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -18,7 +18,7 @@ class Mauve(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
             citation="Pillutla et al. (2021), MAUVE: Measuring the Gap Between Neural Text and Human Text using Divergence "
             "Frontiers, arXiv 2102.01454",
             inputs_description="predictions: generated continuations; references: human ones; prompts: what was continued, for "
-            "protocols that read it; protocol, featurizer, seeds: as counterpoint.eval.mauve.mauve_score. Returns a dictionary of "
+            "protocols that read it; protocol, featurizer, seeds: as counterpoint.eval.mauve_score. Returns a dictionary of "
             "mauve, mauve_sd (between seeds), mauve_star, frontier_integral, mauve_texts (on each side) and mauve_dropped (pairs).",
             features=datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")}),
         )

@@ -17,7 +17,7 @@ class SelfBleu(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
             description=self_bleu.__doc__,
             citation="Zhu et al. (2018), Texygen: A Benchmarking Platform for Text Generation Models, arXiv 1802.01886",
             inputs_description="predictions: generated texts; n: the longest n-grams; samples and seed: as "
-            "counterpoint.eval.self_bleu. Returns a dictionary of self_bleu_n, a fraction, for each n.",
+            "counterpoint.eval.metrics.self_bleu. Returns a dictionary of self_bleu_n, a fraction, for each n.",
             features=datasets.Features({"predictions": datasets.Value("string")}),
         )
 

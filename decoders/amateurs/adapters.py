@@ -1,0 +1,115 @@
+"""The same model with an adapter on, or off, as the amateur: no second copy of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from counterpoint.decoders.amateurs.models import ModelAmateur
+from counterpoint.decoders.forwards.given_texts import GivenTexts
+from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
+from counterpoint.decoders.forwards.text_forward import Positions, Read
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+class AdapterAmateur(ModelAmateur):
+    """The model that generates, under another adapter of PEFT or under none.
+
+    Induce-then-contrast (Zhang et al. 2023, arXiv 2312.15710) trains such an amateur, an adapter that answers falsely. For the
+    expert the adapter has to be off: ``peft_model.base_model.disable_adapter_layers()`` before ``peft_model.generate``. To set a
+    fine-tuned expert against its own base, leave its adapter on and pass ``adapter=None``.
+
+    Only forwards that this object runs itself see the other adapter. While one runs, other threads must not use the model.
+
+    Args:
+        model: A ``PeftModel``, or a transformers model with adapters loaded into it.
+        adapter: The adapter's name, "default" unless it was given another; None for none.
+
+    Raises:
+        ImportError: Without PEFT.
+        ValueError: If no layer has that adapter (prompt tuning has none in any), if adapters are merged into the weights, or, at
+            the first token, if the expert runs under the same adapter.
+
+    Example:
+        >>> from peft import LoraConfig, get_peft_model
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import AdapterAmateur, ContrastiveDecodingLogitsProcessor
+        >>> from counterpoint.eval import EXPERT
+        >>> tokenizer = AutoTokenizer.from_pretrained(EXPERT)
+        >>> model = get_peft_model(AutoModelForCausalLM.from_pretrained(EXPERT), LoraConfig(target_modules=["q_proj"]))
+        >>> model.base_model.disable_adapter_layers()
+        >>> processor = ContrastiveDecodingLogitsProcessor(AdapterAmateur(model))
+        >>> ids = model.generate(**tokenizer("The whale", return_tensors="pt"), logits_processor=[processor], max_new_tokens=5)
+    """
+
+    def __init__(self, model: PeftModel | PreTrainedModel, adapter: str | None = "default") -> None:
+        try:
+            from peft import PeftModel
+            from peft.tuners.tuners_utils import BaseTunerLayer
+            from peft.utils.other import AuxiliaryTrainingWrapper
+        except ImportError as error:
+            raise ImportError("AdapterAmateur needs PEFT: pip install counterpoint[adapters]") from error
+        base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        super().__init__(base)
+        if self.model.config.model_type in STATE_IN_MODULES:
+            raise ValueError(f"{type(self.model).__name__} keeps the text's state in its modules: the amateur would overwrite it")
+        self.adapter = adapter
+        self.tuned: list[Any] = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
+        tuners = [module for module in self.tuned if isinstance(module, BaseTunerLayer)]
+        names = sorted({name for module in tuners for name in _names(module)})
+        if not tuners or (adapter is not None and adapter not in names):
+            raise ValueError(f"adapter={adapter!r}: the layers of {type(self.model).__name__} have {', '.join(names) or 'none'}")
+        if any(module.merged for module in tuners):
+            raise ValueError("adapters are merged into the weights, where they cannot be told apart; call unmerge_adapter() first")
+        self.tuner = tuners[0]
+
+    def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
+        """See :meth:`ModelAmateur.next_logits`."""
+        self._check_expert()
+        with self._switched():
+            return super().next_logits(ids, seen)
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
+        self._check_expert()
+        with self.lock, self._switched():
+            return super().read(texts, positions, layers)
+
+    @contextmanager
+    def running(self) -> Iterator[Any]:
+        """See :meth:`ModelAmateur.running`."""
+        self._check_expert()
+        with self._switched(), super().running() as model:
+            yield model
+
+    def _check_expert(self) -> None:
+        active = [] if self.tuner.disable_adapters else list(self.tuner.active_adapters)
+        if active == ([] if self.adapter is None else [self.adapter]):
+            way_out = "turn it on for the expert" if self.adapter is None else "call disable_adapter_layers() before generate()"
+            raise ValueError(f"adapter={self.adapter!r} is also what the expert runs under: the contrast would be zero; {way_out}")
+
+    @contextmanager
+    def _switched(self) -> Iterator[None]:
+        # PEFT's own switches also set requires_grad of every adapter weight, which is a trainer's business
+        state = {"_disable_adapters": self.adapter is None, **({} if self.adapter is None else {"_active_adapter": [self.adapter]})}
+        before = [{name: vars(module)[name] for name in state} for module in self.tuned]
+        try:
+            for module in self.tuned:
+                vars(module).update(state)
+            yield
+        finally:
+            for module, attributes in zip(self.tuned, before, strict=True):
+                vars(module).update(attributes)
+
+
+def _names(module: Any) -> list[str]:
+    """Adapters that a tuner layer holds weights of."""
+    holders = (getattr(module, name) for name in module.adapter_layer_names)
+    return [name for holder in holders if isinstance(holder, nn.ModuleDict | nn.ParameterDict | dict) for name in holder]

@@ -1,0 +1,198 @@
+"""Where the second distribution of a contrast comes from: another model, several, or whatever else gives logits.
+
+An amateur is given the ids of the ``generate`` in progress, whatever rows beams, finished texts or rejected drafts have made of
+them, and gives its own logits of the next token. It keeps a cache of its own and reuses it as far as the ids allow; nothing it
+gives depends on earlier calls.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from counterpoint.decoders.amateurs.vocabulary import check_same_tokens
+from counterpoint.decoders.forwards.given_texts import GivenTexts
+from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from counterpoint.decoders.forwards.text_forward import Positions, Read, read
+from counterpoint.decoders.hf.padding import seen_tokens
+from counterpoint.decoders.hf.side_forward import side_forward
+
+
+@runtime_checkable
+class Amateur(Protocol):
+    """A distribution over the next token of every row: whatever has this method is an amateur.
+
+    Example:
+        >>> import torch
+        >>> from counterpoint.decoders import ContrastiveDecodingLogitsProcessor
+        >>> class Unigram:
+        ...     def __init__(self, counts):
+        ...         self.counts = torch.tensor(counts)
+        ...
+        ...     def logits(self, input_ids):
+        ...         return self.counts.log().expand(len(input_ids), -1)
+        >>> isinstance(Unigram([3.0, 1.0]), Amateur)
+        True
+        >>> processor = ContrastiveDecodingLogitsProcessor(Unigram([3.0, 1.0]))
+        >>> processor(torch.tensor([[0, 1, 1]]), torch.tensor([[0.0, 0.0]]))
+        tensor([[-0.4055,  0.6931]])
+    """
+
+    def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
+        """Logits of the token that follows ``input_ids``."""
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """An amateur that reads given texts at once."""
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """What it says at each of the ``positions`` of ``texts``, by its own prompts if it has some."""
+
+
+class ModelAmateur:
+    """Another language model, typically a smaller one with the same vocabulary.
+
+    Its cost is its own forward of the tokens that are new since the last call, and its cache. It may lie on another device, have
+    another dtype, be quantised or spread by ``device_map``. Models whose state is not in a cache (RWKV, RecurrentGemma) compute the
+    whole text each step.
+
+    Args:
+        model: The decoder-only amateur.
+        tokenizer: Its tokenizer, and
+        expert_tokenizer: the expert's: their vocabularies are then compared token by token, and logits of different widths, which
+            some families pad, are allowed.
+        attention_mask: The prompts' mask ``[prompts, length]`` for loops other than ``generate``, which has it.
+
+    Raises:
+        ValueError: For an encoder-decoder model, and for tokenizers that differ; the message names the first difference.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import ModelAmateur
+        >>> from counterpoint.eval import AMATEUR
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
+        >>> ModelAmateur(model).logits(tokenizer("The whale", return_tensors="pt").input_ids).shape
+        torch.Size([1, 2048])
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        expert_tokenizer: PreTrainedTokenizerBase | None = None,
+        attention_mask: Int[Tensor, "prompts length"] | None = None,
+    ) -> None:
+        if model.config.is_encoder_decoder:
+            raise ValueError(f"{type(model).__name__} is an encoder-decoder model; use EncoderDecoderAmateur")
+        self.model: Any = model
+        self.attention_mask = attention_mask
+        self.known_tokens: int | None = None
+        """Number of tokens that both vocabularies are known to share."""
+        if tokenizer is not None and expert_tokenizer is not None:
+            check_same_tokens(expert_tokenizer, tokenizer)
+            self.known_tokens = len(tokenizer)
+        self.prefix = PrefixCache(model)
+        self.lock = threading.RLock()
+
+    def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
+        """See :class:`Amateur`."""
+        ids, seen = self.text(moved_to(self.model, input_ids))
+        with self.lock, torch.no_grad():
+            return self.next_logits(ids, seen).float().to(input_ids.device)
+
+    def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
+        """The amateur's own ids of every row, and which of them are not padding."""
+        if input_ids.shape[1] == 0:
+            raise ValueError("input_ids are empty (inputs_embeds?): an amateur needs the prompt's tokens; pass input_ids as well")
+        return input_ids, seen_tokens(self.model, input_ids, self.attention_mask)
+
+    def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
+        """One forward of what the cache does not hold, the last token at least."""
+        held, _ = self.prefix.hold(ids, seen, most=ids.shape[1] - 1)
+        arguments = self.prefix.arguments(seen, held)
+        if "logits_to_keep" in self.prefix.parameters:
+            arguments["logits_to_keep"] = 1
+        with side_forward(self):
+            logits: Tensor = self.model(input_ids=ids[:, held:], **arguments).logits[:, -1]
+        self.prefix.keep(ids, seen)
+        return logits
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`TextReader`."""
+        with self.lock, torch.no_grad(), side_forward(self):
+            return read(self.prefix, texts.decoder_only(), positions, layers)
+
+    @contextmanager
+    def running(self) -> Iterator[Any]:
+        """The model, whose forwards within the context are the amateur's own."""
+        with side_forward(self):
+            yield self.model
+
+
+class PooledAmateur:
+    """Several amateurs as one: sum_i w_i * ln p_i(v), their log-linear pool.
+
+    Args:
+        amateurs: The distributions, at least one.
+        weights: Their weights w_i; equal ones that sum to 1 by default.
+
+    Raises:
+        ValueError: For no amateurs, or another number of weights.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import ModelAmateur, PooledAmateur
+        >>> from counterpoint.eval import AMATEUR, EXPERT
+        >>> models = [AutoModelForCausalLM.from_pretrained(path) for path in (AMATEUR, EXPERT)]
+        >>> ids = AutoTokenizer.from_pretrained(AMATEUR)("The whale", return_tensors="pt").input_ids
+        >>> PooledAmateur([ModelAmateur(model) for model in models]).logits(ids).shape
+        torch.Size([1, 2048])
+    """
+
+    def __init__(self, amateurs: Sequence[Amateur], weights: Sequence[float] | None = None) -> None:
+        if not amateurs:
+            raise ValueError("amateurs is empty: pool at least one")
+        self.amateurs = list(amateurs)
+        self.weights = [1 / len(amateurs)] * len(amateurs) if weights is None else list(weights)
+        if len(self.weights) != len(self.amateurs):
+            raise ValueError(f"weights: {len(self.weights)} for {len(self.amateurs)} amateurs; give one each")
+
+    def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
+        """See :class:`Amateur`."""
+        return self.pooled([amateur.logits(input_ids) for amateur in self.amateurs])
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`TextReader`."""
+        return Read(self.pooled([read_amateur(amateur, texts, positions).logits.float() for amateur in self.amateurs]), {})
+
+    def pooled(self, logits: Sequence[Float[Tensor, "rows vocabulary"]]) -> Float[Tensor, "rows vocabulary"]:
+        """The pool of each amateur's logits."""
+        parts = [weight * each.log_softmax(dim=-1) for weight, each in zip(self.weights, logits, strict=True)]
+        return torch.stack(parts).sum(dim=0)
+
+
+def read_amateur(amateur: Amateur, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+    """What any amateur says at positions of given texts: read at once, or asked for texts of one length after those of another."""
+    if isinstance(amateur, TextReader):
+        return amateur.read(texts, positions, layers)
+    written = [(*texts.written(text), *texts.continuations[text][:before]) for text, before in positions]
+    logits: dict[int, Tensor] = {}
+    for length in sorted(set(map(len, written))):
+        rows = [index for index, ids in enumerate(written) if len(ids) == length]
+        logits |= zip(rows, amateur.logits(torch.tensor([written[row] for row in rows])), strict=True)
+    return Read(torch.stack([logits[index] for index in range(len(written))]), {})
+
+
+def moved_to(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """Ids on the device where the model reads them; an offloaded model fetches them itself."""
+    embeddings: Any = model.get_input_embeddings()
+    device: torch.device = embeddings.weight.device
+    return ids if device.type == "meta" else ids.to(device)

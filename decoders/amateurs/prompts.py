@@ -1,0 +1,186 @@
+"""A model under another text than the one being continued: without its context, misled, or with next to none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from counterpoint.decoders.amateurs.models import ModelAmateur, moved_to
+from counterpoint.decoders.forwards.given_texts import GivenTexts
+from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
+from counterpoint.decoders.forwards.text_forward import Positions, Read, read_decoded_rows
+from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
+from counterpoint.decoders.hf.side_forward import side_forward
+
+
+class PromptAmateur(ModelAmateur):
+    """A model under another prompt: what it would say without the context, or with a misleading instruction.
+
+    The tokens generated so far follow the other prompt as they follow the real one. With the expert itself as ``model`` there is
+    no second copy of the weights.
+
+    Args:
+        model: The decoder-only model.
+        prompt: ``input_ids [prompts, width]`` of the other prompts and, if they are padded (on the left), their
+            ``attention_mask``: what ``tokenizer(..., return_tensors="pt", padding=True)`` gives. One for every row of the batch.
+        prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
+
+    Raises:
+        ValueError: For prompts without tokens ("none" is the BOS token), padding on the right, or a number of rows that is no
+            multiple of the prompts'.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import PromptAmateur
+        >>> from counterpoint.eval import AMATEUR
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
+        >>> inputs = tokenizer("Seen from the ship, the whale", return_tensors="pt")
+        >>> without = PromptAmateur(model, tokenizer("The whale", return_tensors="pt"), prompt_length=inputs.input_ids.shape[1])
+        >>> without.logits(inputs.input_ids).shape
+        torch.Size([1, 2048])
+    """
+
+    def __init__(self, model: PreTrainedModel, prompt: Mapping[str, Tensor], prompt_length: int | None = None) -> None:
+        super().__init__(model)
+        if model.config.model_type in STATE_IN_MODULES:
+            raise ValueError(f"{type(model).__name__} keeps the text's state in its modules: a second prompt would overwrite it")
+        self.prompt = prompt["input_ids"]
+        if self.prompt.ndim != 2 or self.prompt.shape[1] == 0:
+            raise ValueError(f"prompt: input_ids of shape {tuple(self.prompt.shape)}; at least one token a row is needed, e.g. BOS")
+        mask = prompt.get("attention_mask")
+        self.prompt_seen = torch.ones_like(self.prompt, dtype=torch.bool) if mask is None else mask.bool()
+        if not bool(self.prompt_seen[:, -1].all()):
+            raise ValueError("prompt: a row ends in padding or has no token; pad on the left (tokenizer.padding_side = 'left')")
+        self.prompt_length = prompt_length
+
+    def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
+        """See :meth:`~counterpoint.decoders.ModelAmateur.text`."""
+        rows, prompts = len(input_ids), len(self.prompt)
+        origins = origins_of(rows, prompts)
+        if origins is None:
+            raise ValueError(f"prompt has {prompts} rows, the batch {rows}: give one other prompt for every prompt")
+        new = input_ids[:, prompt_width(self.prompt_length) :]
+        prompt, seen = (given[origins.to(given.device)].to(input_ids.device) for given in (self.prompt, self.prompt_seen))
+        return torch.cat([prompt, new], dim=1), torch.cat([seen, torch.ones_like(new, dtype=torch.bool)], dim=1)
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
+        return super().read(replace(texts.under(unpadded(self.prompt, self.prompt_seen)), start=None), positions, layers)
+
+
+class LastTokenAmateur(ModelAmateur):
+    """A model that sees the prompt's last token and what was generated since, so that it knows even less.
+
+    That is how Li et al. (2022, arXiv 2210.15097) ran their amateurs: the released code has it on by default, as ``ignore_prefix``.
+    Positions count from that token.
+
+    Args:
+        model: The decoder-only amateur.
+        prompt_length: Width of the prompts, for loops other than ``generate``, which knows it.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import ContrastiveDecodingLogitsProcessor, LastTokenAmateur
+        >>> from counterpoint.eval import AMATEUR, EXPERT
+        >>> expert, amateur = (AutoModelForCausalLM.from_pretrained(path) for path in (EXPERT, AMATEUR))
+        >>> inputs = AutoTokenizer.from_pretrained(EXPERT)("The whale rose", return_tensors="pt")
+        >>> processor = ContrastiveDecodingLogitsProcessor(LastTokenAmateur(amateur))
+        >>> ids = expert.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
+    """
+
+    def __init__(self, model: PreTrainedModel, prompt_length: int | None = None) -> None:
+        super().__init__(model)
+        self.prompt_length = prompt_length
+
+    def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
+        """See :meth:`~counterpoint.decoders.ModelAmateur.text`."""
+        width = prompt_width(self.prompt_length)
+        if width == 0:
+            raise ValueError("input_ids are empty (inputs_embeds?): the prompt's last token is needed; pass input_ids as well")
+        own = input_ids[:, width - 1 :]
+        return own, torch.ones_like(own, dtype=torch.bool)
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
+        texts = texts.decoder_only()
+        return super().read(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts]), positions, layers)
+
+
+class EncoderDecoderAmateur:
+    """An encoder-decoder model: another one, or the expert with another text in its encoder.
+
+    It computes the decoder's whole text each step, without a cache.
+
+    Args:
+        model: The encoder-decoder model.
+        inputs: What its encoder takes: ``input_ids [prompts, length]`` and ``attention_mask``, padded as that encoder is used to
+            (most on the right).
+
+    Raises:
+        ValueError: For a decoder-only model, or a number of rows that is no multiple of the prompts'.
+
+    Example:
+        >>> import torch
+        >>> from transformers import BartConfig, BartForConditionalGeneration
+        >>> from counterpoint.decoders import EncoderDecoderAmateur
+        >>> config = BartConfig(vocab_size=50, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
+        ...     decoder_attention_heads=1, encoder_ffn_dim=8, decoder_ffn_dim=8)
+        >>> amateur = EncoderDecoderAmateur(BartForConditionalGeneration(config).eval(), {"input_ids": torch.tensor([[5, 6, 7]])})
+        >>> amateur.logits(torch.tensor([[2, 9]])).shape
+        torch.Size([1, 50])
+    """
+
+    def __init__(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> None:
+        if not model.config.is_encoder_decoder:
+            raise ValueError(f"{type(model).__name__} has no encoder; use ModelAmateur or PromptAmateur")
+        self.model: Any = model
+        mask = inputs.get("attention_mask")
+        self.ids = moved_to(model, inputs["input_ids"])
+        self.mask = None if mask is None else moved_to(model, mask)
+        with torch.no_grad(), side_forward(self):
+            self.encoded: Tensor = model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
+
+    def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
+        """See :class:`~counterpoint.decoders.Amateur`."""
+        rows, prompts = len(input_ids), len(self.encoded)
+        origins = origins_of(rows, prompts)
+        if origins is None:
+            raise ValueError(f"inputs have {prompts} rows, the batch {rows}: give the encoder one text for every prompt")
+        origins = origins.to(self.encoded.device)
+        mask = None if self.mask is None else self.mask[origins]
+        with torch.no_grad(), side_forward(self):
+            output = self.model(
+                encoder_outputs=(self.encoded[origins],),
+                attention_mask=mask,
+                decoder_input_ids=moved_to(self.model, input_ids),
+                use_cache=False,
+            )
+        logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
+        return logits
+
+    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
+        seen = torch.ones_like(self.ids) if self.mask is None else self.mask
+        with torch.no_grad(), side_forward(self):
+            return read_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)
+
+
+def prompt_width(given: int | None) -> int:
+    """How many of the ids are the prompt: as given, or what the ``generate`` in progress began with."""
+    if given is not None:
+        return given
+    call = current_generate_call()
+    if call is None or call.input_ids is None:
+        raise ValueError("prompt_length=None: outside of generate() say how many tokens of input_ids are the prompt")
+    return call.input_ids.shape[1]
+
+
+def unpadded(ids: Int[Tensor, "rows width"], seen: Bool[Tensor, "rows width"]) -> list[tuple[int, ...]]:
+    """Each row's tokens without its padding."""
+    return [tuple(row[kept].tolist()) for row, kept in zip(ids, seen, strict=True)]

@@ -1,0 +1,148 @@
+"""Contrastive decoding and its kin as logits processors: an expert's distribution set against an amateur's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
+from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur, PromptAmateur
+from counterpoint.decoders.amateurs.vocabulary import aligned
+from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.contrasts.forms import Form, contrast, extrapolation, likelihood_ratio
+
+
+class ContrastiveDecodingLogitsProcessor(Contrast):
+    """Contrastive decoding, for ``model.generate(..., logits_processor=[ContrastiveDecodingLogitsProcessor(amateur)])``.
+
+    Scores are ln p(v | x) - ln q(v | x) for the tokens v with p(v | x) >= alpha * max_w p(w | x), p the expert that generates and
+    q the amateur, and -inf for all others: Li et al., *Contrastive Decoding: Open-ended Text Generation as Optimization* (2022,
+    arXiv 2210.15097), equations 3 and 4. Other forms of :mod:`counterpoint.decoders.contrasts.forms` take the ratio's place:
+
+    - ``partial(likelihood_ratio, amateur_temperature=0.5)``: as Li et al. use GPT-2 as the amateur;
+    - ``partial(extrapolation, beta=0.5)``: *Contrastive Decoding Improves Reasoning* (O'Brien and Lewis 2023, arXiv 2309.09117);
+    - ``partial(log_ratio, beta=1.0)`` with an :class:`~counterpoint.decoders.AdapterAmateur`: induce-then-contrast (Zhang et al.
+      2023, arXiv 2312.15710).
+
+    The expert's distribution is what the processors before this one left: their bans hold, their penalties count. To apply a
+    penalty to the contrast itself, put its processor after this one in the list. Greedy search follows the scores, sampling draws
+    from their softmax, beams add them up, each beam with its own plausible set as in the paper; the released beam search is
+    :class:`~counterpoint.decoders.ReleasedContrastiveDecodingLogitsProcessor`. The result depends on the ids of the call alone, so
+    that one object serves any number of ``generate`` calls, beams and assisted decoding, whose assistant drafts without a contrast.
+
+    Args:
+        amateur: A model with the expert's vocabulary, or one of :mod:`counterpoint.decoders.amateurs.models`.
+        alpha: Of the plausible set, in [0, 1]; 0.1 as in the papers. 0 leaves all tokens in, 1 is greedy search by the expert.
+        form: ``form(positive, negative)``, of logits ``[rows, vocabulary]``.
+        positives: Further distributions to follow: their log-probabilities are averaged with the expert's.
+
+    Raises:
+        ValueError: For alpha out of range, and, at the first token, for vocabularies of different sizes, NaN logits or ids that
+            an amateur cannot continue.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import ContrastiveDecodingLogitsProcessor
+        >>> from counterpoint.eval import AMATEUR, EXPERT
+        >>> expert, amateur = (AutoModelForCausalLM.from_pretrained(path) for path in (EXPERT, AMATEUR))
+        >>> inputs = AutoTokenizer.from_pretrained(EXPERT)("The whale rose", return_tensors="pt")
+        >>> processor = ContrastiveDecodingLogitsProcessor(amateur, alpha=0.1)
+        >>> ids = expert.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
+    """
+
+    def __init__(
+        self,
+        amateur: Amateur | PreTrainedModel,
+        alpha: float = 0.1,
+        form: Form = likelihood_ratio,
+        positives: Sequence[Amateur] = (),
+    ) -> None:
+        check_alpha(alpha)
+        self.amateur = as_amateur(amateur)
+        self.alpha, self.form, self.positives = alpha, form, list(positives)
+
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.base.Contrast`."""
+        check_logits(scores)
+        positive = scores
+        if self.positives:
+            others = [amateur_logits(other, reading, scores).log_softmax(dim=-1) for other in self.positives]
+            positive = torch.stack([scores.float().log_softmax(dim=-1), *others]).mean(dim=0)
+        negative = amateur_logits(self.amateur, reading, scores)
+        found = contrast(positive, negative, self.form, self.alpha)
+        if not bool((found > -torch.inf).any(dim=-1).all()):
+            raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
+        return found.to(scores.dtype)
+
+
+class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
+    """Context-aware decoding: the prompt with its context against the same prompt without, to make a model use what it is given.
+
+    Scores are (1 + alpha) * ln p(v | context, x) - alpha * ln p(v | x): Shi et al., *Trusting Your Evidence: Hallucinate Less with
+    Context-aware Decoding* (2023, arXiv 2305.14739), equation 3. All tokens are plausible, as there. The cost is a second forward
+    of the new tokens and a second cache; the two prompts' keys and values have nothing in common that could be shared, since
+    each token's depend on all before it.
+
+    Args:
+        model: The model that generates.
+        without_context: For each prompt of the batch the one without context: what ``tokenizer(questions, return_tensors="pt",
+            padding=True, padding_side="left")`` gives. An encoder-decoder model gets it as its encoder's text, padded as usual.
+        alpha: Strength of the contrast; 0.5 as released for summaries (1 for questions whose context contradicts the model).
+        prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
+
+    Raises:
+        ValueError: For alpha < 0 and for prompts that :class:`~counterpoint.decoders.PromptAmateur` refuses.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import ContextAwareLogitsProcessor
+        >>> from counterpoint.eval import EXPERT
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> inputs = tokenizer("The captain was a woman. The captain said that", return_tensors="pt")
+        >>> processor = ContextAwareLogitsProcessor(model, tokenizer("The captain said that", return_tensors="pt"))
+        >>> ids = model.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        without_context: Mapping[str, Tensor],
+        alpha: float = 0.5,
+        prompt_length: int | None = None,
+    ) -> None:
+        if not alpha >= 0:
+            raise ValueError(f"alpha={alpha!r}: context-aware decoding needs 0 or more, e.g. alpha=0.5")
+        amateur: Amateur
+        if model.config.is_encoder_decoder:
+            amateur = EncoderDecoderAmateur(model, without_context)
+        else:
+            amateur = PromptAmateur(model, without_context, prompt_length)
+        super().__init__(amateur, alpha=0.0, form=partial(extrapolation, beta=alpha))
+
+
+def as_amateur(amateur: Amateur | PreTrainedModel) -> Amateur:
+    """A model as a :class:`~counterpoint.decoders.ModelAmateur`; amateurs as they are."""
+    return ModelAmateur(amateur) if isinstance(amateur, PreTrainedModel) else amateur
+
+
+def amateur_logits(
+    amateur: Amateur, reading: Reading, scores: Float[Tensor, "positions vocabulary"]
+) -> Float[Tensor, "positions vocabulary"]:
+    """The amateur's logits in the place of ``scores``, checked."""
+    logits = reading.logits(amateur)
+    if bool(torch.isnan(logits).any()):
+        raise ValueError(f"{type(amateur).__name__} gives NaN logits: look at the amateur's weights and dtype")
+    known = amateur.known_tokens if isinstance(amateur, ModelAmateur) else None
+    return aligned(logits, scores.shape[-1], known)
+
+
+def check_alpha(alpha: float) -> None:
+    """``alpha`` of a plausible set is a number in [0, 1]."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha!r}: the plausible set needs a number in [0, 1], e.g. alpha=0.1")

@@ -1,0 +1,236 @@
+"""Forward passes of k candidate tokens per row, of which one is kept.
+
+:class:`TreeForward` feeds a row's candidates as one sequence: all at the same position, each blind to the others, so that the
+cache grows by k slots and shrinks by k - 1. :class:`ExpandedForward` feeds them as k rows, with ``reorder_cache`` as expand and
+select: slower by the copies, right for every cache that transformers can reorder and for none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import Cache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
+from transformers.utils.generic import ModelOutput
+
+from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.unembedding import narrowed_unembedding
+from counterpoint.decoders.kernels.grouped_attention import grouped_attention
+from counterpoint.decoders.kernels.skinny_linear import float32_linears, skinny_linears
+
+Choose = Callable[[Float[Tensor, "rows k hidden"]], Int[Tensor, "rows"]]
+"""From the candidates' last hidden states, the index of the candidate to keep in each row."""
+
+
+@runtime_checkable
+class CandidateForward(Protocol):
+    """One forward pass over candidates, bound to a model and a cache."""
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], candidates: Int[Tensor, "rows k"], choose: Choose
+    ) -> tuple[Int[Tensor, "rows"], ModelOutput]:
+        """Continue ``input_ids`` by every candidate, keep the chosen ones; gives what was chosen and its model output."""
+
+    def finish(self) -> Cache | None:
+        """The cache, one row per sequence and without the last token, as ``generate`` leaves it; None where that is lost."""
+
+
+def keep_chosen(output: ModelOutput, pick: Callable[[Tensor], Tensor]) -> ModelOutput:
+    """``output`` with hidden states and attentions reduced by ``pick`` to the chosen candidate's."""
+    for name in ("hidden_states", "attentions", "decoder_hidden_states", "decoder_attentions", "cross_attentions"):
+        if output.get(name) is not None:
+            output[name] = tuple(layer if layer is None else pick(layer) for layer in output[name])
+    return output
+
+
+class TreeForward:
+    """k candidates of a row as k positions of one sequence (a tree of depth one), one slot of the cache kept.
+
+    Query ``i`` sees the row's context and itself: an additive mask ``[rows, 1, k, length + k]`` of zeros and the dtype's lowest
+    number, kept in a buffer of which a step writes k + 1 columns.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        cache: Cache,
+        position: Int[Tensor, "rows"],
+        seen: Bool[Tensor, "rows length"] | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.model: Any = model  # transformers leaves the methods that generation adds untyped
+        self.cache, self.options = cache, options
+        self.position = position
+        self.length = cache.get_seq_length()
+        self.slots = 0  # candidates of the last forward still in the cache
+        self.kept = 0  # whether one of them is part of the text
+        self.rows = torch.arange(position.shape[0], device=position.device)
+        self.hidden = torch.finfo(model.dtype).min
+        shape = (1 if seen is None else seen.shape[0], 1, 0, self.length)
+        self.mask = torch.zeros(shape, dtype=model.dtype, device=position.device)
+        self.padding = None if seen is None else ~seen[:, None, None, :]
+        self.windows = {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in cache.layers}
+        cache.activate_past_recording()
+        self.linears = float32_linears(model)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], candidates: Int[Tensor, "rows k"], choose: Choose
+    ) -> tuple[Int[Tensor, "rows"], ModelOutput]:
+        """See :class:`CandidateForward`."""
+        k = candidates.shape[1]
+        self.cache.crop(-(self.slots - self.kept))
+        chosen = self.rows
+
+        def narrow(hidden: Tensor) -> Tensor:
+            nonlocal chosen
+            if hidden.shape[1] != k:
+                raise ValueError(f"{type(self.model).__name__} unembeds {hidden.shape[1]} of {k} candidates")
+            chosen = choose(hidden)
+            return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
+
+        with narrowed_unembedding(self.model, narrow), grouped_attention(self.model.config), skinny_linears(self.linears):
+            output: ModelOutput = self.model(
+                input_ids=candidates,
+                attention_mask=self._masks(k),
+                position_ids=self.position[:, None].expand(-1, k),
+                use_cache=True,
+                return_dict=True,
+                **{CACHE: self.cache, **self.options},
+            )
+        self._keep(k, chosen)
+        return chosen, keep_chosen(output, lambda layer: self._pick(layer, k, chosen))
+
+    def finish(self) -> Cache:
+        """See :class:`CandidateForward`."""
+        self.cache.crop(-self.slots)
+        stop_recording(self.cache)
+        return self.cache
+
+    def _masks(self, k: int) -> Tensor | dict[str, Tensor]:
+        """The mask of this step, per kind of layer where the cache has both kinds."""
+        end = self.length + k
+        if self.mask.shape[2] < k or self.mask.shape[3] < end:
+            self._grow(k, end)
+        self.mask[..., self.length : end].fill_(self.hidden)
+        self.mask[..., self.length : end].diagonal(dim1=2, dim2=3).fill_(0)
+        mask = self.mask[:, :, :k, :end]
+        by_window = {
+            window: mask if window is None else mask[..., -(min(self.length, window - 1) + k) :] for window in self.windows
+        }
+        if len(by_window) == 1:
+            return next(iter(by_window.values()))
+        return {"full_attention" if window is None else "sliding_attention": part for window, part in by_window.items()}
+
+    def _grow(self, k: int, end: int) -> None:
+        """A buffer with room for twice the length; every column before the candidates is as the padding says."""
+        shape = (self.mask.shape[0], 1, max(k, self.mask.shape[2]), 2 * end)
+        self.mask = torch.zeros(shape, dtype=self.mask.dtype, device=self.mask.device)
+        if self.padding is not None:
+            self.mask[..., : self.padding.shape[-1]].masked_fill_(self.padding, self.hidden)
+
+    def _keep(self, k: int, chosen: Int[Tensor, "rows"]) -> None:
+        """Move every row's chosen candidate into the first of the k new slots; the others go before the next forward."""
+        single = int(chosen) if len(chosen) == 1 else None
+        layers: list[Any] = self.cache.layers if k > 1 and single != 0 else []
+        for layer in layers:
+            for states in (layer.keys, layer.values):
+                first = states.shape[-2] - k
+                if single is not None:  # plain slices are several times faster than indices
+                    states[:, :, first] = states[:, :, first + single]
+                else:
+                    states[:, :, first] = states[self.rows.to(states.device), :, first + chosen.to(states.device)]
+        self.mask[..., self.length] = 0
+        self.slots, self.kept = k, 1
+        self.length += 1
+        self.position = self.position + 1
+
+    def _pick(self, layer: Tensor, k: int, chosen: Int[Tensor, "rows"]) -> Tensor:
+        """The chosen candidate's ``[rows, 1, hidden]`` or ``[rows, heads, 1, context + 1]`` of a layer's output."""
+        rows, chosen = self.rows.to(layer.device), chosen.to(layer.device)
+        if layer.ndim == 3:
+            return layer[rows, chosen].unsqueeze(1)
+        attended = layer[rows, :, chosen]
+        own = attended[rows, :, attended.shape[-1] - k + chosen]
+        return torch.cat([attended[..., :-k], own[..., None]], dim=-1).unsqueeze(2)
+
+
+class ExpandedForward:
+    """k candidates of a row as k rows, the chosen row kept: ``reorder_cache`` selects and expands in one go.
+
+    Without a cache every candidate's whole sequence is computed anew.
+    """
+
+    def __init__(self, model: PreTrainedModel, cache: Cache | None, model_kwargs: dict[str, Any], rows: int) -> None:
+        self.model: Any = model
+        self.cache: Any = cache
+        self.model_kwargs = model_kwargs
+        self.chosen_rows = torch.arange(rows, device=model.device)
+        self.steps = 0
+        text_cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+        self.text_cache = text_cache if text_cache is not None and text_cache.is_croppable else None
+        if self.text_cache is not None:
+            self.text_cache.activate_past_recording()
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], candidates: Int[Tensor, "rows k"], choose: Choose
+    ) -> tuple[Int[Tensor, "rows"], ModelOutput]:
+        """See :class:`CandidateForward`."""
+        rows, k = candidates.shape
+        if self.text_cache is not None:
+            self.text_cache.crop(0)
+        if self.cache is not None:
+            self.cache.reorder_cache(self.chosen_rows.repeat_interleave(k))
+        ids = torch.cat([input_ids.repeat_interleave(k, dim=0), candidates.reshape(-1, 1)], dim=1)
+        inputs = self._expanded(k, ids)
+        chosen = self.chosen_rows
+
+        def narrow(hidden: Tensor) -> Tensor:
+            nonlocal chosen
+            hidden = hidden[:, -1].unflatten(0, (rows, k))
+            chosen = choose(hidden)
+            return hidden[torch.arange(rows, device=hidden.device), chosen.to(hidden.device)].unsqueeze(1)
+
+        with narrowed_unembedding(self.model, narrow):
+            output: ModelOutput = self.model(**inputs, return_dict=True)
+        self.chosen_rows = torch.arange(rows, device=chosen.device) * k + chosen
+        is_encoder_decoder = self.model.config.is_encoder_decoder
+        self.model_kwargs = self.model._update_model_kwargs_for_generation(
+            output, self.model_kwargs, is_encoder_decoder=is_encoder_decoder
+        )
+        self.steps += 1
+        return chosen, keep_chosen(output, lambda layer: layer[self.chosen_rows.to(layer.device)])
+
+    def _expanded(self, k: int, ids: Int[Tensor, "candidate_rows length"]) -> dict[str, Any]:
+        """The model's inputs for every candidate's row."""
+        is_encoder_decoder = self.model.config.is_encoder_decoder
+        kwargs = dict(self.model_kwargs)
+        if is_encoder_decoder:
+            kwargs["encoder_outputs"] = copy(kwargs["encoder_outputs"])  # expanded in place below
+        _, kwargs = self.model._expand_inputs_for_generation(expand_size=k, is_encoder_decoder=is_encoder_decoder, **kwargs)
+        step = None if self.cache is None else 1
+        inputs: dict[str, Any] = self.model.prepare_inputs_for_generation(ids, next_sequence_length=step, **kwargs)
+        return inputs
+
+    def finish(self) -> Cache | None:
+        """See :class:`CandidateForward`."""
+        cache: Cache | None = self.cache
+        if cache is None:
+            return None
+        self.cache.reorder_cache(self.chosen_rows)
+        if self.text_cache is None:
+            return None
+        self.text_cache.crop(-min(self.steps, 1))
+        stop_recording(self.text_cache)
+        return cache
+
+
+def stop_recording(cache: Cache) -> None:
+    """Undo ``cache.activate_past_recording()``, so that a later user of the cache finds it as transformers leaves it."""
+    for layer in cache.layers:
+        if isinstance(layer, DynamicSlidingWindowLayer | LinearAttentionLayer):
+            layer.record_past = False

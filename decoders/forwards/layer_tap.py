@@ -1,0 +1,107 @@
+"""Hidden states of chosen layers, from the forward that ``generate`` runs anyway."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from counterpoint.decoders.forwards.layers import decoder_layers
+from counterpoint.decoders.hf.caches import CACHE, cached_length
+from counterpoint.decoders.hf.side_forward import forward_owner
+
+KEPT = 128
+"""Positions kept of a forward: one in plain decoding, all drafted tokens where several are verified at once."""
+
+
+@dataclass
+class Pass:
+    """What is kept of a forward."""
+
+    ids: Tensor | None
+    start: int
+    """Number of tokens before the forward's first one."""
+    states: dict[int, Tensor] = field(default_factory=dict)
+    expected: bool = False
+    """Whether the forward before was asked for early exits, so that this one will be."""
+    asked: bool = False
+    joined: bool = False
+    """Whether early states pass the head in this forward."""
+    unembedded: Tensor | None = None
+    """What the head made of them: ``[layers, rows, vocabulary]``."""
+
+
+class LayerTap:
+    """Remembers the hidden states that enter ``layers`` in the latest forward of ``model``, for each thread by itself.
+
+    Layer N, one more than the last, stands for the unembedding, which the states enter after the final norm.
+
+    Forwards that belong to ``owner`` are watched, and no others: None stands for those of ``generate``, an amateur for its own.
+    The hooks live as long as this object.
+    """
+
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int], owner: object | None = None) -> None:
+        self.name = type(model).__name__
+        self.layers = tuple(layers)
+        self.modules = decoder_layers(model)
+        self.latest = threading.local()
+        self.owner = owner
+        tap = weakref.ref(self)  # a model's hooks must not keep the object that removes them alive
+
+        def begin(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            if (this := tap()) is not None and forward_owner() is this.owner:
+                ids = keywords.get("input_ids", arguments[0] if arguments else None)
+                before: Pass | None = getattr(this.latest, "forward", None)
+                this.latest.forward = Pass(ids, cached_length(keywords.get(CACHE)), expected=before is not None and before.asked)
+
+        def enter(layer: int) -> Any:
+            def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+                if (this := tap()) is None or forward_owner() is not this.owner:
+                    return
+                latest: Pass | None = getattr(this.latest, "forward", None)
+                if (
+                    latest is not None and layer not in latest.states
+                ):  # a later call is not the forward's: early exits call the head
+                    hidden = arguments[0] if arguments else keywords["hidden_states"]
+                    latest.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
+
+            return hook
+
+        modules = [*self.modules, model.get_output_embeddings()]
+        handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
+        handles += [modules[layer].register_forward_pre_hook(enter(layer), with_kwargs=True) for layer in set(self.layers)]
+        for handle in handles:
+            weakref.finalize(self, handle.remove)
+
+    def states(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "layers rows hidden"]:
+        """The states from which the token after ``input_ids`` is predicted.
+
+        Raises:
+            ValueError: If the latest forward on this thread did not read exactly these tokens.
+        """
+        latest: Pass | None = getattr(self.latest, "forward", None)
+        if latest is None or len(latest.states) < len(set(self.layers)):
+            raise ValueError(f"no forward of {self.name} through all its layers precedes: is this the model that generates?")
+        index = self._index(latest, input_ids)
+        device = latest.states[self.layers[-1]].device
+        kept = {layer: states[:, index].to(device) for layer, states in latest.states.items()}
+        return torch.stack([kept[layer] for layer in self.layers])
+
+    def _index(self, latest: Pass, input_ids: Tensor) -> int:
+        """Position, from the end of the forward, of the last of ``input_ids``; ids tell a stale forward."""
+        if latest.ids is None:  # inputs_embeds: the prompt
+            return -1
+        length = latest.ids.shape[1]
+        before = 0 if length == 1 else input_ids.shape[1] - latest.start  # of the forward's tokens, those that are in input_ids
+        read = latest.ids if length == 1 else latest.ids[:, :before]
+        tail = input_ids[:, -read.shape[1] :].to(read.device)
+        if read.shape[1] == 0 or read.shape != tail.shape or not torch.equal(read, tail):
+            raise ValueError(f"the latest forward of {self.name} did not read these ids: is this the model that generates?")
+        return read.shape[1] - 1 - length

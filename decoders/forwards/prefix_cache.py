@@ -1,0 +1,131 @@
+"""A model's own cache of texts that someone else extends, reorders and takes back.
+
+A logits processor sees token ids only: beams change places, drafts are rejected, a second ``generate`` starts anew. What the cache
+still holds of each row is found by comparing ids, so that what it gives never depends on the texts before.
+"""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
+
+from counterpoint.decoders.hf.caches import CACHE
+
+STATE_IN_MODULES = {"recurrent_gemma"}
+"""Model types that keep the state of the text in their own modules, not in the cache that they take."""
+
+
+class PrefixCache:
+    """Keys and values of the rows last given, reused as far as the next rows begin like them.
+
+    A step is :meth:`hold`, a forward of the remaining tokens with :meth:`arguments`, and :meth:`keep`. A forward that fails in
+    between leaves nothing behind.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.parameters = signature(model.forward).parameters
+        self.cached = CACHE in self.parameters and model.config.model_type not in STATE_IN_MODULES
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.ids: Tensor | None = None
+        self.seen: Tensor | None = None
+        self.cache: Cache | None = DynamicCache(config=self.model.config) if self.cached else None
+
+    def hold(
+        self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], most: int
+    ) -> tuple[int, Int[Tensor, "rows"] | None]:
+        """Bring the cache to the longest common beginning of these rows, of ``most`` tokens or fewer.
+
+        ``seen`` is false on padding. Gives the number of tokens held, and the earlier row that each row now continues (None where
+        all stay in their places).
+        """
+        ids, mask, cache = self.ids, self.seen, self.cache
+        self.ids = self.seen = None
+        if ids is None or mask is None or cache is None:
+            self.clear()
+            return 0, None
+        length = min(ids.shape[1], input_ids.shape[1])
+        rows: Tensor | None = None
+        if ids.shape[1] == length <= most and _same(ids, input_ids[:, :length]) and _same(mask, seen[:, :length]):
+            held = length
+        else:
+            common, rows = common_beginning(ids, mask, input_ids, seen)
+            held = min(int(common.min()), most)
+        drop, new = ids.shape[1] - held, input_ids.shape[1] - held
+        if held == 0 or (drop and not _can_drop(cache)) or (new > 1 and _is_recurrent(cache)):
+            self.clear()
+            return 0, None
+        if rows is not None:
+            cache.reorder_cache(rows)  # type: ignore[arg-type]
+        if drop:
+            cache.crop(-drop)
+        return held, rows
+
+    def arguments(self, seen: Bool[Tensor, "rows length"], held: int) -> dict[str, Any]:
+        """What the forward of the tokens from ``held`` on takes besides them."""
+        arguments: dict[str, Any] = {"use_cache": self.cached}
+        text_only = held > 0 and self.cache is not None and all(type(layer) is LinearAttentionLayer for layer in self.cache.layers)
+        if not text_only and not bool(seen.all()):  # a state without keys has no padding to be told of
+            arguments["attention_mask"] = seen.long()
+        if "position_ids" in self.parameters:
+            arguments["position_ids"] = positions(seen)[:, held:]
+        if self.cached:
+            arguments[CACHE] = self.cache
+        return arguments
+
+    def keep(self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]) -> None:
+        """The forward went well: the cache holds these rows."""
+        if self.cached:
+            self.ids, self.seen = input_ids.clone(), seen
+
+
+def common_beginning(
+    known: Int[Tensor, "known_rows known_length"],
+    known_seen: Bool[Tensor, "known_rows known_length"],
+    input_ids: Int[Tensor, "rows length"],
+    seen: Bool[Tensor, "rows length"],
+) -> tuple[Int[Tensor, "rows"], Int[Tensor, "rows"]]:
+    """For each row how many tokens it has in common with the known row that it begins most like, and which one that is.
+
+    Example:
+        >>> import torch
+        >>> known, ids = torch.tensor([[5, 6, 7], [5, 8, 9]]), torch.tensor([[5, 8, 9, 4], [5, 6, 4, 4]])
+        >>> common_beginning(known, known > 0, ids, ids > 0)
+        (tensor([3, 2]), tensor([1, 0]))
+    """
+    length = min(known.shape[1], input_ids.shape[1])
+    same = known[None, :, :length] == input_ids[:, None, :length]
+    same &= known_seen[None, :, :length] == seen[:, None, :length]
+    common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
+    return common, rows
+
+
+def positions(seen: Bool[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
+    """The number of tokens before each token, padding left out."""
+    return (seen.long().cumsum(dim=-1) - 1).clamp(min=0)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+def _can_drop(cache: Cache) -> bool:
+    """Whether the last tokens can go: not from recurrent states, nor where a full sliding window has lost what came before."""
+    full = (
+        isinstance(layer, DynamicSlidingWindowLayer) and layer.cumulative_length >= layer.sliding_window for layer in cache.layers
+    )
+    return not _is_recurrent(cache) and not any(full)
+
+
+def _is_recurrent(cache: Cache) -> bool:
+    """Whether some layers keep a state, which one token at a time may follow: several are a new text to some families."""
+    return any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers)

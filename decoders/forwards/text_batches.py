@@ -1,0 +1,70 @@
+"""Texts as tokens, and batches of them that share as much as they can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
+
+Encoded = tuple[tuple[int, ...], tuple[int, ...]]
+"""The tokens of a prompt and of a continuation."""
+
+
+def encode(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, prompt: Any, continuations: Sequence[Any]
+) -> list[Encoded]:
+    """Tokens of a prompt and of each continuation.
+
+    Raises:
+        ValueError: If one has none, or both do not fit in the model's context.
+    """
+    pairs = [encode_pair(model, tokenizer, prompt, continuation) for continuation in continuations]
+    room = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)  # recurrent models have none
+    for (before, after), continuation in zip(pairs, continuations, strict=True):
+        if not before or not after:
+            raise ValueError(f"prompt {prompt!r} with continuation {continuation!r}: at least one token is needed on both sides")
+        if room is not None and len(before) + len(after) - 1 > room:
+            raise ValueError(
+                f"a prompt and continuation of {len(before)} + {len(after)} tokens exceed the model's context of {room}"
+            )
+    return pairs
+
+
+def encode_pair(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompt: str | Sequence[int],
+    continuation: str | Sequence[int],
+) -> Encoded:
+    """Tokens of a prompt and its continuation: split where the prompt's own tokens end, or earlier if a token spans both."""
+    if not isinstance(prompt, str) and not isinstance(continuation, str):
+        return tuple(map(int, prompt)), tuple(map(int, continuation))
+    if tokenizer is None or not isinstance(prompt, str) or not isinstance(continuation, str):
+        raise ValueError("prompts and continuations are both text, with tokenizer=, or both tokens")
+    before: list[int] = tokenizer(prompt)["input_ids"]
+    if model.config.is_encoder_decoder:
+        return tuple(before), tuple(tokenizer(text_target=continuation, add_special_tokens=False)["input_ids"])
+    both: list[int] = tokenizer(prompt + continuation)["input_ids"]
+    shared = next((n for n, pair in enumerate(zip(before, both, strict=False)) if pair[0] != pair[1]), len(before))
+    return tuple(both[:shared]), tuple(both[shared:])
+
+
+def batches(
+    texts: Sequence[tuple[int, tuple[int, ...], tuple[int, ...]]], number_of_prompts: int, start: int | None, batch_tokens: int
+) -> Iterator[GivenTexts]:
+    """Texts whose tree has about ``batch_tokens`` tokens besides its trunk; a prompt's stay together unless they are many."""
+    batch: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []
+    tree = PrefixTree()
+    for index, text in enumerate(texts):
+        batch.append(text)
+        tree.add((*text[1], *text[2][:-1]))
+        ends = index + 1 == len(texts)
+        load = len(tree.tokens) - tree.trunk
+        complete = ends or texts[index + 1][0] != text[0]
+        if ends or load >= (batch_tokens if complete else 4 * batch_tokens):
+            numbers, prompts, continuations = zip(*batch, strict=True)
+            yield GivenTexts(prompts, continuations, numbers, number_of_prompts, start)
+            batch, tree = [], PrefixTree()

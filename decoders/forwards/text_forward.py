@@ -1,0 +1,184 @@
+"""One forward of a model over given texts: logits, and states of early layers, at the positions that predict their tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicSlidingWindowLayer
+
+from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
+from counterpoint.decoders.forwards.layers import decoder_layers
+from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from counterpoint.decoders.forwards.tree_support import candidate_method
+from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.unembedding import narrowed_unembedding
+from counterpoint.decoders.kernels.grouped_attention import grouped_attention
+
+Positions = Sequence[tuple[int, int]]
+"""A text, and the number of its continuation's tokens before the position."""
+
+
+class Read(NamedTuple):
+    """What a model says at P positions."""
+
+    logits: Float[Tensor, "positions vocabulary"]
+    states: dict[int, Float[Tensor, "positions hidden"]]
+    """By layer, what enters it; layer N is the unembedding."""
+
+
+def read(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+    """Read ``texts`` by the model of ``prefix``: as one tree-masked sequence where it can, else as a row for each text.
+
+    The tree's trunk, such as a primer that precedes all questions, stays in ``prefix`` for the next texts.
+    """
+    if prefix.model.config.is_encoder_decoder:
+        return read_decoded_rows(prefix.model, texts, positions)
+    windows = windows_of(prefix)
+    if candidate_method(prefix.model)[0] == "tree" and len(windows - {None}) < 2:
+        nodes = [texts.tree.paths[text][len(texts.prompts[text]) - 1 + before] for text, before in positions]
+        return read_tree(prefix, texts.tree, nodes, layers)
+    return read_rows(prefix, texts, positions, layers)
+
+
+def read_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], layers: Sequence[int]) -> Read:
+    """All texts as one sequence, in which each token sees those before it in its own text."""
+    model: Any = prefix.model
+    device = model.get_input_embeddings().weight.device
+    ids = torch.tensor([tree.tokens], device=device)
+    trunk, seen = ids[:, : tree.trunk], torch.ones(1, tree.trunk, dtype=torch.bool, device=device)
+    held, _ = prefix.hold(trunk, seen, most=min(tree.trunk, *nodes))
+    at = torch.tensor(nodes, device=device) - held
+    with reading(model, layers, lambda hidden: hidden[:, at.to(hidden.device)]) as states, grouped_attention(model.config):
+        logits = model(
+            input_ids=ids[:, held:],
+            attention_mask=tree_masks(tree, held, windows_of(prefix), model.dtype, device),
+            position_ids=torch.tensor([tree.depths[held:]], device=device),
+            use_cache=True,
+            **{CACHE: prefix.cache},
+        ).logits[0]
+    prefix.keep(ids, torch.ones_like(ids, dtype=torch.bool))
+    if prefix.hold(trunk, seen, most=tree.trunk)[0]:  # the branches are dropped, where the cache can drop them
+        prefix.keep(trunk, seen)
+    return Read(logits, states)
+
+
+def tree_masks(
+    tree: PrefixTree, held: int, windows: set[int | None], dtype: torch.dtype, device: torch.device
+) -> Tensor | dict[str, Tensor]:
+    """Additive masks ``[1, 1, new nodes, nodes]`` after ``held`` tokens of the trunk, per kind of layer where there are two."""
+    sees = tree.ancestors()[held:]
+    depths = torch.tensor(tree.depths)
+    distance = depths[held:, None] - depths
+
+    def mask(window: int | None) -> Tensor:
+        allowed = sees if window is None else sees & (distance < window)
+        return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[None, None].to(device)
+
+    if len(windows) == 1:
+        return mask(*windows)
+    return {"full_attention" if window is None else "sliding_attention": mask(window) for window in windows}
+
+
+def read_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int]) -> Read:
+    """Each text as a row of its own after one reading of the trunk, padded on the right, where no causal model can see it."""
+    model: Any = prefix.model
+    device = model.get_input_embeddings().weight.device
+    ids, mask = padded([(*p, *c[:-1]) for p, c in zip(texts.prompts, texts.continuations, strict=True)])
+    ids, seen = ids.to(device), mask.bool().to(device)
+    rows = [text for text, _ in positions]
+    columns = [len(texts.prompts[text]) - 1 + before for text, before in positions]
+    held = 0
+    if prefix.cache is not None and prefix.cache.is_croppable:  # what can be dropped again can also be shared
+        read_trunk(prefix, ids[:1, : min(texts.tree.trunk, *columns)])
+        held, _ = prefix.hold(ids, seen, most=min(columns))
+    else:
+        prefix.clear()
+    at = torch.tensor(columns, device=device) - held
+    with reading(model, layers, lambda hidden: hidden[rows, at.to(hidden.device)][None]) as states:
+        logits = model(input_ids=ids[:, held:], **prefix.arguments(seen, held)).logits[0]
+    if held:
+        prefix.keep(ids, seen)
+    return Read(logits, states)
+
+
+def read_trunk(prefix: PrefixCache, trunk: Int[Tensor, "1 length"]) -> None:
+    """Bring ``prefix`` to hold the trunk."""
+    model: Any = prefix.model
+    seen = torch.ones_like(trunk, dtype=torch.bool)
+    held, _ = prefix.hold(trunk, seen, most=trunk.shape[1])
+    if held < trunk.shape[1]:
+        few = {"logits_to_keep": 1} if "logits_to_keep" in prefix.parameters else {}
+        model(input_ids=trunk[:, held:], **prefix.arguments(seen, held), **few)
+    if trunk.shape[1]:
+        prefix.keep(trunk, seen)
+
+
+def read_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) -> Read:
+    """Each text as a row of the decoder, its prompt in the encoder."""
+    numbers = sorted(set(texts.numbers))
+    encoded_ids, encoded_seen = padded([texts.prompts[texts.numbers.index(number)] for number in numbers])
+    ids, _ = padded([(*texts.written(text), *continuation[:-1]) for text, continuation in enumerate(texts.continuations)])
+    device, of_text = model.get_input_embeddings().weight.device, [numbers.index(number) for number in texts.numbers]
+    encoded = model.get_encoder()(input_ids=encoded_ids.to(device), attention_mask=encoded_seen.to(device)).last_hidden_state
+    rows, columns = [text for text, _ in positions], [before for _, before in positions]
+    with reading(model, (), lambda hidden: hidden[rows, columns][None]) as states:
+        logits = model(
+            encoder_outputs=(encoded[of_text],),
+            attention_mask=encoded_seen[of_text].to(device),
+            decoder_input_ids=ids.to(device),
+            use_cache=False,
+        ).logits[0]
+    return Read(logits, states)
+
+
+def windows_of(prefix: PrefixCache) -> set[int | None]:
+    """The sliding windows of a model's layers, None for layers without one."""
+    layers = [] if prefix.cache is None else prefix.cache.layers
+    return {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in layers} or {None}
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "rows width"], Int[Tensor, "rows width"]]:
+    """Rows padded on the right by token 0, and their mask."""
+    width = max(map(len, sequences))
+    ids = torch.tensor([[*sequence, *[0] * (width - len(sequence))] for sequence in sequences])
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    return ids, (torch.arange(width) < lengths[:, None]).long()
+
+
+@contextmanager
+def reading(
+    model: PreTrainedModel, layers: Sequence[int], narrow: Callable[[Tensor], Tensor]
+) -> Iterator[dict[int, Float[Tensor, "positions hidden"]]]:
+    """Within the context, one forward unembeds ``narrow(hidden)`` only, and leaves what enters ``layers``, narrowed too."""
+    states: dict[int, Tensor] = {}
+    thread = threading.get_ident()
+
+    def enter(layer: int) -> Any:
+        def hook(module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            if threading.get_ident() == thread:
+                states[layer] = narrow(arguments[0] if arguments else keywords["hidden_states"])[0]
+
+        return hook
+
+    def unembedded(hidden: Tensor) -> Tensor:
+        hidden = narrow(hidden)
+        if layers:
+            states[depth] = hidden[0]
+        return hidden
+
+    modules: Sequence[torch.nn.Module] = list(decoder_layers(model)) if layers else []
+    depth = len(modules)
+    handles = [modules[n].register_forward_pre_hook(enter(n), with_kwargs=True) for n in set(layers) if n < depth]
+    try:
+        with narrowed_unembedding(model, unembedded):
+            yield states
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,104 @@
+"""Last hidden states of whole texts, gathered from the forwards that ``generate`` runs anyway."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from counterpoint.decoders.forwards.layers import decoder_layers
+from counterpoint.decoders.forwards.prefix_cache import common_beginning
+from counterpoint.decoders.hf.caches import CACHE, cached_length
+from counterpoint.decoders.hf.side_forward import forward_owner
+
+
+@dataclass
+class Part:
+    """States ``[rows, new, hidden]`` of one forward's tokens, which follow ``start`` others."""
+
+    start: int
+    ids: Tensor | None
+    states: Tensor
+
+
+@dataclass
+class Texts:
+    """Rows, and the states of all their tokens."""
+
+    ids: Tensor
+    seen: Tensor
+    states: Tensor
+
+
+class TextStates:
+    """Remembers the last hidden states (after the final norm) of every row's tokens, for each thread by itself.
+
+    Beams may change places and drafts be taken back: what is known of a row is found by its ids. The hooks live as long as this
+    object.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.name = type(model).__name__
+        self.local = threading.local()
+        own = weakref.ref(self)  # a model's hooks must not keep the object that removes them alive
+
+        def begin(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            if (this := own()) is not None and forward_owner() is None:
+                this.local.start = cached_length(keywords.get(CACHE))
+
+        def end(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+            if (this := own()) is not None and forward_owner() is None:
+                ids = keywords.get("input_ids", arguments[0] if arguments else None)
+                this.local.latest = Part(this.local.start, ids, output[0])
+
+        decoder = decoder_of(model)
+        for handle in (
+            decoder.register_forward_pre_hook(begin, with_kwargs=True),
+            decoder.register_forward_hook(end, with_kwargs=True),
+        ):
+            weakref.finalize(self, handle.remove)
+
+    def __call__(
+        self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]
+    ) -> Float[Tensor, "rows length hidden"]:
+        """The states of all tokens, in float32.
+
+        Raises:
+            ValueError: If the latest forward did not read the end of these texts, or one before it not their beginning.
+        """
+        latest: Part | None = getattr(self.local, "latest", None)
+        if latest is None:
+            raise ValueError(f"no forward of {self.name} precedes: is this the model that generates?")
+        length, read = input_ids.shape[1], latest.states.shape[1]
+        start = length - 1 if read == 1 else latest.start  # a recurrent cache does not say how much it holds
+        same = latest.ids is None or torch.equal(latest.ids[:, : length - start], input_ids[:, start : start + read])
+        if start >= length or not same:
+            raise ValueError(f"the latest forward of {self.name} did not read these ids: is this the model that generates?")
+        new = latest.states[:, : length - start].float()
+        states = torch.cat([self._known(input_ids[:, :start], seen[:, :start]).to(new.device), new], dim=1) if start else new
+        self.local.texts = Texts(input_ids.clone(), seen, states)
+        return states
+
+    def _known(self, ids: Tensor, seen: Tensor) -> Tensor:
+        """States of texts that were read before."""
+        texts: Texts | None = getattr(self.local, "texts", None)
+        if texts is not None:
+            common, rows = common_beginning(texts.ids, texts.seen, ids, seen)
+            if int(common.min()) == ids.shape[1]:
+                return texts.states[rows.to(texts.states.device), : ids.shape[1]]
+        raise ValueError(
+            f"the first {ids.shape[1]} tokens were read before this generate() or in parts: their states are not known; leave out "
+            f"{CACHE} and prefill_chunk_size"
+        )
+
+
+def decoder_of(model: PreTrainedModel) -> nn.Module:
+    """The module whose output are the last hidden states: the one that holds the layers."""
+    layers = decoder_layers(model)
+    return next(module for module in model.modules() if any(child is layers for child in module.children()))

@@ -1,0 +1,94 @@
+"""Plain ``generate(penalty_alpha=..., top_k=...)`` and ``generate(dola_layers=...)`` in transformers 5, without remote code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import GenerationConfig, GenerationMixin
+from transformers.generation.configuration_utils import GenerationMode
+from transformers.generation.utils import GENERATION_MODES_MAPPING
+
+from counterpoint.decoders.layers.dola import dola
+from counterpoint.decoders.search.contrastive_search import contrastive_search
+
+METHODS: dict[GenerationMode, Callable[..., Any]] = {
+    GenerationMode.CONTRASTIVE_SEARCH: contrastive_search,
+    GenerationMode.DOLA_GENERATION: dola,
+}
+VALIDATE = "_validate_generation_mode"
+_modes: dict[GenerationMode, str] = {}
+_validate: list[Callable[..., None]] = []
+
+
+def install() -> None:
+    """Give every model in this process the modes of ``generate`` that transformers 4 had.
+
+    transformers 5 sends their arguments to repositories on a hub and asks for ``trust_remote_code``. After this call
+
+    - ``model.generate(penalty_alpha=0.6, top_k=4)`` runs :func:`~counterpoint.decoders.contrastive_search`, and
+    - ``model.generate(dola_layers="high")``, "low" or a list of layers, greedy search or sampling with
+      :class:`~counterpoint.decoders.DoLaLogitsProcessor` before all other processors, so that ``repetition_penalty=1.2`` applies to
+      the contrast, as there. Each row chooses its own layer, where transformers 4 chose one for the batch. Layers that the model
+      has not, and ``dola_layers`` with beams or an assistant, are refused, where it left them out.
+
+    ``streamer``, ``synced_gpus`` and ``stop_strings`` work as in every other mode. Calling it twice is calling it once;
+    :func:`uninstall` undoes it.
+
+    Raises:
+        RuntimeError: If this release of transformers no longer has the table of modes that this relies on.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import install, uninstall
+        >>> from counterpoint.eval import AMATEUR
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
+        >>> inputs = tokenizer("The whale rose", return_tensors="pt")
+        >>> install()
+        >>> ids = model.generate(**inputs, penalty_alpha=0.6, top_k=4, max_new_tokens=20)
+        >>> ids = model.generate(**inputs, dola_layers="high", repetition_penalty=1.2, max_new_tokens=20)
+        >>> uninstall()
+    """
+    missing = METHODS.keys() - GENERATION_MODES_MAPPING.keys()
+    if missing:
+        raise RuntimeError(
+            f"this release of transformers has no {', '.join(missing)} to redirect; use custom_generate=contrastive_search, or "
+            "logits_processor=[DoLaLogitsProcessor(model)]"
+        )
+    if _modes:
+        return
+    _validate.append(getattr(GenerationMixin, VALIDATE))
+    setattr(GenerationMixin, VALIDATE, _validated)
+    for mode, method in METHODS.items():
+        setattr(GenerationMixin, _name(method), method)
+        _modes[mode] = GENERATION_MODES_MAPPING[mode]
+        GENERATION_MODES_MAPPING[mode] = _name(method)
+
+
+def uninstall() -> None:
+    """Give the modes of :func:`install` back to transformers. Without it before, nothing happens.
+
+    Example:
+        >>> from counterpoint.decoders import uninstall
+        >>> uninstall()
+    """
+    if not _modes:
+        return
+    setattr(GenerationMixin, VALIDATE, _validate.pop())
+    for mode, method in METHODS.items():
+        GENERATION_MODES_MAPPING[mode] = _modes.pop(mode)
+        delattr(GenerationMixin, _name(method))
+
+
+def _validated(self: GenerationMixin, mode: GenerationMode, config: GenerationConfig, mode_kwargs: dict[str, Any]) -> None:
+    """What transformers checks, and that no other mode ignores ``dola_layers``."""
+    if config.dola_layers is not None and mode not in METHODS:
+        raise ValueError(
+            f"dola_layers={config.dola_layers!r} goes with greedy search and sampling, not with {mode.replace('_', ' ')}; for that "
+            "pass logits_processor=[DoLaLogitsProcessor(model, layers)] instead"
+        )
+    _validate[0](self, mode, config, mode_kwargs)
+
+
+def _name(method: Callable[..., Any]) -> str:
+    return f"_counterpoint_{method.__name__}"

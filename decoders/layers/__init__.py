@@ -1,0 +1,1 @@
+"""Decoders that set deep layers against shallow ones."""

@@ -1,0 +1,153 @@
+"""DoLa: the last layer's distribution against an early layer's, of the same forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
+from counterpoint.decoders.contrasts.forms import allowed_by, contrast
+from counterpoint.decoders.forwards.exit_tap import ExitTap
+from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.layers.divergence import released_divergence
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+"""``divergence(p, q)`` of log-probabilities ``[..., vocabulary]``."""
+
+Layers = str | Sequence[int]
+"""Early exits: "low", "high" or their indices."""
+
+GenerativeModel = Any
+"""A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
+
+
+class DoLaLogitsProcessor(Contrast):
+    """Decoding by contrasting layers, for ``model.generate(..., logits_processor=[DoLaLogitsProcessor(model)])``.
+
+    Scores are ln q_N(v) - ln q_M(v) for the tokens v with q_N(v) >= alpha * max_w q_N(w), and -inf for all others. q_N is the
+    model's own distribution, q_j = softmax(phi(h_j)) that of an early exit before layer j, and M the candidate layer whose q_j is
+    the furthest from q_N, chosen anew for every row and step: Chuang et al., *DoLa: Decoding by Contrasting Layers Improves
+    Factuality in Large Language Models* (2024, arXiv 2309.03883), equations 2 to 5. One candidate layer is the static form.
+
+    The hidden states come from the forward that ran anyway; what it adds is an unembedding of each candidate layer. q_N is what the
+    processors before this one left; the paper's repetition penalty of 1.2 applies to the contrast, so it goes after this processor:
+    ``logits_processor=[DoLaLogitsProcessor(model), RepetitionPenaltyLogitsProcessor(1.2)]``.
+
+    Args:
+        model: The decoder-only model that generates.
+        layers: "low" or "high", every second layer of the lower or upper half (of 20 layers at most, beginning with 2 where
+            embeddings are tied), or the candidates' indices: 0 is the embeddings, N - 1 the state before the last layer. The paper
+            takes "high" for short answers (TruthfulQA) and "low" for reasoning.
+        alpha: Of the plausible set, in [0, 1]; 0.1 as in the paper.
+        divergence: How the layer is chosen: :func:`~counterpoint.decoders.released_divergence`, which every published result and
+            transformers 4 were computed with, or :func:`~counterpoint.decoders.jensen_shannon`, which the paper writes.
+        final_norm: Whether early states pass the final norm before the unembedding. The released code leaves it out.
+
+    Raises:
+        ValueError: For layers that the model has not, alpha out of range, encoder-decoder models and architectures whose early
+            exits are out of reach; at the first token, if another model generates.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import DoLaLogitsProcessor
+        >>> from counterpoint.eval import EXPERT
+        >>> model = AutoModelForCausalLM.from_pretrained(EXPERT)
+        >>> inputs = AutoTokenizer.from_pretrained(EXPERT)("The whale rose", return_tensors="pt")
+        >>> processor = DoLaLogitsProcessor(model, layers="high")
+        >>> ids = model.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layers: Layers = "high",
+        alpha: float = 0.1,
+        divergence: Divergence = released_divergence,
+        final_norm: bool = False,
+    ) -> None:
+        check_alpha(alpha)
+        self.layers = candidate_layers(model, layers)
+        self.alpha, self.divergence = alpha, divergence
+        self.tap = ExitTap(model, self.layers, EarlyExits(model, final_norm))
+        self.taps = (self.tap,)
+
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.base.Contrast`."""
+        check_logits(scores)
+        early = reading.exits(self.tap).to(scores.device)
+        return contrast(scores, furthest(scores, early, self.divergence), alpha=self.alpha).to(scores.dtype)
+
+
+def dola(
+    model: GenerativeModel,
+    input_ids: Int[Tensor, "rows length"],
+    logits_processor: LogitsProcessorList,
+    generation_config: GenerationConfig,
+    **kwargs: Any,
+) -> GenerateDecoderOnlyOutput | Tensor:
+    """What ``generate(dola_layers=...)`` was in transformers 4: greedy search or sampling, the contrast before all processors."""
+    layers = generation_config.dola_layers
+    if not isinstance(layers, str | Sequence):
+        raise ValueError(f"dola_layers={layers!r}: 'low', 'high' or a list of layers")
+    processors = LogitsProcessorList([DoLaLogitsProcessor(model, layers), *logits_processor])
+    output: GenerateDecoderOnlyOutput | Tensor = model._sample(
+        input_ids, logits_processor=processors, generation_config=generation_config, **kwargs
+    )
+    return output
+
+
+def furthest(
+    final: Float[Tensor, "*batch vocabulary"], early: Float[Tensor, "layers *batch vocabulary"], divergence: Divergence
+) -> Float[Tensor, "*batch vocabulary"]:
+    """For each position the logits of the layer that is the furthest from ``final``.
+
+    Example:
+        >>> import torch
+        >>> from counterpoint.decoders import jensen_shannon
+        >>> furthest(torch.tensor([2.0, 0.0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), jensen_shannon)
+        tensor([0., 1.])
+    """
+    if len(early) == 1:
+        return early[0]
+    chosen = furthest_layer(final, early, divergence)
+    return early.gather(0, chosen[None, ..., None].expand(1, *final.shape))[0]
+
+
+def furthest_layer(
+    final: Float[Tensor, "*batch vocabulary"], early: Float[Tensor, "layers *batch vocabulary"], divergence: Divergence
+) -> Int[Tensor, "*batch"]:
+    """For each position argmax_j divergence(q_N, q_j), the first among equals, over the tokens that ``final`` allows."""
+    p = final.float().log_softmax(dim=-1)
+    # layer by layer, since temporary tensors of all layers would not stay in a processor's caches
+    return torch.stack([divergence(p, allowed_by(final, each).float().log_softmax(dim=-1)) for each in early]).argmax(dim=0)
+
+
+def candidate_layers(model: PreTrainedModel, layers: Layers) -> tuple[int, ...]:
+    """Early exits that "low" and "high" stand for, as in transformers 4, or those given.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM
+        >>> from counterpoint.eval import EXPERT
+        >>> candidate_layers(AutoModelForCausalLM.from_pretrained(EXPERT), "high")
+        (2,)
+    """
+    depth = depth_of(model)
+    if isinstance(layers, str):
+        if layers not in ("low", "high"):
+            raise ValueError(f"layers={layers!r}: 'low', 'high' or a list of layers")
+        tied = model.config.get_text_config(decoder=True).tie_word_embeddings
+        start = (2 if depth > 2 else depth - 1) if tied else 0  # tied, the embeddings only predict the token just read
+        if depth <= 40:
+            layers = range(start, depth // 2, 2) if layers == "low" else range(depth // 2, depth, 2)
+        else:
+            layers = range(start, 20, 2) if layers == "low" else range(depth - 20, depth, 2)
+        layers = layers or [start]
+    return check_layers(layers, depth)

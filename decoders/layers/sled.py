@@ -1,0 +1,177 @@
+"""SLED: the last layer's logits evolve towards what the layers before it were heading for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.forwards.exit_tap import ExitTap
+from counterpoint.decoders.forwards.layer_tap import LayerTap
+from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
+
+
+class SLEDLogitsProcessor(Contrast):
+    """Self logits evolution decoding, for ``model.generate(..., logits_processor=[SLEDLogitsProcessor(model)])``.
+
+    The ``evolution_scale`` likeliest tokens I get the logits that descent from those of the last layer makes of them,
+
+        z <- z - evolution_rate * (1 - t / T) * (softmax(z) - P),    t = 0, ..., T - 1,
+
+    all others ``evolution_lower_bound``. P is the distribution over I that the early exits were heading for,
+
+        P(i) = a_i / sum_j a_j,    a_i = sum_n max(0, cos(p_n - e_i, z_n - z_N))^2,
+
+    z_n the logits of an exit before layer n, z_N those of the last layer, p_n = softmax(z_n) and e_i a one-hot vector: Zhang et
+    al., *SLED: Self Logits Evolution Decoding for Improving Factuality in Large Language Models* (2024, arXiv 2411.02433).
+
+    The hidden states come from the forward that ran anyway; what it adds is an unembedding of every layer. The scores that evolve
+    are those which the processors before this one left: their bans hold, their penalties count. What the layers say is taken from
+    the forward as it was, so that logits and the log-probabilities of beams evolve alike; for beams add
+    ``renormalize_logits=True``, which makes them add up log-probabilities again.
+
+    Args:
+        model: The decoder-only model that generates.
+        evolution_rate: Size of the first step; 2 as released, 0.5 to 3 are recommended there (2.5 for TruthfulQA). 0 is the model
+            itself.
+        evolution_scale: Number of tokens that evolve; 10 as released, 5 to 20 are recommended (75 for TruthfulQA).
+        evolution_steps: Steps T, of size evolution_rate * (1 - t / T). The released code takes 1 in generation and 10 in scoring.
+        evolution_lower_bound: Score of all other tokens; -1000 in released generation, -100 and -2500 in its two scoring classes.
+        layers: Early exits to learn from; all by default, 0 the embeddings and N - 1 the state before the last layer.
+        final_norm: Whether early states pass the final norm before the unembedding. The released code leaves it out.
+
+    Raises:
+        ValueError: For values out of range, layers that the model has not, encoder-decoder models and architectures whose early
+            exits are out of reach; at the first token, if another model generates.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import SLEDLogitsProcessor
+        >>> from counterpoint.eval import EXPERT
+        >>> model = AutoModelForCausalLM.from_pretrained(EXPERT)
+        >>> inputs = AutoTokenizer.from_pretrained(EXPERT)("The whale rose", return_tensors="pt")
+        >>> processor = SLEDLogitsProcessor(model, evolution_rate=2.0, evolution_scale=10)
+        >>> ids = model.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        evolution_rate: float = 2.0,
+        evolution_scale: int = 10,
+        evolution_steps: int = 1,
+        evolution_lower_bound: float = -1000.0,
+        layers: Sequence[int] | None = None,
+        final_norm: bool = False,
+    ) -> None:
+        depth = depth_of(model)
+        check_evolution(evolution_rate, evolution_scale, evolution_steps, model.config.get_text_config(decoder=True).vocab_size)
+        self.layers = tuple(range(depth)) if layers is None else check_layers(layers, depth)
+        self.rate, self.scale, self.steps = evolution_rate, evolution_scale, evolution_steps
+        self.lower_bound = evolution_lower_bound
+        self.exits = EarlyExits(model, final_norm)
+        self.tap, self.final_tap = ExitTap(model, self.layers, self.exits), LayerTap(model, [depth])
+        self.taps = (self.tap, self.final_tap)
+
+    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.base.Contrast`."""
+        check_logits(scores)
+        early = reading.exits(self.tap).to(scores.device)
+        final = self.exits.unembed(reading.states(self.final_tap)[0]).to(scores.device)
+        return evolved(scores, final, early, self.rate, self.scale, self.steps, self.lower_bound).to(scores.dtype)
+
+
+def evolved(
+    scores: Float[Tensor, "*batch vocabulary"],
+    final: Float[Tensor, "*batch vocabulary"],
+    early: Float[Tensor, "layers *batch vocabulary"],
+    rate: float,
+    scale: int,
+    steps: int,
+    lower_bound: float,
+) -> Float[Tensor, "*batch vocabulary"]:
+    """The ``scale`` best ``scores`` after descent towards the latent distribution of ``final`` and ``early``, others at the bound.
+
+    Args:
+        scores: What evolves: ``final``, or what processors made of it. A score of -inf stays.
+        final: Logits z_N of the last layer.
+        early: Logits z_n of early exits.
+        rate: Size of the first step.
+        scale: Number of tokens that evolve.
+        steps: Number of steps.
+        lower_bound: Score of the others.
+
+    Example:
+        >>> import torch
+        >>> final, early = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([[2.0, 0.0, 0.0]])
+        >>> evolved(final, final, early, rate=2.0, scale=2, steps=1, lower_bound=-torch.inf)
+        tensor([0.6695, 2.5105,   -inf])
+    """
+    scores = scores.float()
+    kept, candidates = scores.topk(scale, dim=-1)
+    support = alignment(final, early, candidates).masked_fill(kept == -torch.inf, 0.0)
+    total = support.sum(dim=-1, keepdim=True)
+    latent = torch.zeros_like(scores).scatter(-1, candidates, support / total)
+    moved = descend(scores, latent, rate, steps).gather(-1, candidates)
+    moved = torch.where(total > 0, moved, kept)  # no layer was heading for any of them: nothing to evolve towards
+    return torch.full_like(scores, lower_bound).masked_fill(scores == -torch.inf, -torch.inf).scatter(-1, candidates, moved)
+
+
+def alignment(
+    final: Float[Tensor, "*batch vocabulary"],
+    early: Float[Tensor, "layers *batch vocabulary"],
+    candidates: Int[Tensor, "*batch k"],
+) -> Float[Tensor, "*batch k"]:
+    """How much the layers were heading for each candidate i: a_i = sum_n max(0, cos(p_n - e_i, z_n - z_N))^2.
+
+    p_n - e_i is the gradient of -ln p_n(i) with respect to the logits z_n of layer n, p_n their softmax and e_i a one-hot vector:
+    the better it points from the last layer's logits back to z_n, the more likely it is that i was the aim.
+
+    Example:
+        >>> import torch
+        >>> final, early = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([[2.0, 0.0, 0.0]])
+        >>> alignment(final, early, torch.tensor([0, 1]))  # only token 1 has risen
+        tensor([0.0000, 0.5587])
+    """
+    early, at = early.float(), candidates.expand(len(early), *candidates.shape)
+    change, best = early - final.float(), early.argmax(dim=-1, keepdim=True)
+    # with m the best token, p - e_i = r + e_m - e_i and r = p - e_m: no tensor of [layers, k, vocabulary] is needed, and no digit
+    # is lost where p is nearly e_m
+    others = early.softmax(dim=-1).scatter(-1, best, 0.0)
+    r = others.scatter(-1, best, -others.sum(dim=-1, keepdim=True))
+    inner = (r * change).sum(dim=-1, keepdim=True) + change.gather(-1, best) - change.gather(-1, at)
+    square = r.square().sum(dim=-1, keepdim=True) + 2 * (r.gather(-1, best) - r.gather(-1, at)) + 2 * (at != best)
+    length = square.clamp(min=0).sqrt() * change.norm(dim=-1, keepdim=True)
+    cosine: Tensor = inner / length.clamp(min=torch.finfo(length.dtype).tiny)
+    return cosine.clamp(min=0).square().sum(dim=0)
+
+
+def descend(
+    logits: Float[Tensor, "*batch vocabulary"], latent: Float[Tensor, "*batch vocabulary"], rate: float, steps: int
+) -> Float[Tensor, "*batch vocabulary"]:
+    """Steps z <- z - rate * (1 - t / steps) * (softmax(z) - latent), t from 0 to steps - 1.
+
+    Example:
+        >>> import torch
+        >>> descend(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 1.0]), rate=2.0, steps=1)
+        tensor([-1.,  1.])
+    """
+    for step in range(steps):
+        logits = logits - rate * (1 - step / steps) * (logits.softmax(dim=-1) - latent)
+    return logits
+
+
+def check_evolution(rate: float, scale: int, steps: int, vocabulary: int) -> None:
+    """Numbers that an evolution can have."""
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"evolution_rate={rate!r}: logits evolve by 0 or more, e.g. evolution_rate=2.0")
+    if not isinstance(scale, int) or not 1 <= scale <= vocabulary:
+        raise ValueError(f"evolution_scale={scale!r}: between 1 and the vocabulary's {vocabulary} tokens evolve, e.g. 10")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"evolution_steps={steps!r}: at least one step, 1 in generation and 10 in scoring as released")

@@ -1,0 +1,231 @@
+"""The loop of contrastive search: prefill, then one forward of k candidates per token, in place of greedy's one token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from transformers.utils.generic import ModelOutput
+
+from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
+from counterpoint.decoders.forwards.tree_support import Method, candidate_forward
+from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, holds_uncounted_text
+from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
+from counterpoint.decoders.hf.unembedding import narrowed_unembedding
+from counterpoint.decoders.hf.warpers import warpers
+from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
+
+GenerativeModel = Any
+"""A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
+
+Rule = Callable[[Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]]
+"""From the probabilities of a step, how many candidates each row has and how much their penalty weighs."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The sampled form: ``steps`` tokens drawn from p, then tokens drawn from softmax(score / ``temperature``)."""
+
+    steps: int
+    temperature: float
+
+    def check(self, do_sample: bool) -> None:
+        """Values that mean something."""
+        if not isinstance(self.steps, int) or self.steps < 0:
+            raise ValueError(f"sample_steps={self.steps!r} is not a number of tokens; pass 0 or more")
+        if self.steps and not do_sample:
+            raise ValueError(f"sample_steps={self.steps} without sampling; pass do_sample=True as well")
+        if not self.temperature >= 0:
+            raise ValueError(f"score_temperature={self.temperature!r}: pass 0 (the best candidate) or more")
+
+    def pick(self, scores: Float[Tensor, "rows k"], do_sample: bool) -> Int[Tensor, "rows"]:
+        """The index of the best candidate, the first on ties, or of one drawn by its score."""
+        if not do_sample or self.temperature == 0 or scores.shape[1] == 1:
+            return scores.argmax(dim=-1)
+        return torch.multinomial((scores.float() / self.temperature).softmax(dim=-1), 1).squeeze(1)
+
+
+def search(
+    model: GenerativeModel,
+    input_ids: Int[Tensor, "rows length"],
+    rule: Rule,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    config: GenerationConfig,
+    method: Method,
+    sampling: Sampling,
+    streamer: BaseStreamer | None,
+    synced_gpus: bool,
+    model_kwargs: dict[str, Any],
+) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
+    """Contrastive search with the number of candidates and the weight of the penalty that ``rule`` gives each step."""
+    call = current_generate_call() or GenerateCall()
+    streamer, synced_gpus = streamer or call.streamer, synced_gpus or call.synced_gpus
+    do_sample = bool(config.do_sample)
+    check_mode(config, call.assistant_model)
+    check_prompt(model, input_ids, model_kwargs)
+    sampling.check(do_sample)
+    logits_processor = warpers(logits_processor, config)
+
+    output, hidden, model_kwargs = prefill(model, input_ids, config, model_kwargs)
+    cache = find_cache(output) if config.use_cache else None
+    check_cache(model, cache, bool(config.use_cache))
+    check_logits(output["logits"][:, -1])
+    context = Context(hidden, seen_positions(model, hidden.shape[1], model_kwargs))
+    forward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)
+    del hidden
+
+    record = Record(model, config, model_kwargs)
+    unfinished = torch.ones(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+    finished = False
+    step = 0
+    while model._has_unfinished_sequences(finished, synced_gpus, device=input_ids.device):
+        logits = output["logits"][:, -1].to(dtype=torch.float32, device=input_ids.device, copy=True)
+        scores = logits_processor(input_ids, logits.clone())  # type: ignore[arg-type]
+        record.step(output, logits, scores)
+        check_logits(scores)
+        probabilities = scores.softmax(dim=-1)
+        alpha: float | Tensor = 0.0
+        if step < sampling.steps:
+            candidates = torch.multinomial(probabilities, 1)
+            confidence = probabilities.gather(1, candidates)
+        else:
+            k, alpha = rule(probabilities)
+            confidence, candidates = probabilities.topk(k if isinstance(k, int) else int(k.max()), dim=-1)
+        allowed = scores.gather(1, candidates) > -torch.inf
+        if step >= sampling.steps and not isinstance(k, int):
+            allowed &= torch.arange(candidates.shape[1], device=k.device) < k
+
+        def choose(hidden: Float[Tensor, "rows k hidden"]) -> Int[Tensor, "rows"]:
+            similarity = context.similarity(hidden).to(confidence.device)  # noqa: B023 - called within this step
+            contrastive = contrastive_scores(confidence, similarity, alpha)  # noqa: B023
+            chosen = sampling.pick(contrastive.masked_fill(~allowed, -torch.inf), do_sample)  # noqa: B023
+            context.append(hidden[torch.arange(len(chosen), device=hidden.device), chosen.to(hidden.device)][:, None])
+            return chosen
+
+        chosen, output = forward(input_ids, candidates, choose)
+        step += 1
+        if synced_gpus and finished:
+            continue
+        tokens = candidates.gather(1, chosen.to(candidates.device)[:, None]).squeeze(1)
+        if config._pad_token_tensor is not None:
+            tokens = torch.where(unfinished, tokens, config._pad_token_tensor.to(tokens.device))
+        input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
+        if streamer is not None:
+            streamer.put(tokens.cpu())
+        unfinished = unfinished & ~stopping_criteria(input_ids, scores)
+        finished = not bool(unfinished.any())
+
+    if streamer is not None:
+        streamer.end()
+    return record.result(input_ids, forward.finish())
+
+
+def prefill(
+    model: GenerativeModel, input_ids: Int[Tensor, "rows length"], config: GenerationConfig, model_kwargs: dict[str, Any]
+) -> tuple[ModelOutput, Float[Tensor, "rows positions hidden"], dict[str, Any]]:
+    """The prompt's forward: its output, the last hidden states of all positions, and the arguments of the next forward.
+
+    States of tokens that a given cache already holds are computed again, since no cache keeps them.
+    """
+    hidden: list[Tensor] = []
+
+    def narrow(states: Tensor) -> Tensor:
+        hidden.append(states)
+        return states[:, -1:]
+
+    embeds = model_kwargs.get("inputs_embeds")
+    length = (input_ids if embeds is None else embeds).shape[1]
+    past = find_cache(model_kwargs)
+    held = cached_length(past) if config.use_cache else 0
+    if held or holds_uncounted_text(past):
+        check_continuation(held, length, model_kwargs.get("attention_mask"))
+        again = {**model_kwargs, CACHE: None, "use_cache": False}
+        with narrowed_unembedding(model, narrow):
+            model(**first_inputs(model, input_ids, None, again), return_dict=True)
+        hidden = [hidden[0][:, :held]]
+    with narrowed_unembedding(model, narrow):
+        if config.prefill_chunk_size is None:
+            inputs = first_inputs(model, input_ids, length - held if held or embeds is not None else None, model_kwargs)
+            output = model(**inputs, return_dict=True)
+        else:
+            output = model._prefill(input_ids, config, {**model_kwargs, "logits_to_keep": 0})
+    states = torch.cat(hidden, dim=1)
+    if states.shape[1] != length:
+        raise ValueError(
+            f"{type(model).__name__} unembeds {states.shape[1]} of {length} prompt positions, hiding the others' states"
+        )
+    model_kwargs = model._update_model_kwargs_for_generation(
+        output, dict(model_kwargs), is_encoder_decoder=model.config.is_encoder_decoder
+    )
+    return output, states, model_kwargs
+
+
+def first_inputs(
+    model: GenerativeModel, input_ids: Int[Tensor, "rows length"], new: int | None, model_kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The model's inputs for the last ``new`` positions of the prompt (all if None), with logits of every one."""
+    inputs: dict[str, Any] = model.prepare_inputs_for_generation(
+        input_ids, next_sequence_length=new, is_first_iteration=True, **model_kwargs
+    )
+    return inputs | {"logits_to_keep": 0} if "logits_to_keep" in inputs else inputs
+
+
+def seen_positions(model: PreTrainedModel, length: int, model_kwargs: dict[str, Any]) -> Bool[Tensor, "rows length"] | None:
+    """Which of the prompt's positions are tokens rather than padding; None where all are."""
+    mask = model_kwargs.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
+    return None if mask is None else mask[:, :length].bool()
+
+
+class Record:
+    """What ``return_dict_in_generate`` returns beside the ids, gathered step by step."""
+
+    def __init__(self, model: PreTrainedModel, config: GenerationConfig, model_kwargs: dict[str, Any]) -> None:
+        self.config, self.encoder_decoder = config, bool(model.config.is_encoder_decoder)
+        self.encoder = model_kwargs.get("encoder_outputs") or {}
+        prefix = "decoder_" if self.encoder_decoder else ""
+        self.wanted = {
+            f"{prefix}attentions": config.output_attentions,
+            "cross_attentions": config.output_attentions and self.encoder_decoder,
+            f"{prefix}hidden_states": config.output_hidden_states,
+        }
+        self.scores: tuple[Tensor, ...] = ()
+        self.logits: tuple[Tensor, ...] = ()
+        self.layers: dict[str, tuple[Any, ...]] = {name: () for name, wanted in self.wanted.items() if wanted}
+
+    def step(self, output: ModelOutput, logits: Tensor, scores: Tensor) -> None:
+        """Keep what was asked for of the forward that led to this step."""
+        if not self.config.return_dict_in_generate:
+            return
+        if self.config.output_scores:
+            self.scores += (scores,)
+        if self.config.output_logits:
+            self.logits += (logits,)
+        for name in self.layers:
+            self.layers[name] += (output.get(name),)
+
+    def result(self, sequences: Tensor, cache: Cache | None) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
+        """Ids alone, or the output class of the kind of model."""
+        if not self.config.return_dict_in_generate:
+            return sequences
+        common: dict[str, Any] = {
+            "sequences": sequences,
+            "scores": self.scores if self.config.output_scores else None,
+            "logits": self.logits if self.config.output_logits else None,
+            CACHE: cache,
+            **self.layers,
+        }
+        if not self.encoder_decoder:
+            return GenerateDecoderOnlyOutput(**common)
+        if self.config.output_attentions:
+            common["encoder_attentions"] = self.encoder.get("attentions")
+        if self.config.output_hidden_states:
+            common["encoder_hidden_states"] = self.encoder.get("hidden_states")
+        return GenerateEncoderDecoderOutput(**common)

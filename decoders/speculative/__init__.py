@@ -1,0 +1,1 @@
+"""Contrastive decoding that verifies drafts of several tokens in one forward."""

@@ -1,0 +1,183 @@
+"""Guesses of how a text goes on, for speculative decoding to verify.
+
+Nothing here decides what is generated: a guess may come from anywhere, and a good one saves forwards. There are two sources: what
+followed the last few tokens when they stood in the text before (prompt lookup), and the amateur.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from counterpoint.decoders.amateurs.vocabulary import aligned
+from counterpoint.decoders.contrasts.forms import plausible
+from counterpoint.decoders.forwards.rewindable_model import Follower
+
+LONGEST = 3
+"""Tokens of context that a repetition shares with the end of the text, at most."""
+FEWEST = 3
+"""A shorter draft is hardly cheaper to verify."""
+CONFIDENCE = 0.4
+"""The amateur drafts on while it holds its tokens so far for at least this likely, all together."""
+MEMORY, WORTH, PAUSE = 8, 0.1, 16
+"""Drafts that a source is judged by, the right tokens that make one worth its cost, and the steps between two second chances."""
+
+
+class Track:
+    """How a source has done: the ``right`` tokens to hope for in a draft, and the ``length`` that draft should have.
+
+    The length doubles after a draft that was right, and is one more than were right after another.
+
+    Example:
+        >>> track = Track(most=8)
+        >>> track.learn(drafted=4, right=4)
+        >>> track.length, track.right
+        (8, 1.375)
+        >>> track.learn(drafted=8, right=4)
+        >>> track.length
+        5
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.length, self.right = most, FEWEST + 1, 1.0
+
+    def learn(self, drafted: int, right: int) -> None:
+        """What became of a draft."""
+        self.right += (right - self.right) / MEMORY
+        self.length = min(self.most, max(FEWEST, 2 * drafted if right == drafted else right + 1))
+
+
+@dataclass
+class Draft:
+    """Tokens that may follow the text, and what is known about them."""
+
+    tokens: list[int] = field(default_factory=list)
+    proposals: list[Float[Tensor, "vocabulary"] | None] = field(default_factory=list)
+    """For each token the distribution it was drawn from, None where it was not drawn."""
+    negatives: list[Float[Tensor, "1 vocabulary"]] = field(default_factory=list)
+    """The amateur's logits at the first positions, as far as it was asked already."""
+    track: Track | None = None
+    """That of its source."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where drafts come from."""
+
+    track: Track
+
+    def draft(self, new: Int[Tensor, "1 new"], most: int) -> Draft:
+        """Up to ``most`` tokens that may follow the prompt and ``new``; none where it knows nothing."""
+
+
+class Repetition:
+    """The text's own continuations.
+
+    Example:
+        >>> import torch
+        >>> source = Repetition([5, 6, 7, 8], most=8)
+        >>> source.draft(torch.tensor([[5, 6]]), most=3).tokens
+        [7, 8, 5]
+        >>> source.draft(torch.tensor([[5, 6, 9]]), most=3).tokens
+        []
+    """
+
+    def __init__(self, prompt: list[int], most: int) -> None:
+        self.track = Track(most)
+        self.prompt, self.text = len(prompt), list[int]()
+        self.following: dict[tuple[int, ...], int] = {}  # where the token stands that followed these last
+        self._extend(prompt)
+
+    def draft(self, new: Int[Tensor, "1 new"], most: int) -> Draft:
+        """See :class:`Source`."""
+        self._extend(new[0, len(self.text) - self.prompt :].tolist())
+        for length in range(min(LONGEST, len(self.text)), 0, -1):
+            start = self.following.get(tuple(self.text[-length:]))
+            if start is not None:
+                repeated = self.text[start : start + most]
+                tokens = (repeated * most)[:most]  # what reaches the end of the text goes round
+                return Draft(tokens, [None] * most, track=self.track)
+        return Draft()
+
+    def _extend(self, tokens: list[int]) -> None:
+        for token in tokens:
+            for length in range(1, min(LONGEST, len(self.text)) + 1):
+                self.following[tuple(self.text[-length:])] = len(self.text)
+            self.text.append(token)
+
+
+class AmateurSource:
+    """The amateur's own continuations: its best tokens, or tokens drawn from its plausible set.
+
+    A contrast takes from the expert what the amateur says, but both seldom leave a token plausible that the other excludes: on its
+    own plausible set the amateur is closer to the contrast than as it is, sharpened or flattened.
+
+    Args:
+        follower: The amateur along the text.
+        width: Of the expert's vocabulary.
+        known_tokens: Tokens that both are known to share.
+        most: The longest draft.
+        alpha: Of the plausible set.
+        temperature: Of the draws; None for the best tokens.
+    """
+
+    def __init__(
+        self, follower: Follower, width: int, known_tokens: int | None, most: int, alpha: float, temperature: float | None
+    ) -> None:
+        self.track = Track(most)
+        self.follower, self.width, self.known_tokens = follower, width, known_tokens
+        self.alpha, self.temperature = alpha, temperature
+
+    def logits(self, new: Int[Tensor, "1 new"], last: int) -> Float[Tensor, "{last} vocabulary"]:
+        """Logits over the expert's vocabulary after each of the ``last`` tokens."""
+        logits = self.follower.logits(new, last)
+        if bool(torch.isnan(logits).any()):
+            raise ValueError("the amateur gives NaN logits: look at its weights and dtype")
+        return aligned(logits, self.width, self.known_tokens)
+
+    def draft(self, new: Int[Tensor, "1 new"], most: int) -> Draft:
+        """See :class:`Source`."""
+        draft = Draft(track=self.track)
+        likelihood = 1.0
+        while len(draft.tokens) < most and likelihood >= CONFIDENCE:
+            text = torch.cat([new, new.new_tensor([draft.tokens])], dim=1) if draft.tokens else new
+            negative = self.logits(text, 1)
+            likelihood *= float(negative.softmax(dim=-1).amax())
+            draft.negatives.append(negative)
+            if self.temperature is None:
+                draft.tokens.append(int(negative.argmax()))
+                draft.proposals.append(None)
+            else:
+                kept = negative.masked_fill(~plausible(negative, self.alpha), -torch.inf)
+                proposal = (kept[0] / self.temperature).softmax(dim=-1)
+                draft.tokens.append(int(torch.multinomial(proposal, 1)))
+                draft.proposals.append(proposal)
+        return draft
+
+
+class Drafter:
+    """Asks the first source that knows something and does well enough; every :data:`PAUSE` steps also one that does not.
+
+    Args:
+        sources: To be asked in this order.
+        most: The longest draft, 0 for none.
+    """
+
+    def __init__(self, sources: list[Source], most: int) -> None:
+        self.sources, self.most, self.steps = sources, most, 0
+
+    def draft(self, new: Int[Tensor, "1 new"], room: int) -> Draft:
+        """Up to ``room`` tokens that may follow."""
+        self.steps += 1
+        second_chance = self.steps % PAUSE == 0
+        for source in self.sources:
+            size = min(self.most, room, source.track.length)
+            if size > 0 and (second_chance or source.track.right >= WORTH):
+                draft = source.draft(new, size)
+                if draft.tokens:
+                    return draft
+        return Draft()

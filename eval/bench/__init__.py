@@ -1,0 +1,1 @@
+"""The benchmark of decoders: what is generated, timed and scored."""

@@ -1,0 +1,89 @@
+"""A batch of prompts, continued by a decoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList
+
+from counterpoint.eval import contrasts
+from counterpoint.eval.bench.passages import Passage
+from counterpoint.eval.bench.row_sampling import row_sampling
+from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.generation import continuation
+from counterpoint.eval.loading import Loaded
+from counterpoint.eval.rankings import search_arguments
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a decoder wrote after a prompt."""
+
+    text: str
+    tokens: int
+    """The end-of-text token among them."""
+    finished: bool
+    """Whether the text came to its end, rather than to the most tokens it may have."""
+
+
+def continue_batch(
+    loaded: Loaded, choice: Choice, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
+) -> list[Continuation]:
+    """A continuation of each prompt; ``options`` are for ``generate``.
+
+    It does not depend on the others but for rounding; under a ranked decoder it does, whose prompts are to be continued alone.
+    """
+    width = max(len(passage.ids) for passage in passages)
+    output = generate(loaded, choice, passages, seed, max_new_tokens, **options)
+    ends = end_tokens(loaded)
+    found = []
+    for passage, row in zip(passages, output[:, width:].tolist(), strict=True):
+        end = next((place for place, token in enumerate(row, 1) if token in ends), None)
+        new = row[:end]
+        found.append(Continuation(continuation(loaded.tokenizer, list(passage.ids), new), len(new), end is not None))
+    return found
+
+
+def generate(loaded: Loaded, choice: Choice, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any) -> Tensor:
+    """The ids of prompts, padded on the left, and of what follows them."""
+    model: Any = loaded.model
+    texts = [str(loaded.tokenizer.decode(list(passage.ids), skip_special_tokens=True)) for passage in passages]
+    arguments = choice.generate_arguments() | search_arguments(choice, loaded)
+    if choice.decoder.ranked:
+        torch.manual_seed(row_seed(seed, passages[0]))
+    elif choice.decoder.sampling:
+        arguments |= {"custom_generate": row_sampling, "row_seeds": [row_seed(seed, passage) for passage in passages]}
+    found: Tensor = model.generate(
+        **padded(passages, model.device),
+        logits_processor=LogitsProcessorList(contrasts.processors(choice, loaded, texts)),
+        max_new_tokens=max_new_tokens,
+        **arguments,
+        **options,
+    )
+    return found
+
+
+def padded(passages: Sequence[Passage], device: torch.device) -> dict[str, Tensor]:
+    """The prompts' tokens, padded on the left."""
+    width = max(len(passage.ids) for passage in passages)
+    ids = [[0] * (width - len(passage.ids)) + [*passage.ids] for passage in passages]
+    mask = [[0] * (width - len(passage.ids)) + [1] * len(passage.ids) for passage in passages]
+    return {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(mask, device=device)}
+
+
+def row_seed(seed: int, passage: Passage) -> int:
+    """Of a text's random numbers: the same for all decoders, whose differences are then the decoders' own."""
+    digest = hashlib.sha256(f"{seed} {passage.index} {list(passage.ids)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # generators take 63 bits on every device
+
+
+def end_tokens(loaded: Loaded) -> list[int]:
+    """The tokens that end a text."""
+    config: Any = loaded.model.generation_config
+    ends = config.eos_token_id
+    return [] if ends is None else ends if isinstance(ends, list) else [ends]

@@ -1,0 +1,125 @@
+"""The models by which ``counterpoint bench`` judges texts: loaded when a metric first asks, each text judged once."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from counterpoint.eval import EXPERT
+from counterpoint.eval.journal import Journal, key_of
+from counterpoint.eval.loading import Loaded, choose_device, load, quiet
+from counterpoint.eval.metrics.coherence import Embed, embedding_coherence
+from counterpoint.eval.metrics.likelihoods import log_probabilities
+from counterpoint.eval.metrics.mauve import MauveResult, compute_mauve, mauve_score
+from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_featurizer
+from counterpoint.eval.metrics.mauve_protocols import protocol_named
+from counterpoint.eval.metrics.representations import mean_pooling
+from counterpoint.eval.questions.choice_task import fingerprint
+
+AT_ONCE = 32
+"""Texts that are judged before what was found is written down."""
+
+
+@dataclass
+class Judges:
+    """What metrics that need a model are given.
+
+    Args:
+        directory: Of the benchmark; ``likelihoods.jsonl`` in it keeps what the scorer said, so that no text is judged twice.
+        scorer: A causal language model: id or path.
+        embedder: A sentence encoder: id or path.
+        mauve_protocol: One of :data:`~counterpoint.eval.metrics.mauve_protocols.PROTOCOLS`.
+        featurizer: The model whose features MAUVE compares; the protocol's if None.
+        device: As for :func:`~counterpoint.eval.loading.choose_device`.
+        dtype: Of the scorer's weights.
+        trust_remote_code: Whether code that comes with the models may run.
+    """
+
+    directory: Path
+    scorer: str = field(default_factory=lambda: str(EXPERT))
+    embedder: str | None = None
+    mauve_protocol: str = "counterpoint"
+    featurizer: str | None = None
+    device: str | None = None
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+
+    def name_of(self, setting: str) -> str:
+        """A setting as results state it."""
+        value = self.featurizer_name if setting == "featurizer" else str(getattr(self, setting))
+        return "the embedded expert" if value == str(EXPERT) else value
+
+    @cached_property
+    def scoring_model(self) -> Loaded:
+        """The scorer."""
+        return load(self.scorer, self.device, self.dtype, self.trust_remote_code)
+
+    @cached_property
+    def scoring_key(self) -> str:
+        """A name for all that likelihoods depend on besides the texts."""
+        return key_of(fingerprint(self.scoring_model.model), str(self.scoring_model.model.dtype))
+
+    @cached_property
+    def embed(self) -> Embed:
+        """The mean of the embedder's last states."""
+        if self.embedder is None:
+            raise ValueError("no sentence encoder was given (--embedder)")
+        options = {"trust_remote_code": self.trust_remote_code}
+        with quiet():
+            model = AutoModel.from_pretrained(self.embedder, **options).to(choose_device(self.device)).eval()
+            return mean_pooling(model, AutoTokenizer.from_pretrained(self.embedder, **options))
+
+    @cached_property
+    def featurizer_model(self) -> LoadedFeaturizer:
+        """The model that reads texts for MAUVE."""
+        return load_featurizer(self.featurizer_name, self.device, trust_remote_code=self.trust_remote_code)
+
+    @property
+    def featurizer_name(self) -> str:
+        """Its name."""
+        return self.featurizer or protocol_named(self.mauve_protocol).featurizer
+
+    @cached_property
+    def journal(self) -> Journal:
+        """What is known already."""
+        return Journal(self.directory / "likelihoods.jsonl")
+
+    def likelihoods(self, prompts: Sequence[str], texts: Sequence[str]) -> list[tuple[float, int]]:
+        """For every text the sum of its tokens' log-probabilities after its prompt, and their number."""
+        pairs = list(zip(prompts, texts, strict=True))
+        keys = [key_of(self.scoring_key, *pair) for pair in pairs]
+        pending = {pair: key for pair, key in zip(pairs, keys, strict=True) if key not in self.journal}
+        left = sorted(pending)  # what a prompt's texts have in common is read once
+        for part in (left[begin : begin + AT_ONCE] for begin in range(0, len(left), AT_ONCE)):
+            model, tokenizer = self.scoring_model.model, self.scoring_model.tokenizer
+            found = log_probabilities(model, tokenizer, [prompt for prompt, _ in part], [text for _, text in part])
+            for pair, values in zip(part, found, strict=True):
+                self.journal.add(pending[pair], {"sum": math.fsum(values), "tokens": len(values)})
+        return [(self.journal[key]["sum"], self.journal[key]["tokens"]) for key in keys]
+
+    def cosines(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+        """Between the vectors of every text and its prompt."""
+        with torch.no_grad():
+            return embedding_coherence(self.embed, prompts, texts)
+
+    def mauve(self, prompts: Sequence[str], texts: Sequence[str], references: Sequence[str | None]) -> MauveResult:
+        """Of the texts that have a reference."""
+        known = [
+            (prompt, text, reference)
+            for prompt, text, reference in zip(prompts, texts, references, strict=True)
+            if reference is not None
+        ]
+        if not known:
+            raise ValueError("there are no references to compare with")
+        before, after, human = zip(*known, strict=True)
+        compute_mauve()  # before the featuriser is loaded
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are too few texts is in the result
+            return mauve_score(before, after, human, self.mauve_protocol, self.featurizer_model)

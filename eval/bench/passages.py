@@ -1,0 +1,165 @@
+"""The prompts of a benchmark, each with the text that follows it where that is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.generation import continuation, encode
+from counterpoint.eval.loading import Loaded
+from counterpoint.eval.prompts import checked, decoded
+
+PROMPTS = Path(__file__).parents[1] / "data" / "prompts.jsonl"
+"""Public-domain passages that the embedded models were not trained on."""
+
+SPLITS = ("test", "validation", "train")
+"""Of a data set, the first that it has unless one is named."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A prompt, its tokens, and what a person wrote after it."""
+
+    index: int
+    prompt: str
+    reference: str | None
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Prompts and references as their source has them."""
+
+    source: str
+    rows: Sequence[tuple[str, str | None]]
+
+    @property
+    def sha256(self) -> str:
+        """Of all of them."""
+        return hashlib.sha256(json.dumps(self.rows).encode()).hexdigest()
+
+
+def read_pairs(name: str | None) -> Pairs:
+    """The prompts of a file (lines of text, or JSON Lines), of a data set, or those that come with the package.
+
+    A row of JSON Lines or of a data set has a "prompt", and may have a "reference"; "text" is another word for the prompt.
+
+    Args:
+        name: The file, or ``NAME``, ``NAME:CONFIG`` or ``NAME:CONFIG:SPLIT`` of a data set; None for the package's own.
+
+    Raises:
+        CommandError: If there is no such source, or it has no prompts.
+    """
+    path = PROMPTS if name is None else Path(name)
+    if path.is_file():
+        try:
+            content = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"--prompts {path}: {error}") from error
+        return Pairs(str(path), parse_pairs(content, f"--prompts {path}"))
+    return Pairs(str(name), dataset_pairs(str(name)))
+
+
+def parse_pairs(content: str, source: str) -> list[tuple[str, str | None]]:
+    """A prompt a line, or a JSON object a line if the first line is one; blank lines are skipped."""
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise CommandError(f"{source}: no prompts in it; write one a line")
+    if not isinstance(decoded(lines[0][1]), dict):
+        return [(line.removesuffix("\r"), None) for _, line in lines]
+    return [pair_of(decoded(line), f"{source}, line {number}") for number, line in lines]
+
+
+def pair_of(row: object, where: str) -> tuple[str, str | None]:
+    """Prompt and reference of a row."""
+    fields: Mapping[str, Any] = row if isinstance(row, dict) else {}
+    prompt, reference = fields.get("prompt", fields.get("text")), fields.get("reference")
+    if not isinstance(prompt, str):
+        raise CommandError(f'{where}: no text under "prompt" (or "text")')
+    if reference is not None and not isinstance(reference, str):
+        raise CommandError(f'{where}: "reference" is no text')
+    return checked(prompt, where), reference
+
+
+def dataset_pairs(name: str) -> list[tuple[str, str | None]]:
+    """The rows of a data set that are not blank."""
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise CommandError(f"--prompts {name} is no file, and a data set needs: pip install datasets") from error
+    path, _, rest = name.partition(":")
+    config, _, split = rest.partition(":")
+    try:
+        splits = load_dataset(path, config or None)
+    except Exception as error:  # the errors of the hub's HTTP client have no public base class
+        raise CommandError(f"--prompts {name} is neither a file nor a data set that can be reached: {error}") from error
+    chosen = split or next((each for each in SPLITS if each in splits), "")
+    if chosen not in splits:
+        raise CommandError(f"--prompts {name}: no split {chosen!r}; it has {', '.join(splits)}")
+    rows = [row for row in splits[chosen] if str(row.get("prompt", row.get("text", "?"))).strip()]
+    if not rows:
+        raise CommandError(f"--prompts {name}: no prompts in it")
+    return [pair_of(row, f"--prompts {name}, row {number}") for number, row in enumerate(rows, 1)]
+
+
+def encode_passages(
+    loaded: Loaded, pairs: Pairs, samples: int | None, prompt_tokens: int | None, max_new_tokens: int
+) -> list[Passage]:
+    """The first ``samples`` passages as tokens; references end where texts do, after ``max_new_tokens``, so that lengths compare.
+
+    Args:
+        loaded: The model, whose weights are not needed.
+        pairs: Prompts and references.
+        samples: None for all.
+        prompt_tokens: Cut every passage (prompt and reference together) after so many tokens, the prompt before and the reference
+            after. Passages that have fewer than ``max_new_tokens`` after the cut are left out. None leaves prompts as they are.
+        max_new_tokens: Of the texts.
+
+    Raises:
+        CommandError: If a prompt has no tokens or does not leave room in the model's context, or no passage is long enough.
+    """
+    tokenizer: Any = loaded.tokenizer
+    if prompt_tokens is None:
+        return [
+            Passage(index, prompt, cut(tokenizer, reference, max_new_tokens), tuple(encode(loaded, prompt, max_new_tokens)))
+            for index, (prompt, reference) in enumerate(pairs.rows[:samples])
+        ]
+    found: list[Passage] = []
+    for row in pairs.rows:
+        ids = tokenizer("".join(filter(None, row)), verbose=False)["input_ids"]
+        if len(ids) < prompt_tokens + max_new_tokens:
+            continue
+        before, after = ids[:prompt_tokens], ids[prompt_tokens : prompt_tokens + max_new_tokens]
+        prompt = tokenizer.decode(before, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        found.append(Passage(len(found), prompt, continuation(tokenizer, before, after), tuple(before)))
+        if len(found) == samples:
+            break
+    if not found:
+        raise CommandError(
+            f"--prompt-tokens {prompt_tokens}: no passage of {pairs.source} has {prompt_tokens + max_new_tokens} tokens "
+            "(--max-new-tokens with it); take fewer, or leave the option out"
+        )
+    encode(loaded, found[0].prompt, max_new_tokens)  # raises if they do not fit into the context
+    return found
+
+
+def cut(tokenizer: Any, reference: str | None, tokens: int) -> str | None:
+    """The reference up to so many tokens; the space it begins with stays, which some tokenizers drop."""
+    if reference is None:
+        return None
+    ids = tokenizer(reference, add_special_tokens=False, verbose=False)["input_ids"]
+    if len(ids) <= tokens:
+        return reference
+    space = reference[: len(reference) - len(reference.lstrip())]
+    kept = str(tokenizer.decode(ids[:tokens], skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return space + kept.lstrip()
+
+
+def by_length(passages: Iterable[Passage]) -> list[Passage]:
+    """The passages from the shortest prompt to the longest."""
+    return sorted(passages, key=lambda passage: len(passage.ids))

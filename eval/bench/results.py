@@ -1,0 +1,163 @@
+"""``results.json`` of a benchmark: every figure, what it was made of, and what is known of its error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from counterpoint.eval.bench.metrics import METRICS, Column
+from counterpoint.eval.bench.records import Record, read_config, read_failures, read_generations, read_speed
+from counterpoint.eval.bench.scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
+from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference
+from counterpoint.eval.errors import CommandError, UsageError
+from counterpoint.eval.journal import write_whole
+from counterpoint.eval.key_values import suggestion
+
+if TYPE_CHECKING:
+    from counterpoint.eval.bench.metric_models import Judges
+
+Results = dict[str, Any]
+NAMES = (*METRICS, "speed")
+"""The metrics, as they are called on the command line."""
+LIBRARIES = ("counterpoint", "torch", "transformers")
+
+
+def score_directory(directory: Path, names: Sequence[str], judges: Judges, tick: Callable[[str], object] = str) -> Results:
+    """Metrics of the texts that a benchmark's directory holds, in ``results.json`` there; nothing is generated.
+
+    Args:
+        directory: Where ``counterpoint bench`` wrote.
+        names: Metrics; see ``counterpoint bench ls``.
+        judges: The models that some of them need.
+        tick: Called with what is measured next.
+
+    Raises:
+        CommandError: If there are no texts.
+        UsageError: For an unknown metric.
+    """
+    check_names(names)
+    config, records, speeds = read_config(directory), read_generations(directory), read_speed(directory)
+    rows = rows_of(records)
+    if not rows:
+        raise CommandError(f"{directory}: no texts to score; `counterpoint bench run` generates them")
+    human = human_row(records)
+    columns = {key: (name, column) for name in names for key, column in columns_of(name).items()}
+    cells: dict[str, dict[str, Cell]] = {}
+    for row in [*rows, *([human] if human else [])]:
+        cells[row.label] = {}
+        for name in names:
+            tick(f"{name} of {row.label}")
+            cells[row.label] |= measure_speed(row.label, speeds) if name == "speed" else measure(METRICS[name], row, judges)
+    figures, tests = evaluate(cells, {key: column for key, (_, column) in columns.items()})
+    results: Results = {
+        "config": config,
+        "first": rows[0].label,
+        "columns": {key: describe_column(name, column, judges) for key, (name, column) in columns.items()},
+        "rows": [
+            describe_row(row, records) | {"name": name, "figures": figures[row.label]}
+            for row, name in zip(rows, short_names(rows), strict=True)
+        ],
+        "human": describe_row(human, []) | {"name": HUMAN, "figures": figures[HUMAN]} if human else None,
+        "failures": [{name: failure[name] for name in ("decoder", "label", "error")} for failure in read_failures(directory)],
+        "statistics": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "permutations": PERMUTATIONS, "tests": tests},
+        "scored_with": {name: version(name) for name in LIBRARIES}
+        | {"python": platform.python_version(), "platform": platform.platform()},
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources(directory)},
+    }
+    content = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(directory / "results.json", content)
+    written: Results = json.loads(content)
+    return written
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse metrics that there are not."""
+    for name in names:
+        if name not in NAMES:
+            raise UsageError(f"no metric {name!r}{suggestion(name, dict.fromkeys(NAMES))}; there are: {', '.join(NAMES)}")
+
+
+def default_metrics(judges: Judges) -> list[str]:
+    """All but those for which an option is needed that was not given."""
+    return [name for name in NAMES if name != "embedding_coherence" or judges.embedder is not None]
+
+
+def columns_of(name: str) -> Mapping[str, Column]:
+    """The columns of a metric."""
+    return SPEED if name == "speed" else METRICS[name].columns
+
+
+def evaluate(cells: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, Column]) -> tuple[dict[str, dict[str, Any]], int]:
+    """The figures of each row and column, each decoder's beside the first's, and the number of tests."""
+    figures = {label: {key: describe(row[key], column) for key, column in columns.items()} for label, row in cells.items()}
+    first, *others = (label for label in cells if label != HUMAN)
+    for label in others:
+        for key, column in columns.items():
+            human = figures[HUMAN][key]["value"] if HUMAN in figures else None
+            figures[label][key] |= difference(cells[first][key], cells[label][key], column, human)
+    return figures, adjust([figures[label][key] for label in others for key in columns])
+
+
+def describe_column(name: str, column: Column, judges: Judges) -> dict[str, Any]:
+    """What a column shows, and the settings with which alone its figures compare."""
+    shown = {key: value for key, value in vars(column).items() if key != "combine"}
+    settings = () if name == "speed" else METRICS[name].settings
+    return {"metric": name, **shown, "settings": {key: judges.name_of(key) for key in settings}}
+
+
+def describe_row(row: Row, records: Sequence[Record]) -> dict[str, Any]:
+    """A decoder, and how many texts of it there are."""
+    own = [record for record in records if record["label"] == row.label]
+    return {
+        "label": row.label,
+        "decoder": row.decoder,
+        "parameters": dict(row.parameters),
+        "seeds": sorted(row.groups),
+        "texts": sum(len(group.texts) for group in row.groups.values()),
+        "mean_tokens": fmean(record["tokens"] for record in own) if own else None,
+        "finished": fmean(record["finished"] for record in own) if own else None,
+    }
+
+
+def short_names(rows: Sequence[Row]) -> list[str]:
+    """Decoders by name, with the parameters that tell them from others of that name.
+
+    Example:
+        >>> from counterpoint.eval.bench.results import short_names
+        >>> from counterpoint.eval.bench.scores import Row
+        >>> values = [("greedy", {}), ("nucleus", {"top_p": 0.9, "top_k": 0}), ("nucleus", {"top_p": 0.95, "top_k": 0})]
+        >>> short_names([Row("", name, parameters, {}) for name, parameters in values])
+        ['greedy', 'nucleus top_p=0.9', 'nucleus top_p=0.95']
+    """
+    names = []
+    for row in rows:
+        others = [other.parameters for other in rows if other.decoder == row.decoder]
+        differing = [key for key, value in row.parameters.items() if any(other.get(key) != value for other in others)]
+        names.append(" ".join([row.decoder, *(f"{key}={row.parameters[key]}" for key in differing)]))
+    return names
+
+
+def sources(directory: Path) -> list[Path]:
+    """The files that the results are computed from."""
+    return sorted(path for pattern in ("config.json", "generations*.jsonl", "speed.jsonl") for path in directory.glob(pattern))
+
+
+def read_results(directory: Path) -> Results:
+    """What :func:`score_directory` wrote.
+
+    Raises:
+        CommandError: If it did not.
+    """
+    try:
+        results: Results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"{directory}: no results yet; `counterpoint bench score {directory}` computes them ({error})"
+        ) from error
+    return results

@@ -1,0 +1,108 @@
+"""What a benchmark's run is made of: the model, the prompts, the decoders' tasks and their batches."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
+
+from counterpoint.eval import loading
+from counterpoint.eval.bench.passages import encode_passages, read_pairs
+from counterpoint.eval.bench.plan import batches, task_of
+from counterpoint.eval.bench.records import read_lines
+from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.errors import UsageError
+from counterpoint.eval.revisions import revision
+
+IDLE = timedelta(days=7)
+"""How long a process waits for the others, whose decoders may be slower."""
+
+
+class Run:
+    """The run that the options ask for, as one of its processes sees it.
+
+    Args:
+        options: Of the command line, resolved.
+        choices: The decoders.
+        state: Which of how many processes this is.
+    """
+
+    def __init__(self, options: argparse.Namespace, choices: Sequence[Choice], state: PartialState) -> None:
+        self.options, self.state = options, state
+        self.directory: Path = options.output_dir
+        self.device = loading.choose_device(options.device) if state.num_processes == 1 else state.device
+        pairs = read_pairs(options.prompts)
+        device_map = "meta" if options.dry_run else options.device_map  # a dry run needs no weights
+        self.loaded = loading.load(options.model, str(self.device), options.dtype, options.trust_remote_code, device_map)
+        self.passages = encode_passages(self.loaded, pairs, options.samples, options.prompt_tokens, options.max_new_tokens)
+        self.facts = {
+            "revision": revision(options.model),
+            "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "prompts_sha256": pairs.sha256,
+            "prompt_tokens": options.prompt_tokens,
+            "max_new_tokens": options.max_new_tokens,
+            **{name: version(name) for name in ("counterpoint", "torch", "transformers")},
+        }
+        """All that every text depends on, besides its decoder, its prompt and its seed."""
+        self.source = pairs.source
+        self.tasks = [task_of(choice, options.seeds, options.model, self.facts) for choice in choices]
+        self.plan = batches(self.tasks, self.passages, options.batch_size)
+
+    def done(self) -> dict[str, Any]:
+        """The texts that are there, of however many processes, by their keys."""
+        return {record["key"]: record for record in read_lines(self.directory, "generations*.jsonl")}
+
+    def file(self, name: str) -> Path:
+        """This process's own file of records."""
+        rank = f"-{self.state.process_index}" if self.state.num_processes > 1 else ""
+        return self.directory / f"{name}{rank}.jsonl"
+
+    def config(self) -> dict[str, Any]:
+        """What ``config.json`` holds."""
+        return {
+            "run": self.facts,
+            "model": self.options.model,
+            "prompts": self.source,
+            "decoders": [
+                {
+                    "decoder": task.choice.decoder.name,
+                    "label": str(task.choice),
+                    "parameters": dict(task.choice.values),
+                    "seeds": task.seeds,
+                }
+                for task in self.tasks
+            ],
+            "samples": len(self.passages),
+            "seeds": self.options.seeds,
+            "metrics": self.options.metrics,
+            "batch_size": self.options.batch_size,
+            "environment": {
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device),
+                "threads": torch.get_num_threads(),
+                "processes": self.state.num_processes,
+            },
+        }
+
+
+def processes(options: argparse.Namespace) -> PartialState:
+    """This process among those that ``accelerate launch`` started, or the only one.
+
+    Raises:
+        UsageError: For options that several processes cannot share.
+    """
+    state = PartialState(cpu=options.device == "cpu", timeout=IDLE)
+    if state.num_processes > 1 and options.device not in (None, "cpu"):
+        raise UsageError(f"--device {options.device}: {state.num_processes} processes take a device each; leave it out")
+    if state.num_processes > 1 and options.device_map is not None:
+        raise UsageError(f"--device-map {options.device_map} spreads a model over all devices: start one process, not several")
+    return state

@@ -1,0 +1,97 @@
+"""The work of a benchmark's run: texts on disk batch by batch, then each decoder's speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from counterpoint.eval.bench.generation import continue_batch
+from counterpoint.eval.bench.plan import Batch, pending
+from counterpoint.eval.bench.records import read_failures
+from counterpoint.eval.bench.run import Run
+from counterpoint.eval.bench.speed import REPEATS, measure_speed
+from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.journal import Journal, key_of
+
+
+def generate_all(run: Run) -> None:
+    """Generate what is not there yet of this process's batches; a decoder that fails is left, and its error kept."""
+    done = run.done()
+    share = run.plan[run.state.process_index :: run.state.num_processes]
+    left = pending(share, done)
+    total = sum(len(batch.keys) for batch in share)
+    journal, failures = Journal(run.file("generations")), Journal(run.file("failures"))
+    before = total - sum(len(batch.keys) for batch in left)
+    with tqdm(total=total, initial=before, unit="text", disable=hidden(run)) as bar:
+        for batch in left:
+            choice = batch.task.choice
+            bar.set_description(choice.decoder.name)
+            if batch.task.key not in failures:
+                begun = time.perf_counter()
+                try:
+                    tokens = generate_batch(run, batch, journal, done)
+                except Exception as error:  # of any kind: the other decoders have nothing to do with it
+                    failures.add(batch.task.key, failure(choice, error))
+                else:
+                    bar.set_postfix_str(f"{tokens / (time.perf_counter() - begun):.0f} tokens/s", refresh=False)
+            bar.update(len(batch.keys))
+
+
+def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, Any]) -> int:
+    """Generate a batch and keep what was missing of it; the number of its tokens."""
+    choice = batch.task.choice
+    found = continue_batch(run.loaded, choice, batch.passages, batch.seed, run.options.max_new_tokens)
+    for key, passage, continuation in zip(batch.keys, batch.passages, found, strict=True):
+        if key not in done and key not in journal:
+            record = {
+                "decoder": choice.decoder.name,
+                "label": str(choice),
+                "parameters": dict(choice.values),
+                "model": run.options.model,
+                "revision": run.facts["revision"],
+                "dtype": run.facts["dtype"],
+                "seed": batch.seed,
+                "index": passage.index,
+                "prompt": passage.prompt,
+                "reference": passage.reference,
+                **vars(continuation),
+            }
+            journal.add(key, record)
+    return sum(continuation.tokens for continuation in found)
+
+
+def failure(choice: Choice, error: Exception) -> dict[str, Any]:
+    """What is kept of an error."""
+    message = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
+    return {"decoder": choice.decoder.name, "label": str(choice), "error": message}
+
+
+def time_decoders(run: Run) -> None:
+    """Time the decoders that did not fail, unless they were timed on the same batch before."""
+    failed = {record["label"] for record in read_failures(run.directory)}
+    batch = run.passages[: run.options.batch_size]
+    journal = Journal(run.directory / "speed.jsonl")
+    keys = {
+        str(task.choice): key_of(task.key, "speed", [vars(each) for each in batch], torch.get_num_threads()) for task in run.tasks
+    }
+    left = [task.choice for task in run.tasks if str(task.choice) not in failed and keys[str(task.choice)] not in journal]
+    if not left:
+        return
+    with tqdm(total=(REPEATS + 1) * (len(left) + 1), unit="batch", disable=hidden(run)) as bar:
+
+        def tick(name: str) -> None:
+            bar.set_description(f"speed of {name}")
+            bar.update()
+
+        for record in measure_speed(run.loaded, left, batch, run.options.max_new_tokens, tick):
+            journal.add(keys[record["label"]], record)
+
+
+def hidden(run: Run) -> bool | None:
+    """Whether a bar is not to be seen; None leaves it to whether there is a terminal."""
+    return True if run.options.quiet or not run.state.is_main_process else None

@@ -1,0 +1,110 @@
+"""``counterpoint bench run``: continue every prompt with every decoder, time the decoders, then score."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from counterpoint.eval import EXPERT
+from counterpoint.eval.bench.records import read_failures, read_generations
+from counterpoint.eval.cli.bench_options import DECODERS, add_run_options, resolve
+from counterpoint.eval.cli.bench_score import score, show
+from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.errors import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from counterpoint.eval.bench.run import Run
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare ``counterpoint bench run``."""
+    parser = subparsers.add_parser(
+        "run",
+        help="generate and score; what `counterpoint bench` does by itself",
+        description="Continue every prompt with every decoder, time the decoders and score the texts. Started again after a kill "
+        "it goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    add_run_options(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Generate what is not there yet, and score all of it.
+
+    Raises:
+        CommandError: If decoders failed, after the others were generated and scored.
+    """
+    options = resolve(arguments)
+    choices = parse_decoders(options)
+
+    from counterpoint.eval import loading  # after the arguments: these import torch
+    from counterpoint.eval.bench import directory as bench_directory
+    from counterpoint.eval.bench import run as bench_run
+    from counterpoint.eval.bench import work as bench_work
+    from counterpoint.eval.bench.results import check_names
+
+    check_names(options.metrics or [])
+    state = bench_run.processes(options)
+    with loading.quiet():
+        prepared = bench_run.Run(options, choices, state)
+        if options.dry_run:
+            print_plan(prepared)
+            return 0
+        with bench_directory.written_alone(prepared):
+            bench_work.generate_all(prepared)
+            state.wait_for_everyone()
+            if not state.is_main_process:
+                return 0
+            if options.metrics is None or "speed" in options.metrics:
+                bench_work.time_decoders(prepared)
+            results = score(options.output_dir, vars(options)) if read_generations(options.output_dir) else None
+    if results:
+        show(results, options.output_dir, vars(options))
+    failed = read_failures(options.output_dir)
+    if failed:
+        first = failed[0]
+        raise CommandError(
+            f"{len(failed)} of {len(choices)} decoders failed, {first['decoder']} first: {first['error']}; {options.output_dir} "
+            "has the errors and the others' texts, and the same command tries again what failed"
+        )
+    return 0
+
+
+def parse_decoders(options: argparse.Namespace) -> list[Choice]:
+    """The decoders, each once."""
+    default = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
+    choices = [parse_decoder([word]) for word in options.decoders or default]
+    labels = [str(choice) for choice in choices]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--decoders: {twice} is there twice")
+    return choices
+
+
+def print_plan(prepared: Run) -> None:
+    """What there is to do, as a table or as JSON."""
+    from counterpoint.eval.bench.plan import costs
+
+    options = prepared.options
+    rows = costs(prepared.tasks, prepared.plan, prepared.done(), options.max_new_tokens)
+    if options.json:
+        print(json.dumps({**prepared.config(), "plan": rows}, indent=2))
+        return
+    print(f"{options.model}, {prepared.facts['dtype']}, {len(prepared.passages)} prompts of {prepared.source}")
+    print(table(rows))
+    print("tokens and forwards of the model are at most; rows: of its largest forward (beams and candidates count)")
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Columns of equal names, and their sums where they are sums."""
+    names = list(rows[0])
+    total = {name: sum(row[name] for row in rows) for name in ("texts", "done", "tokens", "forwards")}
+    lines = [names, *([str(row[name]) for name in names] for row in rows), ["all", *map(str, total.values()), ""]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return "\n".join(
+        f"{line[0]:<{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
+    )

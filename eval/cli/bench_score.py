@@ -1,0 +1,98 @@
+"""``counterpoint bench score``: metrics of texts that are there, without generating."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from counterpoint.eval.bench.records import read_config
+
+JUDGES = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
+"""Options of the models that judge: in their own precision, whatever that of the model that wrote."""
+
+
+def add_score_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which metrics are computed, and with what; options not given are not in the result."""
+    group = parser.add_argument_group("what is measured")
+
+    def add(*names: str, **settings: Any) -> None:
+        group.add_argument(*names, default=argparse.SUPPRESS, **settings)
+
+    add("--metrics", nargs="+", metavar="NAME", help="default: all that need no further options; `bench ls` lists them")
+    add("--scorer", metavar="ID_OR_PATH", help="the language model of coherence and perplexity; default: the embedded expert")
+    add("--mauve-protocol", metavar="NAME", help="how MAUVE prepares texts; `bench ls` lists the protocols; default: counterpoint")
+    add("--featurizer", metavar="ID_OR_PATH", help="the model whose features MAUVE compares; default: the protocol's")
+    add("--embedder", metavar="ID_OR_PATH", help="the sentence encoder of embedding_coherence")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare ``counterpoint bench score``."""
+    parser = subparsers.add_parser(
+        "score",
+        help="compute metrics of saved texts anew, without generating",
+        description="Compute metrics of the texts in a directory anew, without generating: results.json, table.md, plots and "
+        "report.html in it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="where `counterpoint bench` wrote")
+    add_score_options(parser)
+    unless = argparse.SUPPRESS  # not given, it is not in the result
+    parser.add_argument("--device", metavar="NAME", default=unless, help="of the models that judge; default: an accelerator")
+    parser.add_argument("--trust-remote-code", action="store_true", default=unless, help="run code that comes with them")
+    parser.add_argument("--quiet", action="store_true", default=unless, help="no progress, no table")
+    parser.add_argument("--json", action="store_true", default=unless, help="print the results as JSON")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, and print the table or the results."""
+    options = vars(arguments)
+    show(score(arguments.directory, options), arguments.directory, options)
+    return 0
+
+
+def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute the metrics of a directory's texts and write all that people read of them: what is left of a run once it generated.
+
+    Args:
+        directory: Where ``counterpoint bench`` wrote.
+        options: Those of :func:`add_score_options` and ``device``, ``trust_remote_code``, ``quiet``, as far as given.
+    """
+    from counterpoint.eval.bench.metric_models import Judges
+    from counterpoint.eval.bench.results import default_metrics, score_directory
+    from counterpoint.eval.loading import quiet
+    from counterpoint.eval.report.files import write_files  # these import torch
+
+    judges = Judges(directory, **{name: options[name] for name in JUDGES if options.get(name) is not None})
+    names = options.get("metrics") or read_config(directory)["metrics"] or default_metrics(judges)
+    with quiet():
+        results = score_directory(directory, names, judges, silent if options.get("quiet") else progress)
+    progress("")
+    write_files(directory, results)
+    return results
+
+
+def show(results: Mapping[str, Any], directory: Path, options: Mapping[str, Any]) -> None:
+    """Results on standard output, for machines or for people."""
+    from counterpoint.eval.report.table import markdown
+
+    if options.get("json"):
+        print(json.dumps(results, ensure_ascii=False))
+    elif not options.get("quiet"):
+        print(markdown(results, details=False))
+        print(directory / "report.html")
+
+
+def silent(what: str) -> None:
+    """Nothing."""
+
+
+def progress(what: str) -> None:
+    """What is measured, in place of what was, on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{what}")
+        sys.stderr.flush()

@@ -1,0 +1,122 @@
+"""What the subcommands that score given answers share: options, the run, and its results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterpoint.eval import EXPERT
+from counterpoint.eval.cli.generate import positive
+from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.journal import Journal
+
+if TYPE_CHECKING:
+    from counterpoint.eval.loading import Loaded
+    from counterpoint.eval.questions.choice_task import ChoiceTask
+
+
+def add_choice_options(parser: argparse.ArgumentParser, output: str) -> None:
+    """Declare the options that all of them have."""
+    parser.add_argument("--model", metavar="ID_OR_PATH", default=str(EXPERT), help="default: the embedded expert")
+    parser.add_argument(
+        "--decoder",
+        nargs="+",
+        metavar=("NAME", "key=value"),
+        default=["greedy"],
+        help="the decoder and its parameters, as for generate; greedy is the model itself (the default). Plausible sets are off "
+        "unless alpha=... is given, as in released scoring code",
+    )
+    parser.add_argument(
+        "--no-renormalise",
+        dest="renormalise",
+        action="store_false",
+        help="sum the contrast ln p - ln q itself, as released code does, not the probability that it defines",
+    )
+    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N questions")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="default: %(default)s")
+    parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(output), help="default: %(default)s")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+
+
+def run_choice(
+    arguments: argparse.Namespace,
+    questions: Sequence[Any],
+    make: Callable[[Loaded, Choice], ChoiceTask],
+    facts: Mapping[str, Any],
+    generate: bool = False,
+    more: Callable[[Sequence[Any], Sequence[Mapping[str, Any]], Journal], Mapping[str, float]] | None = None,
+) -> int:
+    """Score the questions of a task that ``make`` makes, or let it ``generate``, and write ``results.json``, with ``facts`` in it.
+
+    ``more`` gives further metrics of the questions and their records.
+
+    Raises:
+        CommandError: If the decoder refuses the model, or the results cannot be written.
+    """
+    choice = parse_decoder(arguments.decoder, scoring=not generate)
+
+    from counterpoint.eval import loading  # after the arguments, since these import torch
+    from counterpoint.eval.questions import choice_task, open_answers
+
+    with loading.quiet():
+        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        try:
+            task = make(loaded, choice)
+            journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
+            answer = open_answers.answer if generate else choice_task.answer
+            records = answer(task, questions[: arguments.limit], journal)
+            others = more(questions[: arguments.limit], records, journal) if more else {}
+        except (OSError, ValueError) as error:
+            raise CommandError(str(error)) from error
+    results: dict[str, Any] = {
+        "metrics": {**mean_measures([record["measures"] for record in records]), **others},
+        "questions": len(records),
+        **({} if generate else score_facts(arguments, choice, records)),
+        **facts,
+        "decoder": choice.decoder.name,
+        "parameters": dict(choice.values),
+        "model": loaded.name,
+        "weights_sha256": task.weights,
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "device": str(loaded.model.device),
+        "versions": {name: version(name) for name in ("counterpoint", "transformers", "torch")}
+        | {"python": platform.python_version()},
+        "question_results": journal.path.name,
+    }
+    path = arguments.output_dir / "results.json"
+    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print_results(results, path)
+    return 0
+
+
+def score_facts(arguments: argparse.Namespace, choice: Choice, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the scores are, and how many of them are minus infinity."""
+    return {
+        "answers": sum(len(record["scores"]) for record in records),
+        "banned_answers": sum(value is None for record in records for value in record["scores"].values()),
+        "renormalised": arguments.renormalise,
+        "scores": "log-probabilities" if arguments.renormalise or not choice.decoder.contrast else "unnormalised contrast",
+    }
+
+
+def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each measure over questions."""
+    return {name: sum(each[name] for each in measures) / len(measures) for name in measures[0]}
+
+
+def print_results(results: Mapping[str, Any], path: Path) -> None:
+    """The measures, and what they are measures of."""
+    for name, value in results["metrics"].items():
+        print(f"{name:<17}{value:.4f}")
+    scored = f", {results['answers']} answers, scores: {results['scores']}" if "scores" in results else ""
+    print(f"{results['questions']} questions{scored}")
+    if results.get("banned_answers"):
+        print(f"{results['banned_answers']} answers have a token that the decoder bans: they beat no other")
+    print(path)

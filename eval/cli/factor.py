@@ -1,0 +1,47 @@
+"""``counterpoint factor``: how often a model under a decoder prefers the true completion."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from counterpoint.eval.cli.choice import add_choice_options, run_choice
+from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.questions.factor import CONTEXTS, read_completions
+
+if TYPE_CHECKING:
+    from counterpoint.eval.loading import Loaded
+    from counterpoint.eval.questions.choice_task import ChoiceTask
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare the options of ``counterpoint factor``."""
+    parser = subparsers.add_parser(
+        "factor",
+        help="score FACTOR's completions under a decoder",
+        description="Accuracy on FACTOR (news, wiki or expert): how often no false completion is likelier than the true one, by "
+        "the sum of the tokens' log-probabilities (accuracy) and by their mean (accuracy_per_token, the benchmark's own). "
+        "Started again after a kill it goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data", metavar="FILE", type=Path, required=True, help="one of the benchmark's CSV files")
+    parser.add_argument(
+        "--context", choices=CONTEXTS, help="the column of the contexts; default: full_prefix for news, else turncated_prefixes"
+    )
+    add_choice_options(parser, "factor")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, and write ``results.json`` and a file of the rows' results."""
+    parse_decoder(arguments.decoder, scoring=True)  # its errors come first
+    data = read_completions(arguments.data, arguments.context)
+
+    def make(loaded: Loaded, choice: Choice) -> ChoiceTask:
+        from counterpoint.eval.questions.factor_task import FactorTask  # imports torch
+
+        return FactorTask(loaded, choice, arguments.renormalise)
+
+    source = {"path": str(arguments.data), "sha256": data.sha256, "questions": len(data.completions), "context": data.column}
+    return run_choice(arguments, data.completions, make, {"data": source})

@@ -1,0 +1,133 @@
+"""``counterpoint generate``: continue prompts with a decoder, or with several to compare them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from counterpoint.eval import EXPERT
+from counterpoint.eval.decoder_specs import DECODERS, Choice, describe_decoders, parse_decoder
+from counterpoint.eval.errors import UsageError
+from counterpoint.eval.prompts import read_prompts
+from counterpoint.eval.ranker_specs import RankerChoice, describe_rankers, parse_rankers
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare the options of ``counterpoint generate``."""
+    parser = subparsers.add_parser(
+        "generate",
+        help="continue a prompt with a decoder, or compare decoders",
+        description="Continue a prompt with a decoder, or compare decoders. Without --model it needs no network.",
+        epilog=f"decoders and their defaults:\n{describe_decoders()}\n\nrankers and their defaults:\n{describe_rankers()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    prompts = parser.add_mutually_exclusive_group()
+    prompts.add_argument("prompt", nargs="?", metavar="PROMPT", help="the text to continue; - or nothing is standard input")
+    prompts.add_argument("--file", metavar="FILE", help='prompts, one a line, or JSON Lines with "prompt"; - is standard input')
+    decoders = parser.add_mutually_exclusive_group()
+    decoders.add_argument(
+        "--decoder",
+        nargs="+",
+        metavar=("NAME", "key=value"),
+        help="the decoder and its parameters (default: contrastive_search; with --ranker nucleus top_p=0.9)",
+    )
+    decoders.add_argument(
+        "--compare", nargs="+", metavar=("NAME", "NAME:key=value,..."), help="several decoders, their texts beside each other"
+    )
+    ranking = parser.add_argument_group("choosing among samples")
+    ranking.add_argument(
+        "--ranker", nargs="+", metavar=("NAME", "key=value"), help="sample several texts and print the one that it finds best"
+    )
+    ranking.add_argument("--num-candidates", metavar="N", type=positive, help="texts to sample for each beam (default: 20)")
+    ranking.add_argument("--beams", metavar="N", type=positive, help="how many are kept and continued (default: 1)")
+    ranking.add_argument("--tokens-per-round", metavar="N", type=positive, help="tokens between choices (default: only at the end)")
+    parser.add_argument("--model", metavar="ID_OR_PATH", default=str(EXPERT), help="default: the embedded expert")
+    parser.add_argument("--max-new-tokens", metavar="N", type=positive, default=200, help="default: %(default)s")
+    parser.add_argument("--seed", metavar="N", type=non_negative, default=0, help="of the samplers (default: %(default)s)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line for every prompt and decoder")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Generate for every prompt and print as asked."""
+    words = arguments.compare or ()
+    choices = [parse_decoder([word]) for word in words] or [parse_decoder(arguments.decoder or default_decoder(arguments))]
+    rankers = ranker_choices(arguments, choices)
+    prompts = read_prompts(arguments.prompt, arguments.file)
+
+    from counterpoint.eval import generation, loading  # after the arguments, since these import torch
+    from counterpoint.eval.cli import printing
+
+    with loading.quiet():
+        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        generate: Callable[..., generation.Generated] = partial(generation.generate, loaded)
+        if rankers:
+            from counterpoint.eval import ranked_generation, ranker_loading
+
+            ranker = ranker_loading.load_ranker(rankers, lambda: loaded, arguments.device)
+            ranking = ranked_generation.Ranking(
+                ranker,
+                " ".join(map(str, rankers)),
+                beams=arguments.beams or 1,
+                samples=arguments.num_candidates or 20,
+                tokens_per_round=arguments.tokens_per_round,
+            )
+            generate = partial(ranked_generation.generate, loaded, ranking)
+        encoded = [generation.encode(loaded, prompt, arguments.max_new_tokens) for prompt in prompts]
+        for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
+            continue_prompt = partial(generate, ids, arguments.max_new_tokens, arguments.seed)
+            if arguments.json:
+                printing.print_records(prompt, choices, continue_prompt, loaded, arguments.seed)
+                continue
+            if index:
+                printing.write("\n")
+            if arguments.compare:
+                printing.print_comparison(prompt, choices, continue_prompt)
+            else:
+                printing.print_text(prompt, choices[0], continue_prompt)
+    return 0
+
+
+def default_decoder(arguments: argparse.Namespace) -> list[str]:
+    """The decoder where none is given: with a ranker what RankGen's authors sampled from."""
+    return ["nucleus", "top_p=0.9"] if arguments.ranker else ["contrastive_search"]
+
+
+def ranker_choices(arguments: argparse.Namespace, choices: Sequence[Choice]) -> list[RankerChoice]:
+    """The rankers, if there are any.
+
+    Raises:
+        UsageError: If something is said of candidates and there is no ranker, or a decoder proposes only one text.
+    """
+    if not arguments.ranker:
+        for option in ("num_candidates", "beams", "tokens_per_round"):
+            if getattr(arguments, option):
+                raise UsageError(f"--{option.replace('_', '-')} is for a ranker to choose: give one by --ranker")
+        return []
+    for choice in choices:
+        if not choice.decoder.sampling or choice.decoder.ranked:
+            samplers = ", ".join(name for name, decoder in DECODERS.items() if decoder.sampling and not decoder.ranked)
+            raise UsageError(f"decoder {choice.decoder.name} has but one text to propose to --ranker; take one of {samplers}")
+    return parse_rankers(arguments.ranker)
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    return at_least(1, text)
+
+
+def non_negative(text: str) -> int:
+    """A whole number, 0 or more."""
+    return at_least(0, text)
+
+
+def at_least(least: int, text: str) -> int:
+    """A whole number that is not below ``least``."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return int(text)

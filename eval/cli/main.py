@@ -1,0 +1,94 @@
+"""The ``counterpoint`` command: one module per subcommand, imported without torch until one of them runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from counterpoint.eval.cli import bench as bench_command
+from counterpoint.eval.cli import export as export_command
+from counterpoint.eval.cli import factor as factor_command
+from counterpoint.eval.cli import generate as generate_command
+from counterpoint.eval.cli import induce as induce_command
+from counterpoint.eval.cli import lm_eval as lm_eval_command
+from counterpoint.eval.cli import rerank as rerank_command
+from counterpoint.eval.cli import train_ranker as train_ranker_command
+from counterpoint.eval.cli import truthfulqa as truthfulqa_command
+from counterpoint.eval.cli.parser import Parser
+from counterpoint.eval.errors import CommandError
+
+COMMANDS = (
+    generate_command,
+    rerank_command,
+    bench_command,
+    truthfulqa_command,
+    factor_command,
+    lm_eval_command,
+    export_command,
+    induce_command,
+    train_ranker_command,
+)
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; ``run`` in its result is the chosen command's function."""
+    parser = Parser(prog="counterpoint", description="Decoding methods that contrast, on the command line.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('counterpoint')}")
+    parser.set_defaults(others=None)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = command.add_parser(subparsers)
+        subparser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        0 if all went well, 1 for a failure, 2 for wrong usage (both with one line on standard error), 130 after Ctrl-C,
+        141 if standard output was closed.
+
+    Raises:
+        SystemExit: After ``--help`` and ``--version``, with code 0.
+
+    Example:
+        >>> from counterpoint.eval.cli.main import main
+        >>> main(["generate", "It was", "--decoder", "nucleus", "p=0.9"])  # on standard error: nucleus has no p, it has top_p
+        2
+    """
+    debug = False
+    try:
+        try:
+            parser = build_parser()
+            arguments, others = parser.parse_known_args(argv)
+            if others and arguments.others is None:
+                parser.error(f"unrecognized arguments: {' '.join(others)}")
+            arguments.others = others  # of a command that passes them on
+            debug = arguments.debug
+            code: int = arguments.run(arguments)
+            return code
+        finally:
+            sys.stdout.flush()  # here, so that a closed pipe is met inside this function
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's last flush complains
+        return CLOSED_PIPE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        expected = isinstance(error, CommandError)
+        message = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
+        print("counterpoint: error:", " ".join(message.split()), file=sys.stderr)
+        return error.exit_code if isinstance(error, CommandError) else 1

@@ -1,0 +1,99 @@
+"""Generated texts on standard output: streamed, compared, or as JSON Lines."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from counterpoint.eval.cli.terminal import BOLD, DIM, fits_columns, side_by_side, style
+from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.generation import Emit, Generated
+from counterpoint.eval.loading import Loaded
+
+Continue = Callable[[Choice, Emit], Generated]
+
+
+def print_text(prompt: str, choice: Choice, continue_prompt: Continue) -> None:
+    """The prompt, and its continuation as it comes."""
+    write(style(prompt, DIM))
+    try:
+        continue_prompt(choice, write)
+    finally:
+        write("\n")
+
+
+def print_comparison(prompt: str, choices: Sequence[Choice], continue_prompt: Continue) -> None:
+    """The prompt, then every decoder's text and measures: in columns if they fit, else one under the other."""
+    write(style(prompt, DIM) + "\n\n")
+    width = shutil.get_terminal_size().columns
+    if fits_columns(len(choices), width):
+        print_columns(choices, continue_prompt, width)
+    else:
+        print_stacked(choices, continue_prompt)
+
+
+def print_stacked(choices: Sequence[Choice], continue_prompt: Continue) -> None:
+    """One text under the other, as they come."""
+    for index, choice in enumerate(choices):
+        write(("\n" if index else "") + style(str(choice), BOLD) + "\n")
+        try:
+            generated = continue_prompt(choice, write)
+        finally:
+            write("\n")
+        write(style(summary(generated), DIM) + "\n")
+
+
+def print_columns(choices: Sequence[Choice], continue_prompt: Continue, width: int) -> None:
+    """Side by side when all are there; what there is if one is interrupted or fails."""
+    columns: list[list[str]] = []
+    try:
+        for choice in choices:
+            pieces = [f"{choice}\n\n"]
+            columns.append(pieces)
+            generated = continue_prompt(choice, pieces.append)
+            pieces.append(f"\n\n{summary(generated)}")
+    finally:
+        write(side_by_side(["".join(pieces) for pieces in columns], width) + "\n")
+
+
+def print_records(prompt: str, choices: Sequence[Choice], continue_prompt: Continue, loaded: Loaded, seed: int) -> None:
+    """A JSON object for every decoder; rep_n is in percent, diversity a fraction, both null for texts of too few words."""
+    for choice in choices:
+        generated = continue_prompt(choice, lambda _: None)
+        record = {
+            "prompt": prompt,
+            "decoder": choice.decoder.name,
+            "parameters": dict(choice.values),
+            "text": generated.text,
+            "tokens": generated.tokens,
+            **generated.measures(),
+            **generated.details,
+            "seed": seed,
+            "model": loaded.name,
+            "dtype": str(loaded.model.dtype).removeprefix("torch."),
+            "device": str(loaded.model.device),
+            "versions": {
+                "counterpoint": version("counterpoint"),
+                "transformers": version("transformers"),
+                "torch": version("torch"),
+                "python": platform.python_version(),
+            },
+        }
+        write(json.dumps(record) + "\n")
+
+
+def summary(generated: Generated) -> str:
+    """The measures in words."""
+    measures = generated.measures()
+    shown = [("rep-2", "rep_2", "%"), ("rep-4", "rep_4", "%"), ("diversity", "diversity", "")]
+    values = [(name, measures[key], unit) for name, key, unit in shown]
+    parts = [f"{name} {'n/a' if value is None else f'{value:.2f}{unit}'}" for name, value, unit in values]
+    return ", ".join([f"{generated.tokens} tokens", f"{measures['tokens_per_second']:.1f} tokens/s", *parts])
+
+
+def write(text: str) -> None:
+    """To standard output, at once."""
+    print(text, end="", flush=True)

@@ -1,0 +1,46 @@
+"""Text for terminals: styles that vanish elsewhere, and columns."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+
+DIM, BOLD = "2", "1"
+NARROWEST_COLUMN = 40
+NARROWEST_COLUMNS = 100
+GAP = "   "
+
+
+def style(text: str, code: str) -> str:
+    """``text`` in a style, or as it is if standard output is no terminal or NO_COLOR is set (https://no-color.org)."""
+    styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"\x1b[{code}m{text}\x1b[0m" if styled else text
+
+
+def fits_columns(count: int, width: int) -> bool:
+    """Whether ``count`` texts are readable side by side in ``width`` characters."""
+    return count > 1 and width >= NARROWEST_COLUMNS and column_width(count, width) >= NARROWEST_COLUMN
+
+
+def column_width(count: int, width: int) -> int:
+    """Characters to a column."""
+    return (width - len(GAP) * (count - 1)) // count
+
+
+def side_by_side(texts: Sequence[str], width: int) -> str:
+    """Texts as columns, each line of a text wrapped to its column.
+
+    Example:
+        >>> from counterpoint.eval.cli.terminal import side_by_side
+        >>> print(side_by_side(["one two three", "four"], 15))
+        one      four
+        two
+        three
+    """
+    column = column_width(len(texts), width)
+    columns = [[part for line in text.split("\n") for part in textwrap.wrap(line, column) or [""]] for text in texts]
+    rows = zip_longest(*columns, fillvalue="")
+    return "\n".join(GAP.join(cell.ljust(column) for cell in row).rstrip() for row in rows)

@@ -1,0 +1,120 @@
+"""``counterpoint truthfulqa``: MC1, MC2 and MC3, the binary choice, or open answers, of a model under a decoder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from counterpoint.eval.cli.choice import add_choice_options, mean_measures, run_choice
+from counterpoint.eval.cli.generate import non_negative
+from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.errors import UsageError
+from counterpoint.eval.journal import Journal
+from counterpoint.eval.questions.answer_similarity import against_references
+from counterpoint.eval.questions.judges import judge_answers, judged, load_bleurt
+from counterpoint.eval.questions.qa_prompts import PRESETS, make_preset
+from counterpoint.eval.questions.truthfulqa import SAMPLE, Question, find_questions
+
+if TYPE_CHECKING:
+    from counterpoint.eval.loading import Loaded
+    from counterpoint.eval.questions.choice_task import ChoiceTask
+
+JUDGING = ("truth_judge", "info_judge", "bleurt")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare the options of ``counterpoint truthfulqa``."""
+    parser = subparsers.add_parser(
+        "truthfulqa",
+        help="score TruthfulQA's answers under a decoder",
+        description="MC1, MC2 and MC3 of TruthfulQA, or its binary choice, by how likely a decoder finds the answers; or its open "
+        "answers, by BLEU and ROUGE against the references. "
+        "Without --data it runs on a small sample of our own writing. Started again after a kill it goes on where it stopped.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FILE_OR_ID",
+        default=str(SAMPLE),
+        help="TruthfulQA.csv, or a data set of the hub; default: our own sample",
+    )
+    parser.add_argument(
+        "--task",
+        choices=("mc", "binary", "generation"),
+        default="mc",
+        help="MC1 to MC3, best against best incorrect answer, or open answers by BLEU and ROUGE under any decoder",
+    )
+    parser.add_argument(
+        "--preset", metavar="NAME", default="own", help="; ".join(f"{name}: {summary}" for name, summary in PRESETS.items())
+    )
+    parser.add_argument("--primer", metavar="FILE", type=Path, help="demonstrations, for presets original and dola")
+    parser.add_argument("--instruction", metavar="FILE", type=Path, help="the text before them, for preset dola")
+    parser.add_argument(
+        "--chat-template", action="store_true", help="give the prompt as a user's turn in the model's chat template"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=non_negative, default=0, help="of the binary choice's order and samplers (default: 0)"
+    )
+    add_choice_options(parser, "truthfulqa")
+    group = parser.add_argument_group("judges of open answers (--task generation)")
+    group.add_argument("--truth-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is true; with --info-judge")
+    group.add_argument("--info-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is informative")
+    group.add_argument("--bleurt", metavar="DIR", help="a checkpoint of BLEURT")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, and write ``results.json`` and a file of the questions' results."""
+    generate = arguments.task == "generation"
+    parse_decoder(arguments.decoder, scoring=not generate)  # its errors come first
+    check_judges(arguments)
+    preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
+    data = find_questions(arguments.data)
+
+    def make(loaded: Loaded, choice: Choice) -> ChoiceTask:
+        from counterpoint.eval.questions.truthfulqa_task import TruthfulQATask  # imports torch
+
+        return TruthfulQATask(loaded, choice, preset, arguments.task, arguments.renormalise, arguments.seed)
+
+    facts = {
+        "task": arguments.task,
+        "data": {"path": data.source, "sha256": data.sha256, "questions": len(data.questions), "release": data.version},
+        **preset.describe(),
+        "seed": arguments.seed,
+        **({"judges": {name: vars(arguments)[name] for name in JUDGING}} if generate else {}),
+    }
+    return run_choice(arguments, data.questions, make, facts, generate, partial(judgements, arguments) if generate else None)
+
+
+def check_judges(arguments: argparse.Namespace) -> None:
+    """Refuse judges that have nothing to judge, and one of two."""
+    given = [name for name in JUDGING if vars(arguments)[name]]
+    if given and arguments.task != "generation":
+        raise UsageError(f"--{given[0].replace('_', '-')} judges answers that the model writes: add --task generation")
+    if len({"truth_judge", "info_judge"} & {*given}) == 1:
+        raise UsageError("--truth-judge and --info-judge go together: an answer that says nothing is true")
+    if arguments.bleurt:
+        load_bleurt(arguments.bleurt)  # before anything is generated
+
+
+def judgements(
+    arguments: argparse.Namespace, questions: Sequence[Question], records: Sequence[Mapping[str, Any]], journal: Journal
+) -> dict[str, float]:
+    """What judges and BLEURT make of the answers, where they are given."""
+    from counterpoint.eval.loading import load  # imports torch
+
+    metrics: dict[str, float] = {}
+    if arguments.bleurt:
+        similarity = load_bleurt(arguments.bleurt)
+        metrics |= mean_measures(
+            [against_references(r["answer"], q.true, q.false, similarity) for q, r in zip(questions, records, strict=True)]
+        )
+    if arguments.truth_judge:
+        options = (arguments.device, arguments.dtype, arguments.trust_remote_code)
+        truth = judge_answers(load(arguments.truth_judge, *options), "truth", records, journal)
+        info = judge_answers(load(arguments.info_judge, *options), "info", records, journal)
+        metrics |= judged(truth, info)
+    return metrics

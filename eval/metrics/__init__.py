@@ -1,0 +1,1 @@
+"""Measures of generated texts, one idea a file."""

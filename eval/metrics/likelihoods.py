@@ -1,0 +1,111 @@
+"""How likely a causal language model finds texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from counterpoint.decoders.scoring import Score, score_each
+from counterpoint.eval.metrics.texts import check_pairs, several
+
+
+def perplexity(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str] | None,
+    continuations: Sequence[str],
+    *,
+    batch_tokens: int = 256,
+) -> float:
+    """The perplexity of texts under a causal language model, given their prompts.
+
+        ppl = exp( - sum_i sum_t ln p(x_it | prompt_i, x_i,<t) / sum_i |x_i| )
+
+    One figure for all tokens of all texts, as in Pillutla et al., *MAUVE* (2021, arXiv 2102.01454): long texts weigh more. A text
+    is not better for being less perplexing; repetition is the least perplexing of all (Holtzman et al. 2020, arXiv 1904.09751).
+    It depends on the model's tokens, so that figures of models with different tokenizers do not compare.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer. Prompt and continuation are tokenised apart, and special tokens are those that the tokenizer puts
+            before a text by itself.
+        prompts: One for each continuation; None for texts that follow nothing. Their first token is then not predicted, unless the
+            tokenizer puts another before it.
+        continuations: The texts. Those without tokens count nothing.
+        batch_tokens: A forward reads texts until it has so many tokens.
+
+    Returns:
+        The perplexity, 1 or more; inf if the model rules a token out.
+
+    Raises:
+        ValueError: If the numbers of prompts and continuations differ, if nothing has tokens, or if a text is longer than the
+            model's context.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.eval import EXPERT, perplexity
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> likely = perplexity(model, tokenizer, ["The captain of the"], [" ship was on the deck"])
+        >>> unlikely = perplexity(model, tokenizer, ["The captain of the"], [" deck ship the on was"])
+        >>> likely < unlikely
+        True
+    """
+    found = log_probabilities(model, tokenizer, prompts, continuations, batch_tokens=batch_tokens)
+    tokens = sum(map(len, found))
+    if not tokens:
+        raise ValueError("continuations: none has a token to be predicted")
+    mean = math.fsum(value for text in found for value in text) / tokens
+    return math.exp(-mean) if mean > -math.inf else math.inf
+
+
+def log_probabilities(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str] | None,
+    continuations: Sequence[str],
+    *,
+    batch_tokens: int = 256,
+) -> list[tuple[float, ...]]:
+    """Log-probabilities ln p of each text's tokens, from which :func:`perplexity` and likelihood coherence are computed.
+
+    Arguments and errors are :func:`perplexity`'s.
+
+    Returns:
+        For each continuation a value for each of its tokens, none for one without tokens.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.eval import EXPERT, log_probabilities
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> [len(each) for each in log_probabilities(model, tokenizer, ["The captain", "The"], [" of the ship", ""])]
+        [3, 0]
+    """
+    texts = several(continuations)
+    before, after = encoded_alone(tokenizer, texts) if prompts is None else encoded(tokenizer, several(prompts), texts)
+    if empty := [i for i, tokens in enumerate(before) if not tokens and after[i]]:
+        raise ValueError(f"prompts {empty[:5]} have no tokens; prompts=None takes texts that follow nothing")
+    given = [[tokens] if tokens else [] for tokens in after]
+    scores = score_each(model, None, before, given, batch_tokens=batch_tokens)
+    return [values(found) for found in scores]
+
+
+def encoded(
+    tokenizer: PreTrainedTokenizerBase, prompts: list[str], continuations: list[str]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The tokens of prompts, with the special ones that precede a text, and of continuations."""
+    check_pairs(prompts, continuations)
+    after = [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in continuations]
+    return [tokenizer(text, verbose=False)["input_ids"] for text in prompts], after
+
+
+def encoded_alone(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+    """The first token of each text and the others, which are predicted."""
+    tokens = [tokenizer(text, verbose=False)["input_ids"] for text in texts]
+    return [each[:1] for each in tokens], [each[1:] for each in tokens]
+
+
+def values(scores: Sequence[Score]) -> tuple[float, ...]:
+    """The log-probabilities of the one text that was scored, if any."""
+    return scores[0].log_probabilities if scores else ()

@@ -1,0 +1,1 @@
+"""Questions with known answers: TruthfulQA, FACTOR and lm-evaluation-harness."""

@@ -1,0 +1,133 @@
+"""Multiple choice by a decoder's scores: one journal entry a question, progress, nothing scored twice."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import torch
+from transformers import PreTrainedModel
+
+from counterpoint.decoders import Score, score_each
+from counterpoint.decoders.forwards.text_batches import encode
+from counterpoint.eval import contrasts
+from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.journal import Journal, key_of
+from counterpoint.eval.loading import Loaded
+
+Found = TypeVar("Found")
+
+
+class ChoiceTask:
+    """Questions with answers to score; ``key`` is a name for all that their results depend on besides themselves.
+
+    Args:
+        loaded: The model.
+        choice: The decoder.
+        renormalise: Whether its scores are normalised.
+        settings: What else the results depend on, as JSON can hold it.
+        seed: Of whatever is random.
+    """
+
+    def __init__(self, loaded: Loaded, choice: Choice, renormalise: bool, *settings: Any, seed: int = 0) -> None:
+        self.loaded, self.choice, self.renormalise, self.seed = loaded, choice, renormalise, seed
+        amateur = contrasts.model_amateur_of(dict(choice.values), loaded)
+        self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]
+        """Hashes of the weights of the model and of an amateur."""
+        self.key = key_of(
+            {name: version(name) for name in ("counterpoint", "transformers", "torch")},
+            self.weights,
+            [str(loaded.model.dtype), loaded.model.device.type],
+            [choice.decoder.name, dict(choice.values), renormalise],
+            [type(self).__name__, *settings, seed],
+        )[:12]
+
+    def name(self, question: Any) -> str:
+        """What the question is called in the results."""
+        raise NotImplementedError
+
+    def prompt(self, question: Any) -> str:
+        """The text before the answers."""
+        raise NotImplementedError
+
+    def answers(self, question: Any) -> list[str]:
+        """The answers, each of which follows the prompt and a space."""
+        raise NotImplementedError
+
+    def measures(self, question: Any, scores: Mapping[str, Score]) -> dict[str, float]:
+        """The question's measures, from its answers' scores."""
+        raise NotImplementedError
+
+
+def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list[dict[str, Any]]:
+    """The record of each question, from the journal or scored now and written there."""
+    model, tokenizer = task.loaded.model, task.loaded.tokenizer
+    prompts = [task.prompt(question) for question in questions]
+    encoded = [
+        encode(model, tokenizer, prompt, [f" {each}" for each in task.answers(question)])
+        for prompt, question in zip(prompts, questions, strict=True)
+    ]
+    keys = [key_of(task.key, task.name(question), pairs) for question, pairs in zip(questions, encoded, strict=True)]
+    pending = [index for index, key in enumerate(keys) if key not in journal]
+    decoder = contrasts.scoring_processors(task.choice, task.loaded, [prompts[index] for index in pending]) if pending else []
+    found = score_each(
+        model,
+        tokenizer,
+        [prompts[index] for index in pending],
+        [[f" {each}" for each in task.answers(questions[index])] for index in pending],
+        decoder,
+        renormalise=task.renormalise,
+        batch_tokens=1 if model.device.type == "cpu" else 1024,
+    )
+    for index, scores in progress(pending, found, len(questions)):
+        journal.add(keys[index], record_of(task, questions[index], scores))
+    return [journal[key] for key in keys]
+
+
+def record_of(task: ChoiceTask, question: Any, scores: Sequence[Score]) -> dict[str, Any]:
+    """A question's result; a banned answer's score, minus infinity, is null."""
+    found = dict(zip(task.answers(question), scores, strict=True))
+    return {
+        "question": task.name(question),
+        "measures": task.measures(question, found),
+        "scores": {each: None if score.total == -math.inf else score.total for each, score in found.items()},
+        "tokens": [len(score.tokens) for score in scores],
+    }
+
+
+def progress(pending: Sequence[int], found: Iterator[Found], total: int) -> Iterator[tuple[int, Found]]:
+    """Each result with its question; how many are done and how long the rest will take, on standard error."""
+    begin = shown = time.monotonic()
+    terminal = sys.stderr.isatty()
+    if len(pending) < total:
+        say(f"{total - len(pending)} of {total} questions were done before\n")
+    for done, (index, result) in enumerate(zip(pending, found, strict=True), 1):
+        yield index, result
+        now = time.monotonic()
+        if now - shown > (0.2 if terminal else 30) or (terminal and done == len(pending)):
+            shown = now
+            left = (now - begin) / done * (len(pending) - done)
+            text = f"{total - len(pending) + done} of {total} questions, {left:.0f} s left"
+            say(f"\r\x1b[K{text}" if terminal else f"{text}\n")
+    if terminal and pending:
+        say("\r\x1b[K")
+
+
+def say(text: str) -> None:
+    """To standard error, at once."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """A hash of a model's weights and configuration."""
+    digest = hashlib.sha256(model.config.to_json_string().encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,159 @@
+"""The model ``counterpoint`` of lm-evaluation-harness: a Hugging Face model under a decoder. Needs the extra ``lm-eval``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
+from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers import LogitsProcessorList
+
+from counterpoint.decoders import score_each
+from counterpoint.eval import contrasts
+from counterpoint.eval.cli.lm_eval import MODEL
+from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, SCORABLE, Choice, parse_decoder
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.loading import Loaded, drop_generation_settings
+from counterpoint.eval.rankings import search_arguments
+
+Request = tuple[Any, list[int], list[int]]
+"""Context and continuation as text, or None, and the tokens of each."""
+
+LOGGER = logging.getLogger(__name__)
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+"""Arguments of a task that would change what a decoder's name means."""
+
+RANKING = ("path", "form", "n")
+"""Parameters of rankers; the others are names of the harness's."""
+
+PARAMETERS = {*PENALTIES, *RANKING, *(name for decoder in DECODERS.values() for name in decoder.parameters)}
+IDENTITY = "counterpoint"
+"""Key, in a cache of answers, of whose answers they are."""
+
+
+@register_model(MODEL)
+class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
+    """A model that scores and generates under a decoder.
+
+    Likelihoods are those of :func:`counterpoint.decoders.score`; their greedy flag says whether each token is the decoder's most
+    probable one. Generation tasks get the decoder's own arguments in place of the task's.
+
+    Args:
+        pretrained: As for the harness's model ``hf``.
+        decoder: A decoder of the command line. For likelihoods its defaults are those of the methods' scoring code, such as no
+            plausible set (alpha=0).
+        renormalise: As for :func:`counterpoint.decoders.score`.
+        banned: As there. Metrics of the harness count ties of -inf as right, and turn them into NaN; released code takes -1000.
+        batch_tokens: As for :func:`counterpoint.decoders.score`; the harness's ``batch_size`` is that of generation.
+        **arguments: The decoder's parameters, and whatever ``hf`` takes.
+
+    Raises:
+        UsageError: For an unknown decoder or wrong parameters; for likelihoods under a decoder that gives texts no probability,
+            such as contrastive search.
+        CommandError: For a cache of another model's, or another decoder's, answers.
+    """
+
+    def __init__(
+        self,
+        pretrained: Any,
+        decoder: str = "greedy",
+        renormalise: bool = True,
+        banned: int | float = -math.inf,
+        batch_tokens: int = 256,
+        **arguments: Any,
+    ) -> None:
+        self.words = [decoder, *(f"{key}={arguments.pop(key)}" for key in sorted(PARAMETERS & arguments.keys()))]
+        self.choice = parse_decoder(self.words)
+        self.renormalise, self.banned, self.batch_tokens = renormalise, banned, batch_tokens
+        self.identity = json.dumps(
+            [str(pretrained), str(self.choice), renormalise, self.banned, arguments], sort_keys=True, default=str
+        )
+        super().__init__(pretrained, **arguments)
+        drop_generation_settings(self.model)
+        self.loaded = Loaded(str(pretrained), self.model, self.tokenizer)
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Refuse a cache (``--use_cache``) that other answers are in: the harness looks them up by the request alone."""
+        answers = cache_hook.dbdict
+        if answers is not None:
+            owner = answers.get(IDENTITY, "another model") if len(answers) else self.identity
+            if owner != self.identity:
+                raise CommandError(f"--use_cache: the file has the answers of {owner}, not of {self.identity}: name another one")
+            answers[IDENTITY] = owner
+        super().set_cache_hook(cache_hook)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the harness writes into the results' ``config``."""
+        return {
+            **super().get_model_info(),
+            "decoder": str(self.choice),
+            "decoder_of_likelihoods": str(self._scoring_choice()) if self.choice.decoder.name in SCORABLE else None,
+            "renormalised": self.renormalise,
+            "banned": str(self.banned),
+            "counterpoint_version": version("counterpoint"),
+        }
+
+    def _scoring_choice(self) -> Choice:
+        return parse_decoder(self.words, scoring=True)
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        choice = self._scoring_choice()
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, (_, context, continuation) in enumerate(requests):
+            groups.setdefault(self._kept(context, continuation), []).append(index)
+        prompts = [self.tok_decode(context) for context in groups]
+        answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        bar = tqdm(total=len(requests), disable=disable_tqdm or self.rank != 0, desc="Running loglikelihood requests")
+        with bar, torch.autocast(self.device.type, self.mixed_precision_dtype, enabled=self.mixed_precision_dtype is not None):
+            found = score_each(
+                self.model,
+                None,
+                list(groups),
+                [[requests[index][2] for index in indices] for indices in groups.values()],
+                contrasts.scoring_processors(choice, self.loaded, prompts),
+                renormalise=self.renormalise,
+                banned=float(self.banned),
+                batch_tokens=self.batch_tokens,
+            )
+            for indices, scores in zip(groups.values(), found, strict=True):
+                for index, score in zip(indices, scores, strict=True):
+                    answers[index] = (score.total, score.greedy)
+                    if requests[index][0] is not None:  # else a window of a rolling request, which is written when it is whole
+                        self.cache_hook.add_partial("loglikelihood", requests[index][0], answers[index])
+                bar.update(len(indices))
+        if impossible := sum(total == -math.inf for total, _ in answers):
+            LOGGER.warning(
+                "%d of %d continuations have a token that %s bans: metrics may count ties of -inf as right, or be NaN; take "
+                "alpha=0 or banned=-1000",
+                impossible,
+                len(answers),
+                choice,
+            )
+        return answers
+
+    def _kept(self, context: list[int], continuation: list[int]) -> tuple[int, ...]:
+        """The end of a context that fits in the model's, with its continuation."""
+        room = self.max_length if self.backend == "seq2seq" else self.max_length + 1 - len(continuation)
+        if room < 1:
+            raise CommandError(f"a continuation of {len(continuation)} tokens exceeds the model's context of {self.max_length}")
+        if len(context) > room:
+            LOGGER.warning("context of %d tokens cut on the left to the %d that fit before its continuation", len(context), room)
+        return tuple(context[-room:])
+
+    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **arguments: Any) -> Tensor:
+        prompts = [self.tok_decode(row) for row in context]
+        task = {key: value for key, value in arguments.items() if key not in SAMPLING}
+        processors = LogitsProcessorList(contrasts.processors(self.choice, self.loaded, prompts))
+        own = self.choice.generate_arguments() | search_arguments(self.choice, self.loaded)
+        output: Tensor = super()._model_generate(context, max_length, stop, **{"logits_processor": processors, **task, **own})
+        return output

@@ -1,0 +1,53 @@
+"""TruthfulQA as multiple choice: its prompts, answers and measures."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from counterpoint.decoders import Score
+from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.loading import Loaded
+from counterpoint.eval.questions.choice_task import ChoiceTask
+from counterpoint.eval.questions.multiple_choice import mc1
+from counterpoint.eval.questions.qa_prompts import Preset
+from counterpoint.eval.questions.truthfulqa import BEST_INCORRECT, Question
+
+
+class TruthfulQATask(ChoiceTask):
+    """All reference answers, each by itself; or, for ``task="binary"``, the letters of two that the prompt shows."""
+
+    def __init__(self, loaded: Loaded, choice: Choice, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
+        self.preset, self.binary = preset, task == "binary"
+        super().__init__(loaded, choice, renormalise, preset.name, preset.before, preset.chat, task, seed=seed)
+
+    def name(self, question: Question) -> str:
+        """The question itself."""
+        return question.text
+
+    def prompt(self, question: Question) -> str:
+        """The preset's prompt; for the binary choice both answers are in it."""
+        if not self.binary:
+            return self.preset.prompt(question.text, self.loaded.tokenizer)
+        options = "\n".join(f"({letter}) {answer}" for letter, answer in zip("AB", options_of(question, self.seed), strict=True))
+        return self.preset.prompt(f"{question.text}\n{options}", self.loaded.tokenizer)
+
+    def answers(self, question: Question) -> list[str]:
+        """All answers, or the letters of the two."""
+        return ["A", "B"] if self.binary else question.answers()
+
+    def measures(self, question: Question, scores: Mapping[str, Score]) -> dict[str, float]:
+        """MC1, MC2 and MC3, or whether the best answer's letter is the likelier one."""
+        if not self.binary:
+            return question.measures({each: score.total for each, score in scores.items()})
+        best, other = "AB" if options_of(question, self.seed)[0] == question.best else "BA"
+        return {"binary": mc1(scores[best].total, [scores[other].total])}
+
+
+def options_of(question: Question, seed: int) -> list[str]:
+    """Best and best incorrect answer, in an order that depends on question and seed and on nothing else of the run."""
+    if question.best_false is None:
+        raise CommandError(f"--task binary needs a column {BEST_INCORRECT!r} with an answer for {question.text!r}")
+    order = random.Random(f"{seed} {question.text}")  # noqa: S311, an order, no secret
+    return order.sample([question.best, question.best_false], 2)

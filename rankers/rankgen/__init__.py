@@ -1,0 +1,1 @@
+"""RankGen: its ranker, its encoder, and its checkpoints as published."""

@@ -1,0 +1,1 @@
+"""Ranked search: sampling in rounds, of which a ranker keeps the best beginnings."""

@@ -1,0 +1,1 @@
+"""Training of rankers by InfoNCE over the passages of plain texts."""

@@ -1,0 +1,140 @@
+"""Plain texts as what a ranker learns from: a prefix and its true continuation, both of whole sentences."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+CLOSING = "\"')]\u201d\u2019"
+FINISHED = re.compile(rf"[.!?][{re.escape(CLOSING)}]*$")
+INITIAL = re.compile(r"\W*[A-Z]\.")
+ABBREVIATIONS = frozenset(
+    "mr. mrs. ms. dr. st. rev. hon. gen. col. capt. lt. messrs. prof. jr. sr. vs. no. vol. e.g. i.e. viz.".split()
+)
+OPENING = "\"'([\u201c\u2018"
+BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A prefix and its continuation, of one document and next to each other."""
+
+    document: str
+    """The document's name."""
+    prefix: str
+    continuation: str
+    """With the white space that it begins with."""
+    longest: int
+    """The words that the continuation may have had at most; what is written to contrast with it may have as many."""
+
+
+def sentences(text: str) -> list[str]:
+    r"""The sentences of a text, each with the white space before it: joined they are the text.
+
+    A sentence ends in a full stop, exclamation or question mark, with quotes and brackets closed after it, that is neither an
+    abbreviation's nor an initial's and before no lower-case letter; and at a blank line.
+
+    Example:
+        >>> from counterpoint.rankers.training.passages import sentences
+        >>> sentences('Mr. Darcy bowed. "Indeed!" cried she; "why?" he asked.')
+        ['Mr. Darcy bowed.', ' "Indeed!" cried she; "why?" he asked.']
+    """
+    ends = [match.end(1) for match in re.finditer(r"(\S+)(\s+)", text) if ends_there(match, text)]
+    bounds = [0, *ends, len(text)]
+    return [text[first:last] for first, last in pairwise(bounds) if first < last]
+
+
+def ends_there(match: re.Match[str], text: str) -> bool:
+    """Whether a sentence ends with a word, matched with the white space after it."""
+    after = text[match.end() : match.end() + 3].lstrip(OPENING)
+    return bool(BLANK_LINE.search(match[2])) or (finished(match[1]) and not after[:1].islower())
+
+
+def finished(word: str) -> bool:
+    """Whether a sentence can end with this word."""
+    bare = word.strip(OPENING + CLOSING).lower()
+    return bool(FINISHED.search(word)) and bare not in ABBREVIATIONS and not INITIAL.fullmatch(word)
+
+
+def whole_sentences(text: str, shortest: int, longest: int) -> str:
+    """The longest run of finished sentences from a text's start that has at most ``longest`` words; "" if below ``shortest``.
+
+    Example:
+        >>> from counterpoint.rankers.training.passages import whole_sentences
+        >>> whole_sentences(" It was dark. The whale rose. Then we", shortest=2, longest=7)
+        ' It was dark. The whale rose.'
+    """
+    pieces = sentences(text)
+    if pieces and not finished(pieces[-1].split()[-1] if pieces[-1].strip() else ""):
+        pieces.pop()
+    totals = accumulate(len(piece.split()) for piece in pieces)
+    kept = [total for total in totals if total <= longest]
+    return "".join(pieces[: len(kept)]) if kept and kept[-1] >= shortest else ""
+
+
+def passages(
+    document: str, text: str, *, prefix_words: int = 256, continuation_words: tuple[int, int] = (10, 128), seed: int = 0
+) -> Iterator[Passage]:
+    """Passages of a document whose continuations do not overlap, in its order.
+
+    Each continuation is the longest run of whole sentences within a number of words drawn evenly from ``continuation_words`` (from
+    those that its first sentence leaves), and its prefix the longest run of whole sentences before it within ``prefix_words``:
+    Krishna et al., *RankGen* (2022, arXiv 2205.09726), have prefixes of 256 words and continuations of 10 to 128. Sentences for
+    which there is no such run are passed over.
+
+    Args:
+        document: Its name.
+        text: It itself.
+        prefix_words: Words of a prefix, at most.
+        continuation_words: Words of a continuation, at least and at most.
+        seed: Of the lengths, with the text.
+
+    Example:
+        >>> from counterpoint.rankers.training.passages import passages
+        >>> list(passages("a", "It was. The whale rose. We saw it. It sank.", prefix_words=5, continuation_words=(3, 3)))[1]
+        Passage(document='a', prefix='It was. The whale rose.', continuation=' We saw it.', longest=3)
+    """
+    draw = random.Random(f"{seed} {text}")  # noqa: S311 - no secret
+    pieces = sentences(text)
+    totals = [0, *accumulate(len(piece.split()) for piece in pieces)]
+    shortest, most = continuation_words
+    first, start = 0, 1
+    while start < len(pieces):
+        longest = draw.randint(min(max(shortest, totals[start + 1] - totals[start]), most), most)
+        while totals[start] - totals[first] > prefix_words:
+            first += 1
+        end = start
+        while end < len(pieces) and totals[end + 1] - totals[start] <= longest:
+            end += 1
+        prefix = "".join(pieces[first:start]).strip()
+        if prefix and totals[end] - totals[start] >= shortest:
+            yield Passage(document, prefix, "".join(pieces[start:end]), longest)
+            start = end
+        else:
+            start += 1
+
+
+def read_documents(paths: Iterable[Path]) -> dict[str, str]:
+    """The texts of files in UTF-8, and of all ``.txt`` files below folders, by their paths.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If a file is not UTF-8, a folder has no ``.txt`` file, or a file is named twice.
+    """
+    documents: dict[str, str] = {}
+    for path in paths:
+        files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+        if not files:
+            raise ValueError(f"{path} is a folder without .txt files; name text files, or a folder of them")
+        for file in files:
+            if str(file) in documents:
+                raise ValueError(f"{file} is named twice: each document once")
+            try:
+                documents[str(file)] = file.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file} is not UTF-8 text: {error}") from error
+    return documents

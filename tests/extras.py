@@ -1,4 +1,0 @@
-"""Modules that need an extra: they cannot be imported without it, and nothing imports them before it is used."""
-
-NEED = {"counterpoint.eval.lm_eval_model": "lm_eval"}
-"""The modules, and the library that each is for."""
