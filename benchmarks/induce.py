@@ -39,11 +39,11 @@ from counterpoint.decoders import (
     PromptAmateur,
     log_ratio,
 )
-from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.forwards.text_forward import read
-from counterpoint.decoders.scoring import Scorer, TextReading
+from counterpoint.decoders.scoring import Scorer, TextOutputs
 from counterpoint.eval.questions.truthfulqa import Question, read_questions
 from counterpoint.eval.training.induction import Settings, induce
 from counterpoint.eval.training.wrong_answers import Pair
@@ -80,7 +80,7 @@ class Methods:
             form=FORM,
             final_norm=True,
         )
-        self.contrasts: dict[str, Contrast] = {
+        self.contrasts: dict[str, DistributionProcessor] = {
             "ICD": ContrastiveDecodingLogitsProcessor(self.wrong, alpha=0.0, form=FORM),
             "LOL, fusion 0.5": fusion(fusion_weight=0.5),
             "LOL, refocus 0.5": fusion(fusion_weight=0.0, refocus_weight=0.5),
@@ -88,12 +88,12 @@ class Methods:
             "control: ICD against correct answers": ContrastiveDecodingLogitsProcessor(self.right, alpha=0.0, form=FORM),
         }
 
-    def scores(self, reading: Reading, own: Tensor) -> dict[str, Tensor]:
+    def scores(self, outputs: SideOutputs, own: Tensor) -> dict[str, Tensor]:
         """Scores [positions, vocabulary]."""
-        wrong, right, guide = (reading.logits(amateur).log_softmax(-1) for amateur in (self.wrong, self.right, self.guide))
+        wrong, right, guide = (outputs.logits(amateur).log_softmax(-1) for amateur in (self.wrong, self.right, self.guide))
         found = {MODEL: own, "the model under the guide": guide, "the amateur alone": wrong}
         for name, contrast in self.contrasts.items():
-            found[name] = contrast.contrasted(reading, own)
+            found[name] = contrast.process(outputs, own)
             found[f"{name}, normalised"] = found[name].log_softmax(-1)
         found["control: the adapter of correct answers alone"] = right
         found["control: adapter of correct answers against that of incorrect ones"] = FORM(right, wrong)
@@ -116,7 +116,7 @@ def score(
     with tqdm(total=len(pairs), desc="scoring", unit="answer", disable=None) as bar:
         for texts in batches(pairs, len(questions), scorer.start, batch_tokens=64):
             own = read(scorer.prefix, texts, texts.positions, layers)
-            reading = TextReading(texts, own, scorer.taps)
+            reading = TextOutputs(texts, own, scorer.taps)
             batch = list(islice(waiting, len(texts.numbers)))
             for name, scores in methods.scores(reading, own.logits.float().log_softmax(-1)).items():
                 kept = results.setdefault(name, [{} for _ in questions])

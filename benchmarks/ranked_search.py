@@ -30,7 +30,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.eval import EXPERT
 from counterpoint.rankers import Ranker, ranked_search
-from counterpoint.rankers.base import Judge
+from counterpoint.rankers.base import CandidateScorer
 
 BEAMS, SAMPLES, ROUND, NUCLEUS = 2, 10, 20, 0.9
 PROSE = (
@@ -45,7 +45,7 @@ class Checksum(Ranker):
 
     comparable = True
 
-    def read(self, prefixes: Sequence[str]) -> Judge:
+    def prepare(self, prefixes: Sequence[str]) -> CandidateScorer:
         """See :class:`~counterpoint.rankers.Ranker`."""
         return lambda candidates: [torch.tensor([float(zlib.crc32(text.encode()) % 9973) for text in own]) for own in candidates]
 
@@ -94,7 +94,7 @@ class Methods:
         """The released algorithm, less its defects: lengths are counted in tokens sampled."""
         for text in texts:
             beams, length = [""] * BEAMS, 0
-            judge = Checksum().judge([text])
+            judge = Checksum().scorer([text])
             while length < self.new_tokens:
                 step = min(ROUND, self.new_tokens - length)
                 candidates: list[str] = []

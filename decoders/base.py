@@ -1,7 +1,7 @@
 """What a contrast is read from: other models' logits and early hidden states, at the positions whose scores it changes.
 
 In generation that is the position after the ids so far, in scoring every position of the given texts. A contrast that asks a
-:class:`Reading` computes both, by the same lines.
+:class:`SideOutputs` computes both, by the same lines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from counterpoint.decoders.hf.generate_call import current_generate_call
 
 
 @runtime_checkable
-class Reading(Protocol):
+class SideOutputs(Protocol):
     """What other distributions and early layers say at the positions of some scores ``[positions, vocabulary]``."""
 
     def logits(self, amateur: Amateur) -> Float[Tensor, "positions vocabulary"]:
@@ -34,22 +34,22 @@ class Reading(Protocol):
         """What those states say."""
 
 
-class NextToken:
-    """The :class:`Reading` of generation: one position a row, after ``input_ids``."""
+class NextTokenOutputs:
+    """The :class:`SideOutputs` of generation: one position a row, after ``input_ids``."""
 
     def __init__(self, input_ids: Int[Tensor, "rows length"]) -> None:
         self.input_ids = input_ids
 
     def logits(self, amateur: Amateur) -> Float[Tensor, "rows vocabulary"]:
-        """See :class:`Reading`."""
+        """See :class:`SideOutputs`."""
         return amateur.logits(self.input_ids)
 
     def states(self, tap: LayerTap) -> Float[Tensor, "layers rows hidden"]:
-        """See :class:`Reading`."""
+        """See :class:`SideOutputs`."""
         return tap.states(self._text(tap))
 
     def exits(self, tap: ExitTap) -> Float[Tensor, "layers rows vocabulary"]:
-        """See :class:`Reading`."""
+        """See :class:`SideOutputs`."""
         return tap.logits(self._text(tap))
 
     def _text(self, tap: LayerTap) -> Int[Tensor, "rows length"]:
@@ -57,7 +57,7 @@ class NextToken:
         return amateur.text(self.input_ids)[0] if isinstance(amateur, ModelAmateur) else self.input_ids
 
 
-class Contrast(LogitsProcessor):
+class DistributionProcessor(LogitsProcessor):
     """A logits processor that scores given texts at once by what it scores the next token by.
 
     Where an assistant drafts, it leaves ``scores`` as they are: the draft is the assistant's own, in other tokens it may be.
@@ -73,8 +73,8 @@ class Contrast(LogitsProcessor):
         call = current_generate_call()
         if call is not None and call.drafting:
             return scores
-        return self.contrasted(NextToken(input_ids), scores)
+        return self.process(NextTokenOutputs(input_ids), scores)
 
     @abstractmethod
-    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         """Its scores, each position's by itself."""

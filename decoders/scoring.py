@@ -13,14 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, read_amateur
-from counterpoint.decoders.base import Contrast
+from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, amateur_outputs
+from counterpoint.decoders.base import DistributionProcessor
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.text_batches import batches, encode
-from counterpoint.decoders.forwards.text_forward import Read, read
+from counterpoint.decoders.forwards.text_forward import ForwardOutputs, forward_texts
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.search.contrastive_search_processor import ContrastiveSearchLogitsProcessor
 
@@ -169,7 +169,7 @@ class Scorer:
     def __init__(self, model: PreTrainedModel, decoder: Decoder, renormalise: bool, banned: float) -> None:
         self.model, self.renormalise, self.banned = model, renormalise, banned
         self.processors = processors_of(decoder)
-        contrasts: list[Any] = [processor for processor in self.processors if isinstance(processor, Contrast)]
+        contrasts: list[Any] = [processor for processor in self.processors if isinstance(processor, DistributionProcessor)]
         self.taps: list[LayerTap] = [tap for each in contrasts for tap in each.taps]
         self.prefix = PrefixCache(model)
         self.start: int | None = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
@@ -182,13 +182,13 @@ class Scorer:
         """The score of each text."""
         layers = [layer for tap in self.taps if tap.owner is None for layer in tap.layers]
         with side_forward(self):
-            own = read(self.prefix, texts, texts.positions, layers)
+            own = forward_texts(self.prefix, texts, texts.positions, layers)
         scores = own.logits.float()
         if not self.renormalise:
             scores = scores.log_softmax(dim=-1)
         for processor in self.processors:
-            if isinstance(processor, Contrast):
-                scores = contrasted(processor, TextReading(texts, own, self.taps), scores)
+            if isinstance(processor, DistributionProcessor):
+                scores = processed(processor, TextOutputs(texts, own, self.taps), scores)
             else:
                 scores = teacher_forced(processor, texts, scores)
         normaliser = scores.logsumexp(dim=-1, keepdim=True) if self.renormalise else 0.0
@@ -203,44 +203,44 @@ class Scorer:
         ]
 
 
-class TextReading:
-    """The :class:`~counterpoint.decoders.base.Reading` of given texts, at all of their positions or some."""
+class TextOutputs:
+    """The :class:`~counterpoint.decoders.base.SideOutputs` of given texts, at all of their positions or some."""
 
-    def __init__(self, texts: GivenTexts, own: Read, taps: Sequence[LayerTap]) -> None:
+    def __init__(self, texts: GivenTexts, own: ForwardOutputs, taps: Sequence[LayerTap]) -> None:
         self.texts, self.own, self.taps = texts, own, taps
         self.part = slice(None)
-        self.read: dict[int, Read] = {}
+        self.read: dict[int, ForwardOutputs] = {}
 
     def logits(self, amateur: Amateur) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.Reading`."""
+        """See :class:`~counterpoint.decoders.base.SideOutputs`."""
         return self._of(amateur).logits[self.part].float().to(self.own.logits.device)
 
     def states(self, tap: LayerTap) -> Float[Tensor, "layers positions hidden"]:
-        """See :class:`~counterpoint.decoders.base.Reading`."""
+        """See :class:`~counterpoint.decoders.base.SideOutputs`."""
         states = self._of(tap.owner).states if isinstance(tap.owner, ModelAmateur) else self.own.states
         device = states[tap.layers[-1]].device
         return torch.stack([states[layer][self.part].to(device) for layer in tap.layers])
 
     def exits(self, tap: ExitTap) -> Float[Tensor, "layers positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.Reading`."""
+        """See :class:`~counterpoint.decoders.base.SideOutputs`."""
         return tap.exits(self.states(tap))
 
-    def _of(self, amateur: Amateur) -> Read:
+    def _of(self, amateur: Amateur) -> ForwardOutputs:
         if id(amateur) not in self.read:
             layers = [layer for tap in self.taps if tap.owner is amateur for layer in tap.layers]
-            self.read[id(amateur)] = read_amateur(amateur, self.texts, self.texts.positions, layers)
+            self.read[id(amateur)] = amateur_outputs(amateur, self.texts, self.texts.positions, layers)
         return self.read[id(amateur)]
 
 
-def contrasted(
-    processor: Contrast, reading: TextReading, scores: Float[Tensor, "positions vocabulary"]
+def processed(
+    processor: DistributionProcessor, outputs: TextOutputs, scores: Float[Tensor, "positions vocabulary"]
 ) -> Float[Tensor, "positions vocabulary"]:
     """The scores of a contrast, some positions at a time."""
     wide = scores.shape[-1] * (1 + sum(len(tap.layers) for tap in processor.taps))
     parts = []
     for begin in range(0, len(scores), size := max(1, AT_ONCE // wide)):
-        reading.part = slice(begin, begin + size)
-        parts.append(processor.contrasted(reading, scores[reading.part]))
+        outputs.part = slice(begin, begin + size)
+        parts.append(processor.process(outputs, scores[outputs.part]))
     return torch.cat(parts)
 
 

@@ -30,7 +30,7 @@ from counterpoint.decoders import (
 )
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.eval import AMATEUR, EXPERT
-from counterpoint.eval.decoder_specs import PENALTIES, Choice
+from counterpoint.eval.decoder_specs import PENALTIES, DecoderSpec
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.loading import Loaded, load
 
@@ -38,7 +38,7 @@ Values = dict[str, Any]
 Build = Callable[[Values, Loaded, Sequence[str]], LogitsProcessor]
 
 
-def processors(choice: Choice, loaded: Loaded, prompts: Sequence[str]) -> list[LogitsProcessor]:
+def processors(choice: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> list[LogitsProcessor]:
     """The logits processors of a decoder for these prompts; none for one that is no contrast.
 
     Penalties come after the contrast, as in the papers on DoLa and induce-then-contrast.
@@ -56,12 +56,12 @@ def processors(choice: Choice, loaded: Loaded, prompts: Sequence[str]) -> list[L
     return [found, *penalties(choice)]
 
 
-def scoring_processors(choice: Choice, loaded: Loaded, prompts: Sequence[str]) -> list[LogitsProcessor]:
+def scoring_processors(choice: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> list[LogitsProcessor]:
     """All that changes the model's scores where nothing is generated; for a contrast the same as :func:`processors`."""
     return processors(choice, loaded, prompts) if choice.decoder.contrast else penalties(choice)
 
 
-def penalties(choice: Choice) -> list[LogitsProcessor]:
+def penalties(choice: DecoderSpec) -> list[LogitsProcessor]:
     """The penalties that any decoder takes, as logits processors."""
     found: list[LogitsProcessor] = []
     values: Values = {**PENALTIES, **choice.values}

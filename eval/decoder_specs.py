@@ -34,7 +34,7 @@ class Decoder:
 
 
 @dataclass(frozen=True)
-class Choice:
+class DecoderSpec:
     """A decoder with the values that its parameters take."""
 
     decoder: Decoder
@@ -154,7 +154,7 @@ PENALTIES: Mapping[str, Value] = {"repetition_penalty": 1.0, "no_repeat_ngram_si
 """Parameters that every decoder takes, and passes on only if they are given."""
 
 
-def parse_decoder(words: Sequence[str], scoring: bool = False) -> Choice:
+def parse_decoder(words: Sequence[str], scoring: bool = False) -> DecoderSpec:
     """The decoder that ``NAME``, ``NAME key=value ...`` or ``NAME:key=value,...`` chooses.
 
     Args:
@@ -187,7 +187,7 @@ def parse_decoder(words: Sequence[str], scoring: bool = False) -> Choice:
     values |= parse_values(given, {**values, **PENALTIES}, owner, RANGES)
     if decoder.ranked:
         ranker_kind(str(values["ranker"])).check(values, f"{name}:ranker={values['ranker']},path=FOLDER_OR_ID")
-    return Choice(decoder, values)
+    return DecoderSpec(decoder, values)
 
 
 def describe_decoders() -> str:

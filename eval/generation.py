@@ -13,7 +13,7 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 from transformers.generation.streamers import BaseStreamer
 
 from counterpoint.eval import contrasts
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
@@ -61,7 +61,7 @@ def encode(loaded: Loaded, prompt: str, max_new_tokens: int) -> list[int]:
     return ids
 
 
-def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, choice: Choice, emit: Emit) -> Generated:
+def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, choice: DecoderSpec, emit: Emit) -> Generated:
     """Continue a prompt with a decoder.
 
     Args:

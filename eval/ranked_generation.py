@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.generation import Emit, Generated, TextStream, continuation
 from counterpoint.eval.loading import Loaded
@@ -27,7 +27,7 @@ class Ranking:
 
 
 def generate(
-    loaded: Loaded, ranking: Ranking, prompt: list[int], max_new_tokens: int, seed: int, choice: Choice, emit: Emit
+    loaded: Loaded, ranking: Ranking, prompt: list[int], max_new_tokens: int, seed: int, choice: DecoderSpec, emit: Emit
 ) -> Generated:
     """The best continuation of a prompt that is found.
 

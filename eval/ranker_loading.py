@@ -8,7 +8,7 @@ from typing import Any
 
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, choose_device, load
-from counterpoint.eval.ranker_specs import RankerChoice
+from counterpoint.eval.ranker_specs import RankerSpec
 from counterpoint.rankers import (
     SMALL,
     CombinedRanker,
@@ -27,7 +27,7 @@ Model = Callable[[], Loaded]
 """Loads the model of ``--model``, or gives it if it is loaded already."""
 
 
-def load_ranker(choices: Sequence[RankerChoice], model: Model, device: str | None) -> Ranker:
+def load_ranker(choices: Sequence[RankerSpec], model: Model, device: str | None) -> Ranker:
     """The ranker that is chosen, or the combination of several.
 
     Args:

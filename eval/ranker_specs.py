@@ -27,7 +27,7 @@ class RankerKind:
 
 
 @dataclass(frozen=True)
-class RankerChoice:
+class RankerSpec:
     """A ranker with the values that its parameters take."""
 
     kind: RankerKind
@@ -92,7 +92,7 @@ def ranker_kind(name: str) -> RankerKind:
     return RANKERS[name]
 
 
-def parse_rankers(words: Sequence[str]) -> list[RankerChoice]:
+def parse_rankers(words: Sequence[str]) -> list[RankerSpec]:
     """The rankers that ``NAME``, ``NAME:key=value,...`` and ``NAME key=value ...`` choose, one after the other.
 
     Args:
@@ -119,7 +119,7 @@ def parse_rankers(words: Sequence[str]) -> list[RankerChoice]:
     return [parse_ranker(group) for group in groups]
 
 
-def parse_ranker(words: Sequence[str]) -> RankerChoice:
+def parse_ranker(words: Sequence[str]) -> RankerSpec:
     """One ranker: its name, with parameters attached or following."""
     name = words[0].partition(":")[0]
     kind = ranker_kind(name)
@@ -127,7 +127,7 @@ def parse_ranker(words: Sequence[str]) -> RankerChoice:
     owner = f"ranker {name}"
     values = {**known, **parse_values(pairs(words, owner), known, owner, RANGES)}
     kind.check(values, f"{name}:path=FOLDER_OR_ID")
-    return RankerChoice(kind, values)
+    return RankerSpec(kind, values)
 
 
 def describe_rankers() -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from counterpoint.rankers.base import Judge, Ranker, Scores
+from counterpoint.rankers.base import CandidateScorer, Ranker, Scores
 from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.combination import CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker, embedding_cosine, ngram_f1
@@ -19,10 +19,10 @@ __all__ = [
     "SMALL",
     "BiEncoderRanker",
     "Candidate",
+    "CandidateScorer",
     "CombinedRanker",
     "ConsensusRanker",
     "CrossEncoderRanker",
-    "Judge",
     "LikelihoodRanker",
     "OverlapRanker",
     "RankGenEncoder",

@@ -1,4 +1,4 @@
-"""What a ranker is: something that judges how well continuations follow a prefix."""
+"""What a ranker is: something that scorers how well continuations follow a prefix."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ Texts = Sequence[str]
 Scores = list[Float[Tensor, " candidates"]]
 """For every prefix the scores of its candidates, float32 on the CPU; higher is better."""
 
-Judge = Callable[[Sequence[Texts]], Scores]
+CandidateScorer = Callable[[Sequence[Texts]], Scores]
 """From every prefix's candidates to their scores; the prefixes are already read."""
 
 
 class Ranker(ABC):
     """Judges continuations of prefixes: s(prefix, continuation), higher is better.
 
-    A subclass writes :meth:`read`. Everything a ranker can compute of the prefixes alone belongs there, before the function it
-    returns, so that a search that judges longer and longer continuations reads them once:
+    A subclass writes :meth:`prepare`. Everything a ranker can compute of the prefixes alone belongs there, before the function it
+    returns, so that a search that scorers longer and longer continuations reads them once:
 
-        judge = ranker.judge(prefixes)
-        scores = judge(candidates)      # as often as wanted, for other candidates of the same prefixes
+        scorer = ranker.scorer(prefixes)
+        scores = scorer(candidates)      # as often as wanted, for other candidates of the same prefixes
     """
 
     comparable: bool
     """Whether scores of continuations of different prefixes mean the same, so that one may choose among prefixes by them."""
 
     @abstractmethod
-    def read(self, prefixes: Texts) -> Judge:
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
         """Read the prefixes; the function returned scores candidates of each, none of them empty.
 
         Candidates are continuations as they follow the prefix's text, with the space they begin with if they do. A prefix may have
         none. What is scored depends on a candidate and its prefix alone, unless the class says otherwise.
         """
 
-    def judge(self, prefixes: Texts) -> Judge:
+    def scorer(self, prefixes: Texts) -> CandidateScorer:
         """Read the prefixes once, to score any number of batches of candidates.
 
         Args:
@@ -53,7 +53,7 @@ class Ranker(ABC):
                 NaN.
         """
         check_texts("prefixes", prefixes)
-        scores_of = self.read(prefixes)
+        scores_of = self.prepare(prefixes)
 
         def judged(candidates: Sequence[Texts]) -> Scores:
             if len(candidates) != len(prefixes):
@@ -69,7 +69,7 @@ class Ranker(ABC):
                 if own.shape != (len(candidates[index]),):
                     raise ValueError(
                         f"{type(self).__name__} gave scores of shape {list(own.shape)} for the {len(candidates[index])} texts of "
-                        f"candidates[{index}]; read() has to return a function that gives each text one score"
+                        f"candidates[{index}]; prepare() has to return a function that gives each text one score"
                     )
                 if own.isnan().any():
                     place = int(own.isnan().nonzero()[0])
@@ -82,7 +82,7 @@ class Ranker(ABC):
         return judged
 
     def score(self, prefixes: Texts, candidates: Sequence[Texts]) -> Scores:
-        """s(prefix, candidate) for every prefix's candidates: :meth:`judge`, used once.
+        """s(prefix, candidate) for every prefix's candidates: :meth:`scorer`, used once.
 
         Args:
             prefixes: The texts that are continued.
@@ -93,9 +93,9 @@ class Ranker(ABC):
 
         Raises:
             TypeError: If ``prefixes`` or a prefix's candidates are one string.
-            ValueError: As for :meth:`judge`.
+            ValueError: As for :meth:`scorer`.
         """
-        return self.judge(prefixes)(candidates)
+        return self.scorer(prefixes)(candidates)
 
 
 def check_texts(argument: str, texts: Texts) -> None:

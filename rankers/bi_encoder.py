@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from counterpoint.rankers.base import Judge, Ranker, Scores, Texts
+from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 
 Side = Literal["prefix", "suffix"]
 """What a text is read as; a bi-encoder may read the two differently."""
@@ -39,8 +39,8 @@ class BiEncoderRanker(Ranker):
         found = dict(zip(distinct, self.embed(distinct, side).float(), strict=True)) if distinct else {}
         return [found[text] for text in texts]
 
-    def read(self, prefixes: Texts) -> Judge:
-        """See :meth:`Ranker.read`."""
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
+        """See :meth:`Ranker.prepare`."""
         read = self.vectors(prefixes, "prefix")
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:

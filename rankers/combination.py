@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from counterpoint.rankers.base import Judge, Ranker, Scores, Texts
+from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 
 ROUNDING = 1e-6
 """Relative spread that float32 gives to scores that are equal."""
@@ -57,12 +57,12 @@ class CombinedRanker(Ranker):
         self.standardise = standardise
         self.comparable = not standardise and all(ranker.comparable for ranker in self.rankers)
 
-    def read(self, prefixes: Texts) -> Judge:
-        """See :meth:`Ranker.read`."""
-        judges = [ranker.judge(prefixes) for ranker in self.rankers]
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
+        """See :meth:`Ranker.prepare`."""
+        scorers = [ranker.scorer(prefixes) for ranker in self.rankers]
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
-            by_ranker = [judge(candidates) for judge in judges]
+            by_ranker = [scorer(candidates) for scorer in scorers]
             return [self.combined(scores) for scores in zip(*by_ranker, strict=True)]
 
         return scores_of

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from counterpoint.rankers.base import Judge, Ranker, Texts
+from counterpoint.rankers.base import CandidateScorer, Ranker, Texts
 from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.overlap import bag, shared
 
@@ -87,8 +87,8 @@ class ConsensusRanker(Ranker):
     def __init__(self, utility: Utility = ngram_f1) -> None:
         self.utility = utility
 
-    def read(self, prefixes: Texts) -> Judge:
-        """See :meth:`Ranker.read`."""
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
+        """See :meth:`Ranker.prepare`."""
         return lambda candidates: [mean_of_others(self.pairs(texts)) for texts in candidates]
 
     def pairs(self, texts: Texts) -> Float[Tensor, "hypotheses references"]:

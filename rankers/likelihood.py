@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.forwards.text_batches import Encoded, batches, encode
 from counterpoint.decoders.scoring import Decoder, Score, Scorer
-from counterpoint.rankers.base import Judge, Ranker, Scores, Texts
+from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 
 FORMS = ("log_likelihood", "per_token", "pmi")
 BATCH_TOKENS = 256
@@ -34,7 +34,7 @@ class LikelihoodRanker(Ranker):
     bans tokens bans the texts that hold them, whose score is -inf. Tokens and borders are those of
     :func:`~counterpoint.decoders.score`.
 
-    A prefix is read with its first candidates, in one forward, and its keys and values stay until the judge is dropped, with those
+    A prefix is read with its first candidates, in one forward, and its keys and values stay until the scorer is dropped, with those
     that its candidates had in common: a later round reads what is new. Sliding windows that have filled up, recurrent states and
     encoder-decoder models keep nothing of that kind and read the prefix again in each round, and so do amateurs within the decoder
     when there are several prefixes: they hold the last text only.
@@ -59,8 +59,8 @@ class LikelihoodRanker(Ranker):
         >>> from counterpoint.rankers import LikelihoodRanker
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
         >>> ranker = LikelihoodRanker(model, tokenizer)
-        >>> judge = ranker.judge(["The captain of the", "My dear"])  # reads them once
-        >>> (ship, cheese), (friend,) = judge([[" ship", " cheese"], [" friend"]])
+        >>> scorer = ranker.scorer(["The captain of the", "My dear"])  # reads them once
+        >>> (ship, cheese), (friend,) = scorer([[" ship", " cheese"], [" friend"]])
         >>> bool(ship > cheese)
         True
     """
@@ -82,16 +82,16 @@ class LikelihoodRanker(Ranker):
                 "form='pmi' needs a begin- or end-of-text token to condition on instead of the prefix, and tokenizer has neither; "
                 "set tokenizer.bos_token"
             )
-        self.scorer()
+        self.text_scorer()
 
-    def scorer(self) -> Scorer:
+    def text_scorer(self) -> Scorer:
         """The decoder over texts, with a cache of its own."""
         return Scorer(self.model, self.decoder, renormalise=True, banned=-math.inf)
 
-    def read(self, prefixes: Texts) -> Judge:
-        """See :meth:`Ranker.read`."""
-        scorers = [self.scorer() for _ in prefixes]
-        unconditional = self.scorer()
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
+        """See :meth:`Ranker.prepare`."""
+        scorers = [self.text_scorer() for _ in prefixes]
+        unconditional = self.text_scorer()
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
             encoded = [encode(self.model, self.tokenizer, *pair) for pair in zip(prefixes, candidates, strict=True)]

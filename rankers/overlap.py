@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import torch
 
 from counterpoint.eval.metrics.repetition import ngrams
-from counterpoint.rankers.base import Judge, Ranker, Scores, Texts
+from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 
 Bag = Counter[tuple[str, ...]]
 """N-grams, and how often each occurs."""
@@ -66,8 +66,8 @@ class OverlapRanker(Ranker):
             raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
         self.n, self.stopwords = n, frozenset(stopwords)
 
-    def read(self, prefixes: Texts) -> Judge:
-        """See :meth:`Ranker.read`."""
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
+        """See :meth:`Ranker.prepare`."""
         said = [bag(prefix, self.n, self.stopwords) for prefix in prefixes]
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:

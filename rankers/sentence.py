@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from counterpoint.rankers.base import Judge, Ranker, Scores, Texts, split
+from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts, split
 from counterpoint.rankers.bi_encoder import BiEncoderRanker, Side
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ class CrossEncoderRanker(Ranker):
             )
         return cls(model)
 
-    def read(self, prefixes: Texts) -> Judge:
-        """See :meth:`Ranker.read`."""
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
+        """See :meth:`Ranker.prepare`."""
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
             pairs = [(prefix, text) for prefix, texts in zip(prefixes, candidates, strict=True) for text in texts]

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
-from counterpoint.decoders.forwards.text_forward import Positions, Read
+from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -76,11 +76,11 @@ class AdapterAmateur(ModelAmateur):
         with self._switched():
             return super().next_logits(ids, seen)
 
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
         self._check_expert()
         with self.lock, self._switched():
-            return super().read(texts, positions, layers)
+            return super().text_outputs(texts, positions, layers)
 
     @contextmanager
     def running(self) -> Iterator[Any]:

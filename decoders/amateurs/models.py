@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from counterpoint.decoders.amateurs.vocabulary import check_same_tokens
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
-from counterpoint.decoders.forwards.text_forward import Positions, Read, read
+from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_texts
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
 
@@ -50,10 +50,10 @@ class Amateur(Protocol):
 
 
 @runtime_checkable
-class TextReader(Protocol):
+class TextAmateur(Protocol):
     """An amateur that reads given texts at once."""
 
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
         """What it says at each of the ``positions`` of ``texts``, by its own prompts if it has some."""
 
 
@@ -125,10 +125,10 @@ class ModelAmateur:
         self.prefix.keep(ids, seen)
         return logits
 
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`TextReader`."""
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        """See :class:`TextAmateur`."""
         with self.lock, torch.no_grad(), side_forward(self):
-            return read(self.prefix, texts.decoder_only(), positions, layers)
+            return forward_texts(self.prefix, texts.decoder_only(), positions, layers)
 
     @contextmanager
     def running(self) -> Iterator[Any]:
@@ -169,9 +169,11 @@ class PooledAmateur:
         """See :class:`Amateur`."""
         return self.pooled([amateur.logits(input_ids) for amateur in self.amateurs])
 
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`TextReader`."""
-        return Read(self.pooled([read_amateur(amateur, texts, positions).logits.float() for amateur in self.amateurs]), {})
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        """See :class:`TextAmateur`."""
+        return ForwardOutputs(
+            self.pooled([amateur_outputs(amateur, texts, positions).logits.float() for amateur in self.amateurs]), {}
+        )
 
     def pooled(self, logits: Sequence[Float[Tensor, "rows vocabulary"]]) -> Float[Tensor, "rows vocabulary"]:
         """The pool of each amateur's logits."""
@@ -179,16 +181,16 @@ class PooledAmateur:
         return torch.stack(parts).sum(dim=0)
 
 
-def read_amateur(amateur: Amateur, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
+def amateur_outputs(amateur: Amateur, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
     """What any amateur says at positions of given texts: read at once, or asked for texts of one length after those of another."""
-    if isinstance(amateur, TextReader):
-        return amateur.read(texts, positions, layers)
+    if isinstance(amateur, TextAmateur):
+        return amateur.text_outputs(texts, positions, layers)
     written = [(*texts.written(text), *texts.continuations[text][:before]) for text, before in positions]
     logits: dict[int, Tensor] = {}
     for length in sorted(set(map(len, written))):
         rows = [index for index, ids in enumerate(written) if len(ids) == length]
         logits |= zip(rows, amateur.logits(torch.tensor([written[row] for row in rows])), strict=True)
-    return Read(torch.stack([logits[index] for index in range(len(written))]), {})
+    return ForwardOutputs(torch.stack([logits[index] for index in range(len(written))]), {})
 
 
 def moved_to(model: PreTrainedModel, ids: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.amateurs.models import ModelAmateur, moved_to
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
-from counterpoint.decoders.forwards.text_forward import Positions, Read, read_decoded_rows
+from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_decoded_rows
 from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
 from counterpoint.decoders.hf.side_forward import side_forward
 
@@ -69,9 +69,9 @@ class PromptAmateur(ModelAmateur):
         prompt, seen = (given[origins.to(given.device)].to(input_ids.device) for given in (self.prompt, self.prompt_seen))
         return torch.cat([prompt, new], dim=1), torch.cat([seen, torch.ones_like(new, dtype=torch.bool)], dim=1)
 
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
-        return super().read(replace(texts.under(unpadded(self.prompt, self.prompt_seen)), start=None), positions, layers)
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
+        return super().text_outputs(replace(texts.under(unpadded(self.prompt, self.prompt_seen)), start=None), positions, layers)
 
 
 class LastTokenAmateur(ModelAmateur):
@@ -106,10 +106,10 @@ class LastTokenAmateur(ModelAmateur):
         own = input_ids[:, width - 1 :]
         return own, torch.ones_like(own, dtype=torch.bool)
 
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
         texts = texts.decoder_only()
-        return super().read(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts]), positions, layers)
+        return super().text_outputs(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts]), positions, layers)
 
 
 class EncoderDecoderAmateur:
@@ -164,11 +164,11 @@ class EncoderDecoderAmateur:
         logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
         return logits
 
-    def read(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextReader`."""
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
         seen = torch.ones_like(self.ids) if self.mask is None else self.mask
         with torch.no_grad(), side_forward(self):
-            return read_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)
+            return forward_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)
 
 
 def prompt_width(given: int | None) -> int:

@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur, PromptAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
-from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrasts.forms import Form, contrast, extrapolation, likelihood_ratio
 
 
-class ContrastiveDecodingLogitsProcessor(Contrast):
+class ContrastiveDecodingLogitsProcessor(DistributionProcessor):
     """Contrastive decoding, for ``model.generate(..., logits_processor=[ContrastiveDecodingLogitsProcessor(amateur)])``.
 
     Scores are ln p(v | x) - ln q(v | x) for the tokens v with p(v | x) >= alpha * max_w p(w | x), p the expert that generates and
@@ -67,14 +67,14 @@ class ContrastiveDecodingLogitsProcessor(Contrast):
         self.amateur = as_amateur(amateur)
         self.alpha, self.form, self.positives = alpha, form, list(positives)
 
-    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.Contrast`."""
+    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
         check_logits(scores)
         positive = scores
         if self.positives:
-            others = [amateur_logits(other, reading, scores).log_softmax(dim=-1) for other in self.positives]
+            others = [amateur_logits(other, outputs, scores).log_softmax(dim=-1) for other in self.positives]
             positive = torch.stack([scores.float().log_softmax(dim=-1), *others]).mean(dim=0)
-        negative = amateur_logits(self.amateur, reading, scores)
+        negative = amateur_logits(self.amateur, outputs, scores)
         found = contrast(positive, negative, self.form, self.alpha)
         if not bool((found > -torch.inf).any(dim=-1).all()):
             raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
@@ -132,10 +132,10 @@ def as_amateur(amateur: Amateur | PreTrainedModel) -> Amateur:
 
 
 def amateur_logits(
-    amateur: Amateur, reading: Reading, scores: Float[Tensor, "positions vocabulary"]
+    amateur: Amateur, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]
 ) -> Float[Tensor, "positions vocabulary"]:
     """The amateur's logits in the place of ``scores``, checked."""
-    logits = reading.logits(amateur)
+    logits = outputs.logits(amateur)
     if bool(torch.isnan(logits).any()):
         raise ValueError(f"{type(amateur).__name__} gives NaN logits: look at the amateur's weights and dtype")
     known = amateur.known_tokens if isinstance(amateur, ModelAmateur) else None

@@ -32,15 +32,15 @@ class ExitTap(LayerTap):
             return
         tap = weakref.ref(self)
 
-        def join(module: nn.Module, arguments: Any) -> None:
+        def fuse(module: nn.Module, arguments: Any) -> None:
             if (this := tap()) is not None and forward_owner() is this.owner:
-                this.join()
+                this.fuse()
 
-        def part(module: nn.Module, arguments: Any, output: Any) -> None:
+        def restore(module: nn.Module, arguments: Any, output: Any) -> None:
             if (this := tap()) is not None and forward_owner() is this.owner:
-                this.part()
+                this.restore()
 
-        for handle in (model.register_forward_pre_hook(join), model.register_forward_hook(part, always_call=True)):
+        for handle in (model.register_forward_pre_hook(fuse), model.register_forward_hook(restore, always_call=True)):
             weakref.finalize(self, handle.remove)
         weakref.finalize(self, give_back, exits.head)
 
@@ -55,15 +55,15 @@ class ExitTap(LayerTap):
         latest.asked = True
         return self.exits(states) if latest.unembedded is None else self.exits.rescale(latest.unembedded)
 
-    def join(self) -> None:
+    def fuse(self) -> None:
         """Before a forward: let the head compute the exits too, unless something else than a tap has taken it over."""
         latest: Pass = self.latest.forward
         head = vars(self.exits.head)
-        if latest.expected and isinstance(head.get("forward"), Joint | None):
+        if latest.expected and isinstance(head.get("forward"), FusedHead | None):
             latest.joined = True
-            head["forward"] = Joint(self)
+            head["forward"] = FusedHead(self)
 
-    def part(self) -> None:
+    def restore(self) -> None:
         """After it: give the head back."""
         latest: Pass | None = getattr(self.latest, "forward", None)
         if latest is not None and latest.joined:
@@ -86,7 +86,7 @@ class ExitTap(LayerTap):
         return len(states) == len(set(self.layers)) and hidden.shape[:-1] == states[self.layers[0]].shape[:-1] == (len(hidden), 1)
 
 
-class Joint:
+class FusedHead:
     """The forward of a head that a tap has joined; an interrupted forward may leave it behind, when it is the head's own."""
 
     def __init__(self, tap: ExitTap) -> None:
@@ -101,5 +101,5 @@ class Joint:
 
 def give_back(head: nn.Module) -> None:
     """Let a joined head be its own again."""
-    if isinstance(vars(head).get("forward"), Joint):
+    if isinstance(vars(head).get("forward"), FusedHead):
         vars(head).pop("forward", None)

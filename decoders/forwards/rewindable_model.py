@@ -18,7 +18,7 @@ from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.tree_support import family_obstacle
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
-from counterpoint.decoders.kernels.skinny_linear import FEW, float32_linears
+from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, float32_linears
 
 LARGE = 2**16
 """Weights of fewer elements are multiplied fast enough the usual way."""
@@ -27,7 +27,7 @@ Running = Callable[[], AbstractContextManager[Any]]
 """Gives the model, whose forwards within the context are the right ones."""
 
 
-class Follower:
+class RewindableModel:
     """One text in a model's cache: read on as far as logits are asked for, and back where the text lost its last tokens.
 
     All tokens that are new go through the model in one forward, without a mask: there is one row, and no padding in it. A few are
@@ -82,7 +82,7 @@ class Follower:
         self.read += tokens.shape[1]
         logits: Tensor
         with self.running() as model:
-            few = 1 < tokens.shape[1] <= FEW
+            few = 1 < tokens.shape[1] <= MAX_ROWS
             with grouped_attention(self.model.config) if few and self.grouped else nullcontext():
                 logits = model(**arguments).logits
         return logits

@@ -25,7 +25,7 @@ Positions = Sequence[tuple[int, int]]
 """A text, and the number of its continuation's tokens before the position."""
 
 
-class Read(NamedTuple):
+class ForwardOutputs(NamedTuple):
     """What a model says at P positions."""
 
     logits: Float[Tensor, "positions vocabulary"]
@@ -33,21 +33,21 @@ class Read(NamedTuple):
     """By layer, what enters it; layer N is the unembedding."""
 
 
-def read(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> Read:
-    """Read ``texts`` by the model of ``prefix``: as one tree-masked sequence where it can, else as a row for each text.
+def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+    """ForwardOutputs ``texts`` by the model of ``prefix``: as one tree-masked sequence where it can, else as a row for each text.
 
     The tree's trunk, such as a primer that precedes all questions, stays in ``prefix`` for the next texts.
     """
     if prefix.model.config.is_encoder_decoder:
-        return read_decoded_rows(prefix.model, texts, positions)
+        return forward_decoded_rows(prefix.model, texts, positions)
     windows = windows_of(prefix)
     if candidate_method(prefix.model)[0] == "tree" and len(windows - {None}) < 2:
         nodes = [texts.tree.paths[text][len(texts.prompts[text]) - 1 + before] for text, before in positions]
-        return read_tree(prefix, texts.tree, nodes, layers)
-    return read_rows(prefix, texts, positions, layers)
+        return forward_tree(prefix, texts.tree, nodes, layers)
+    return forward_rows(prefix, texts, positions, layers)
 
 
-def read_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], layers: Sequence[int]) -> Read:
+def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], layers: Sequence[int]) -> ForwardOutputs:
     """All texts as one sequence, in which each token sees those before it in its own text."""
     model: Any = prefix.model
     device = model.get_input_embeddings().weight.device
@@ -55,7 +55,7 @@ def read_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], layer
     trunk, seen = ids[:, : tree.trunk], torch.ones(1, tree.trunk, dtype=torch.bool, device=device)
     held, _ = prefix.hold(trunk, seen, most=min(tree.trunk, *nodes))
     at = torch.tensor(nodes, device=device) - held
-    with reading(model, layers, lambda hidden: hidden[:, at.to(hidden.device)]) as states, grouped_attention(model.config):
+    with recorded_states(model, layers, lambda hidden: hidden[:, at.to(hidden.device)]) as states, grouped_attention(model.config):
         logits = model(
             input_ids=ids[:, held:],
             attention_mask=tree_masks(tree, held, windows_of(prefix), model.dtype, device),
@@ -66,7 +66,7 @@ def read_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], layer
     prefix.keep(ids, torch.ones_like(ids, dtype=torch.bool))
     if prefix.hold(trunk, seen, most=tree.trunk)[0]:  # the branches are dropped, where the cache can drop them
         prefix.keep(trunk, seen)
-    return Read(logits, states)
+    return ForwardOutputs(logits, states)
 
 
 def tree_masks(
@@ -86,7 +86,7 @@ def tree_masks(
     return {"full_attention" if window is None else "sliding_attention": mask(window) for window in windows}
 
 
-def read_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int]) -> Read:
+def forward_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int]) -> ForwardOutputs:
     """Each text as a row of its own after one reading of the trunk, padded on the right, where no causal model can see it."""
     model: Any = prefix.model
     device = model.get_input_embeddings().weight.device
@@ -101,11 +101,11 @@ def read_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, laye
     else:
         prefix.clear()
     at = torch.tensor(columns, device=device) - held
-    with reading(model, layers, lambda hidden: hidden[rows, at.to(hidden.device)][None]) as states:
+    with recorded_states(model, layers, lambda hidden: hidden[rows, at.to(hidden.device)][None]) as states:
         logits = model(input_ids=ids[:, held:], **prefix.arguments(seen, held)).logits[0]
     if held:
         prefix.keep(ids, seen)
-    return Read(logits, states)
+    return ForwardOutputs(logits, states)
 
 
 def read_trunk(prefix: PrefixCache, trunk: Int[Tensor, "1 length"]) -> None:
@@ -120,7 +120,7 @@ def read_trunk(prefix: PrefixCache, trunk: Int[Tensor, "1 length"]) -> None:
         prefix.keep(trunk, seen)
 
 
-def read_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) -> Read:
+def forward_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) -> ForwardOutputs:
     """Each text as a row of the decoder, its prompt in the encoder."""
     numbers = sorted(set(texts.numbers))
     encoded_ids, encoded_seen = padded([texts.prompts[texts.numbers.index(number)] for number in numbers])
@@ -128,14 +128,14 @@ def read_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) -> Re
     device, of_text = model.get_input_embeddings().weight.device, [numbers.index(number) for number in texts.numbers]
     encoded = model.get_encoder()(input_ids=encoded_ids.to(device), attention_mask=encoded_seen.to(device)).last_hidden_state
     rows, columns = [text for text, _ in positions], [before for _, before in positions]
-    with reading(model, (), lambda hidden: hidden[rows, columns][None]) as states:
+    with recorded_states(model, (), lambda hidden: hidden[rows, columns][None]) as states:
         logits = model(
             encoder_outputs=(encoded[of_text],),
             attention_mask=encoded_seen[of_text].to(device),
             decoder_input_ids=ids.to(device),
             use_cache=False,
         ).logits[0]
-    return Read(logits, states)
+    return ForwardOutputs(logits, states)
 
 
 def windows_of(prefix: PrefixCache) -> set[int | None]:
@@ -153,7 +153,7 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "rows width"
 
 
 @contextmanager
-def reading(
+def recorded_states(
     model: PreTrainedModel, layers: Sequence[int], narrow: Callable[[Tensor], Tensor]
 ) -> Iterator[dict[int, Float[Tensor, "positions hidden"]]]:
     """Within the context, one forward unembeds ``narrow(hidden)`` only, and leaves what enters ``layers``, narrowed too."""

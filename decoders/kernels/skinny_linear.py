@@ -16,19 +16,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-FEW = 64
+MAX_ROWS = 64
 """More rows than this pay for the packing."""
 
-ANY = 11
+UNPADDED_ROWS = 11
 """Up to so many rows any number is fast; above, multiples of four are, to which zeros fill up."""
 
 
 def skinny_forward(module: nn.Linear, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows out"]:
     """``module(x)``, as (W x^T)^T + b where ``x`` has few rows."""
     rows = x.numel() // x.shape[-1]
-    if not 1 < rows <= FEW or torch.is_grad_enabled():
+    if not 1 < rows <= MAX_ROWS or torch.is_grad_enabled():
         return nn.functional.linear(x, module.weight, module.bias)
-    flat = nn.functional.pad(x.reshape(rows, -1), (0, 0, 0, -rows % 4 if rows > ANY else 0))
+    flat = nn.functional.pad(x.reshape(rows, -1), (0, 0, 0, -rows % 4 if rows > UNPADDED_ROWS else 0))
     product = (module.weight @ flat.t()).t()[:rows].contiguous()
     if module.bias is not None:
         product += module.bias

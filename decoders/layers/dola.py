@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
-from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import allowed_by, contrast
@@ -29,7 +29,7 @@ GenerativeModel = Any
 """A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
 
 
-class DoLaLogitsProcessor(Contrast):
+class DoLaLogitsProcessor(DistributionProcessor):
     """Decoding by contrasting layers, for ``model.generate(..., logits_processor=[DoLaLogitsProcessor(model)])``.
 
     Scores are ln q_N(v) - ln q_M(v) for the tokens v with q_N(v) >= alpha * max_w q_N(w), and -inf for all others. q_N is the
@@ -79,10 +79,10 @@ class DoLaLogitsProcessor(Contrast):
         self.tap = ExitTap(model, self.layers, EarlyExits(model, final_norm))
         self.taps = (self.tap,)
 
-    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.Contrast`."""
+    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
         check_logits(scores)
-        early = reading.exits(self.tap).to(scores.device)
+        early = outputs.exits(self.tap).to(scores.device)
         return contrast(scores, furthest(scores, early, self.divergence), alpha=self.alpha).to(scores.dtype)
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.amateurs.adapters import AdapterAmateur
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
-from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrasts.contrastive_decoding import amateur_logits, as_amateur, check_alpha
 from counterpoint.decoders.contrasts.forms import Form, allowed_by, likelihood_ratio, plausible
@@ -58,7 +58,7 @@ def fused_contrast(
     return fused
 
 
-class LayerFusionLogitsProcessor(Contrast):
+class LayerFusionLogitsProcessor(DistributionProcessor):
     """Multi-layer fusion with truthfulness refocused, for ``model.generate(..., logits_processor=[this])``.
 
     Scores, on the tokens that are plausible by the original's last layer (-inf elsewhere), are
@@ -144,24 +144,24 @@ class LayerFusionLogitsProcessor(Contrast):
         self.amateur_tap = ExitTap(self.amateur.model, self.amateur_layers, amateur_exits, owner=self.amateur)
         self.taps = (self.tap, self.amateur_tap)
 
-    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.Contrast`."""
+    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
         check_logits(scores)
-        early = reading.exits(self.tap).to(scores.device)
+        early = outputs.exits(self.tap).to(scores.device)
         logits = LayerLogits(
             scores,
-            allowed_by(scores, amateur_logits(self.amateur, reading, scores)),
+            allowed_by(scores, amateur_logits(self.amateur, outputs, scores)),
             allowed_by(scores, early),
-            allowed_by(scores, self._amateur_exits(reading, scores)),
-            allowed_by(scores, amateur_logits(self.guide, reading, scores)) if self.guide and self.refocus_weight else None,
+            allowed_by(scores, self._amateur_exits(outputs, scores)),
+            allowed_by(scores, amateur_logits(self.guide, outputs, scores)) if self.guide and self.refocus_weight else None,
         )
         fused = self.fusion(logits, self._weights(scores, early), self.form, self.refocus_weight)
         kept = plausible(scores, self.alpha) & (logits.amateur > -torch.inf)
         return fused.masked_fill(~kept, -torch.inf).to(scores.dtype)
 
-    def _amateur_exits(self, reading: Reading, scores: Tensor) -> Float[Tensor, "layers positions vocabulary"]:
+    def _amateur_exits(self, outputs: SideOutputs, scores: Tensor) -> Float[Tensor, "layers positions vocabulary"]:
         """The amateur's early exits, from the forward that gave its logits."""
-        logits = reading.exits(self.amateur_tap).to(scores.device)
+        logits = outputs.exits(self.amateur_tap).to(scores.device)
         return aligned(logits, scores.shape[-1], self.amateur.known_tokens)
 
     def _weights(self, scores: Tensor, early: Tensor) -> Float[Tensor, "layers rows"]:

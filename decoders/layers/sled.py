@@ -10,14 +10,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from counterpoint.decoders.base import Contrast, Reading
+from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
 
 
-class SLEDLogitsProcessor(Contrast):
+class SLEDLogitsProcessor(DistributionProcessor):
     """Self logits evolution decoding, for ``model.generate(..., logits_processor=[SLEDLogitsProcessor(model)])``.
 
     The ``evolution_scale`` likeliest tokens I get the logits that descent from those of the last layer makes of them,
@@ -79,11 +79,11 @@ class SLEDLogitsProcessor(Contrast):
         self.tap, self.final_tap = ExitTap(model, self.layers, self.exits), LayerTap(model, [depth])
         self.taps = (self.tap, self.final_tap)
 
-    def contrasted(self, reading: Reading, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.Contrast`."""
+    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
+        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
         check_logits(scores)
-        early = reading.exits(self.tap).to(scores.device)
-        final = self.exits.unembed(reading.states(self.final_tap)[0]).to(scores.device)
+        early = outputs.exits(self.tap).to(scores.device)
+        final = self.exits.unembed(outputs.states(self.final_tap)[0]).to(scores.device)
         return evolved(scores, final, early, self.rate, self.scale, self.steps, self.lower_bound).to(scores.dtype)
 
 

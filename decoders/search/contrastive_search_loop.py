@@ -82,7 +82,7 @@ def search(
     forward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)
     del hidden
 
-    record = Record(model, config, model_kwargs)
+    record = GenerateOutputs(model, config, model_kwargs)
     unfinished = torch.ones(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
     finished = False
     step = 0
@@ -184,7 +184,7 @@ def seen_positions(model: PreTrainedModel, length: int, model_kwargs: dict[str, 
     return None if mask is None else mask[:, :length].bool()
 
 
-class Record:
+class GenerateOutputs:
     """What ``return_dict_in_generate`` returns beside the ids, gathered step by step."""
 
     def __init__(self, model: PreTrainedModel, config: GenerationConfig, model_kwargs: dict[str, Any]) -> None:

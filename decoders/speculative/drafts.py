@@ -15,7 +15,7 @@ from torch import Tensor
 
 from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.contrasts.forms import plausible
-from counterpoint.decoders.forwards.rewindable_model import Follower
+from counterpoint.decoders.forwards.rewindable_model import RewindableModel
 
 LONGEST = 3
 """Tokens of context that a repetition shares with the end of the text, at most."""
@@ -23,19 +23,19 @@ FEWEST = 3
 """A shorter draft is hardly cheaper to verify."""
 CONFIDENCE = 0.4
 """The amateur drafts on while it holds its tokens so far for at least this likely, all together."""
-MEMORY, WORTH, PAUSE = 8, 0.1, 16
+MEMORY, MIN_ACCEPTED, RETRY_EVERY = 8, 0.1, 16
 """Drafts that a source is judged by, the right tokens that make one worth its cost, and the steps between two second chances."""
 
 
 class Track:
-    """How a source has done: the ``right`` tokens to hope for in a draft, and the ``length`` that draft should have.
+    """How a source has done: the ``expected_accepted`` tokens to hope for in a draft, and the ``length`` that draft should have.
 
     The length doubles after a draft that was right, and is one more than were right after another.
 
     Example:
         >>> track = Track(most=8)
         >>> track.learn(drafted=4, right=4)
-        >>> track.length, track.right
+        >>> track.length, track.expected_accepted
         (8, 1.375)
         >>> track.learn(drafted=8, right=4)
         >>> track.length
@@ -43,11 +43,11 @@ class Track:
     """
 
     def __init__(self, most: int) -> None:
-        self.most, self.length, self.right = most, FEWEST + 1, 1.0
+        self.most, self.length, self.expected_accepted = most, FEWEST + 1, 1.0
 
     def learn(self, drafted: int, right: int) -> None:
         """What became of a draft."""
-        self.right += (right - self.right) / MEMORY
+        self.expected_accepted += (right - self.expected_accepted) / MEMORY
         self.length = min(self.most, max(FEWEST, 2 * drafted if right == drafted else right + 1))
 
 
@@ -126,7 +126,7 @@ class AmateurSource:
     """
 
     def __init__(
-        self, follower: Follower, width: int, known_tokens: int | None, most: int, alpha: float, temperature: float | None
+        self, follower: RewindableModel, width: int, known_tokens: int | None, most: int, alpha: float, temperature: float | None
     ) -> None:
         self.track = Track(most)
         self.follower, self.width, self.known_tokens = follower, width, known_tokens
@@ -160,7 +160,7 @@ class AmateurSource:
 
 
 class Drafter:
-    """Asks the first source that knows something and does well enough; every :data:`PAUSE` steps also one that does not.
+    """Asks the first source that knows something and does well enough; every :data:`RETRY_EVERY` steps also one that does not.
 
     Args:
         sources: To be asked in this order.
@@ -173,10 +173,10 @@ class Drafter:
     def draft(self, new: Int[Tensor, "1 new"], room: int) -> Draft:
         """Up to ``room`` tokens that may follow."""
         self.steps += 1
-        second_chance = self.steps % PAUSE == 0
+        second_chance = self.steps % RETRY_EVERY == 0
         for source in self.sources:
             size = min(self.most, room, source.track.length)
-            if size > 0 and (second_chance or source.track.right >= WORTH):
+            if size > 0 and (second_chance or source.track.expected_accepted >= MIN_ACCEPTED):
                 draft = source.draft(new, size)
                 if draft.tokens:
                     return draft

@@ -21,12 +21,12 @@ from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits, check_mode, check_prompt
 from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import Form, contrast, likelihood_ratio, plausible
-from counterpoint.decoders.forwards.rewindable_model import Follower, check_reversible
+from counterpoint.decoders.forwards.rewindable_model import RewindableModel, check_reversible
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.warpers import split_samplers
 from counterpoint.decoders.kernels.skinny_linear import skinny_linears
-from counterpoint.decoders.search.contrastive_search_loop import Record
+from counterpoint.decoders.search.contrastive_search_loop import GenerateOutputs
 from counterpoint.decoders.speculative.drafts import AmateurSource, Drafter, Repetition, Source
 
 METHOD = "speculative contrastive decoding"
@@ -117,14 +117,14 @@ def speculative_contrastive_decoding(
     mask = model_kwargs.get("attention_mask")
     prompt = input_ids if mask is None else input_ids[:, mask[0].bool()]
     _check_text(prompt, mask, model_kwargs)
-    expert = Follower(model, lambda: nullcontext(model), prompt, find_cache(model_kwargs), config.prefill_chunk_size)
+    expert = RewindableModel(model, lambda: nullcontext(model), prompt, find_cache(model_kwargs), config.prefill_chunk_size)
     negative = _amateur_source(model, asked, input_ids, config, draft_tokens, alpha)
     sources: list[Source] = [Repetition(prompt[0].tolist(), draft_tokens), negative]
     if config.do_sample:  # what is drawn seldom repeats the text
         sources.reverse()
     drafter = Drafter(sources, draft_tokens)
     processors, samplers = split_samplers(logits_processor)
-    record = Record(model, config, model_kwargs)
+    record = GenerateOutputs(model, config, model_kwargs)
 
     start, finished = input_ids.shape[1], False
     with skinny_linears([*expert.linears, *negative.follower.linears]):
@@ -194,7 +194,7 @@ def _amateur_source(
     cache = DynamicCache(config=amateur.model.config)
     check_reversible(amateur.model, cache, "the amateur")
     ids, seen = amateur.text(input_ids.to(amateur.model.get_input_embeddings().weight.device))
-    follower = Follower(amateur.model, amateur.running, ids[:, seen[0]], cache, config.prefill_chunk_size)
+    follower = RewindableModel(amateur.model, amateur.running, ids[:, seen[0]], cache, config.prefill_chunk_size)
     width = model.config.get_text_config(decoder=True).vocab_size
     temperature = (config.temperature or 1.0) if config.do_sample else None
     return AmateurSource(follower, width, amateur.known_tokens, most, alpha, temperature)

@@ -14,7 +14,7 @@ from transformers import LogitsProcessorList
 from counterpoint.eval import contrasts
 from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.generation import continuation
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.rankings import search_arguments
@@ -32,7 +32,7 @@ class Continuation:
 
 
 def continue_batch(
-    loaded: Loaded, choice: Choice, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
+    loaded: Loaded, choice: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
 ) -> list[Continuation]:
     """A continuation of each prompt; ``options`` are for ``generate``.
 
@@ -49,7 +49,9 @@ def continue_batch(
     return found
 
 
-def generate(loaded: Loaded, choice: Choice, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any) -> Tensor:
+def generate(
+    loaded: Loaded, choice: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
+) -> Tensor:
     """The ids of prompts, padded on the left, and of what follows them."""
     model: Any = loaded.model
     texts = [str(loaded.tokenizer.decode(list(passage.ids), skip_special_tokens=True)) for passage in passages]

@@ -28,7 +28,7 @@ AT_ONCE = 32
 
 
 @dataclass
-class Judges:
+class MetricModels:
     """What metrics that need a model are given.
 
     Args:

@@ -18,7 +18,7 @@ from counterpoint.eval.metrics.resampling import standard_error
 from counterpoint.eval.metrics.self_bleu import self_bleu
 
 if TYPE_CHECKING:
-    from counterpoint.eval.bench.metric_models import Judges
+    from counterpoint.eval.bench.metric_models import MetricModels
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Metric:
     """A metric by its name on the command line.
 
     ``measure`` raises ValueError, ImportError or OSError, with the reason, where it is undefined. Figures compare only where the
-    ``settings``, attributes of :class:`~counterpoint.eval.bench.metric_models.Judges`, are equal.
+    ``settings``, attributes of :class:`~counterpoint.eval.bench.metric_models.MetricModels`, are equal.
     """
 
     name: str
     summary: str
     columns: Mapping[str, Column]
-    measure: Callable[[Group, Judges], Measured]
+    measure: Callable[[Group, MetricModels], Measured]
     settings: Sequence[str] = ()
 
 
@@ -96,7 +96,7 @@ def product_of_distinct(sums: Tensor) -> Tensor:
     return (sums[..., 0::2] / sums[..., 1::2]).prod(dim=-1)
 
 
-def diversity_of(group: Group, judges: Judges) -> Measured:
+def diversity_of(group: Group, judges: MetricModels) -> Measured:
     """Distinct n-grams of every text, and all."""
     grams = [[ngrams(text.split(), n) for n in (2, 3, 4)] for text in group.texts]
     rows = [[count for each in row for count in (len(set(each)), len(each))] for row in grams]
@@ -104,19 +104,19 @@ def diversity_of(group: Group, judges: Judges) -> Measured:
     return {"rep_2": counts[:, 0:2], "rep_3": counts[:, 2:4], "rep_4": counts[:, 4:6], "diversity": counts}
 
 
-def length_of(group: Group, judges: Judges) -> Measured:
+def length_of(group: Group, judges: MetricModels) -> Measured:
     """Words of every text, and whether it ends in a loop."""
     words = [text.split() for text in group.texts]
     return {"length": terms([float(len(each)) for each in words]), "loops": terms([100.0 * ends_in_loop(each) for each in words])}
 
 
-def likelihood_of(group: Group, judges: Judges) -> Measured:
+def likelihood_of(group: Group, judges: MetricModels) -> Measured:
     """Log-probability of every text under the scorer: its mean over tokens, and its sum with their number."""
     found = torch.tensor(judges.likelihoods(group.prompts, group.texts), dtype=torch.float64).view(-1, 2)
     return {"coherence": terms((found[:, 0] / found[:, 1]).tolist()), "perplexity": found}
 
 
-def mauve_of(group: Group, judges: Judges) -> Measured:
+def mauve_of(group: Group, judges: MetricModels) -> Measured:
     """MAUVE, with its divergence curve."""
     found = judges.mauve(group.prompts, group.texts, group.references)
     detail = found.as_dict()

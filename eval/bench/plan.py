@@ -13,7 +13,7 @@ from typing import Any
 
 from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.bench.passages import Passage, by_length
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.journal import key_of
 from counterpoint.eval.revisions import revision
 from counterpoint.rankers import SMALL
@@ -26,7 +26,7 @@ MODELS = ("amateur", "amateur_adapter", "path")
 class Task:
     """A decoder, the seeds it is run with, and a name for all that its texts depend on besides prompt and seed."""
 
-    choice: Choice
+    choice: DecoderSpec
     seeds: int
     key: str
 
@@ -42,7 +42,7 @@ class Batch:
     """For every prompt, the name of all that its text depends on."""
 
 
-def task_of(choice: Choice, seeds: int, model: str, run: Mapping[str, Any]) -> Task:
+def task_of(choice: DecoderSpec, seeds: int, model: str, run: Mapping[str, Any]) -> Task:
     """A decoder's task in a run of ``model``; one that draws no random numbers needs one seed only."""
     models = {name: revision(value) for name in MODELS if (value := choice.values.get(name)) and isinstance(value, str)}
     if choice.values.get("amateur") == "" and model == str(EXPERT):
@@ -96,7 +96,7 @@ def costs(tasks: Sequence[Task], plan: Sequence[Batch], done: Container[str], ma
     return rows
 
 
-def rows_of(choice: Choice) -> int:
+def rows_of(choice: DecoderSpec) -> int:
     """How many tokens a text has in a forward: beams, candidates or samples."""
     if choice.decoder.ranked:
         return int(choice.values.get("beams", 1)) * int(choice.values["samples"])

@@ -20,7 +20,7 @@ from counterpoint.eval.journal import write_whole
 from counterpoint.eval.key_values import suggestion
 
 if TYPE_CHECKING:
-    from counterpoint.eval.bench.metric_models import Judges
+    from counterpoint.eval.bench.metric_models import MetricModels
 
 Results = dict[str, Any]
 NAMES = (*METRICS, "speed")
@@ -28,7 +28,7 @@ NAMES = (*METRICS, "speed")
 LIBRARIES = ("counterpoint", "torch", "transformers")
 
 
-def score_directory(directory: Path, names: Sequence[str], judges: Judges, tick: Callable[[str], object] = str) -> Results:
+def score_directory(directory: Path, names: Sequence[str], judges: MetricModels, tick: Callable[[str], object] = str) -> Results:
     """Metrics of the texts that a benchmark's directory holds, in ``results.json`` there; nothing is generated.
 
     Args:
@@ -83,7 +83,7 @@ def check_names(names: Sequence[str]) -> None:
             raise UsageError(f"no metric {name!r}{suggestion(name, dict.fromkeys(NAMES))}; there are: {', '.join(NAMES)}")
 
 
-def default_metrics(judges: Judges) -> list[str]:
+def default_metrics(judges: MetricModels) -> list[str]:
     """All but those for which an option is needed that was not given."""
     return [name for name in NAMES if name != "embedding_coherence" or judges.embedder is not None]
 
@@ -104,7 +104,7 @@ def evaluate(cells: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, Colu
     return figures, adjust([figures[label][key] for label in others for key in columns])
 
 
-def describe_column(name: str, column: Column, judges: Judges) -> dict[str, Any]:
+def describe_column(name: str, column: Column, judges: MetricModels) -> dict[str, Any]:
     """What a column shows, and the settings with which alone its figures compare."""
     shown = {key: value for key, value in vars(column).items() if key != "combine"}
     settings = () if name == "speed" else METRICS[name].settings

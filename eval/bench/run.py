@@ -17,7 +17,7 @@ from counterpoint.eval import loading
 from counterpoint.eval.bench.passages import encode_passages, read_pairs
 from counterpoint.eval.bench.plan import batches, task_of
 from counterpoint.eval.bench.records import read_lines
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.revisions import revision
 
@@ -34,7 +34,7 @@ class Run:
         state: Which of how many processes this is.
     """
 
-    def __init__(self, options: argparse.Namespace, choices: Sequence[Choice], state: PartialState) -> None:
+    def __init__(self, options: argparse.Namespace, choices: Sequence[DecoderSpec], state: PartialState) -> None:
         self.options, self.state = options, state
         self.directory: Path = options.output_dir
         self.device = loading.choose_device(options.device) if state.num_processes == 1 else state.device

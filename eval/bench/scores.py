@@ -15,7 +15,7 @@ from counterpoint.eval.bench.records import Record
 from counterpoint.eval.metrics.resampling import standard_error
 
 if TYPE_CHECKING:
-    from counterpoint.eval.bench.metric_models import Judges
+    from counterpoint.eval.bench.metric_models import MetricModels
 
 HUMAN = "human"
 """The label of human references."""
@@ -110,7 +110,7 @@ def first_words(text: str, count: int) -> str:
     return text[: ends[-1]] if ends else ""
 
 
-def measure(metric: Metric, row: Row, judges: Judges) -> dict[str, Cell]:
+def measure(metric: Metric, row: Row, judges: MetricModels) -> dict[str, Cell]:
     """A metric's columns for a decoder; a reason takes the place of figures that cannot be computed."""
     cells = {name: Cell() for name in metric.columns}
     for seed, group in row.groups.items():

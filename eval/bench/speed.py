@@ -12,7 +12,7 @@ import torch
 
 from counterpoint.eval.bench.generation import generate
 from counterpoint.eval.bench.passages import Passage
-from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.loading import Loaded
 
 REPEATS = 3
@@ -20,7 +20,7 @@ MOST_TOKENS = 64
 
 
 def measure_speed(
-    loaded: Loaded, choices: Sequence[Choice], passages: Sequence[Passage], max_new_tokens: int, tick: Callable[[str], object]
+    loaded: Loaded, choices: Sequence[DecoderSpec], passages: Sequence[Passage], max_new_tokens: int, tick: Callable[[str], object]
 ) -> list[dict[str, Any]]:
     """Time the decoders on one batch, turn by turn: a round to warm up, then rounds whose ratios are taken within each.
 

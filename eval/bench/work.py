@@ -14,7 +14,7 @@ from counterpoint.eval.bench.plan import Batch, pending
 from counterpoint.eval.bench.records import read_failures
 from counterpoint.eval.bench.run import Run
 from counterpoint.eval.bench.speed import REPEATS, measure_speed
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal, key_of
 
@@ -65,7 +65,7 @@ def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, 
     return sum(continuation.tokens for continuation in found)
 
 
-def failure(choice: Choice, error: Exception) -> dict[str, Any]:
+def failure(choice: DecoderSpec, error: Exception) -> dict[str, Any]:
     """What is kept of an error."""
     message = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
     return {"decoder": choice.decoder.name, "label": str(choice), "error": message}

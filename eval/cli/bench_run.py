@@ -11,7 +11,7 @@ from counterpoint.eval import EXPERT
 from counterpoint.eval.bench.records import read_failures, read_generations
 from counterpoint.eval.cli.bench_options import DECODERS, add_run_options, resolve
 from counterpoint.eval.cli.bench_score import score, show
-from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def parse_decoders(options: argparse.Namespace) -> list[Choice]:
+def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:
     """The decoders, each once."""
     default = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
     choices = [parse_decoder([word]) for word in options.decoders or default]

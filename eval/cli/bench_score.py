@@ -62,12 +62,12 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         directory: Where ``counterpoint bench`` wrote.
         options: Those of :func:`add_score_options` and ``device``, ``trust_remote_code``, ``quiet``, as far as given.
     """
-    from counterpoint.eval.bench.metric_models import Judges
+    from counterpoint.eval.bench.metric_models import MetricModels
     from counterpoint.eval.bench.results import default_metrics, score_directory
     from counterpoint.eval.loading import quiet
     from counterpoint.eval.report.files import write_files  # these import torch
 
-    judges = Judges(directory, **{name: options[name] for name in JUDGES if options.get(name) is not None})
+    judges = MetricModels(directory, **{name: options[name] for name in JUDGES if options.get(name) is not None})
     names = options.get("metrics") or read_config(directory)["metrics"] or default_metrics(judges)
     with quiet():
         results = score_directory(directory, names, judges, silent if options.get("quiet") else progress)

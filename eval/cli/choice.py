@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.cli.generate import positive
-from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal
 
@@ -48,7 +48,7 @@ def add_choice_options(parser: argparse.ArgumentParser, output: str) -> None:
 def run_choice(
     arguments: argparse.Namespace,
     questions: Sequence[Any],
-    make: Callable[[Loaded, Choice], ChoiceTask],
+    make: Callable[[Loaded, DecoderSpec], ChoiceTask],
     facts: Mapping[str, Any],
     generate: bool = False,
     more: Callable[[Sequence[Any], Sequence[Mapping[str, Any]], Journal], Mapping[str, float]] | None = None,
@@ -96,7 +96,7 @@ def run_choice(
     return 0
 
 
-def score_facts(arguments: argparse.Namespace, choice: Choice, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def score_facts(arguments: argparse.Namespace, choice: DecoderSpec, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the scores are, and how many of them are minus infinity."""
     return {
         "answers": sum(len(record["scores"]) for record in records),

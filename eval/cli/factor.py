@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from counterpoint.eval.cli.choice import add_choice_options, run_choice
-from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.questions.factor import CONTEXTS, read_completions
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     parse_decoder(arguments.decoder, scoring=True)  # its errors come first
     data = read_completions(arguments.data, arguments.context)
 
-    def make(loaded: Loaded, choice: Choice) -> ChoiceTask:
+    def make(loaded: Loaded, choice: DecoderSpec) -> ChoiceTask:
         from counterpoint.eval.questions.factor_task import FactorTask  # imports torch
 
         return FactorTask(loaded, choice, arguments.renormalise)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.decoder_specs import DECODERS, Choice, describe_decoders, parse_decoder
+from counterpoint.eval.decoder_specs import DECODERS, DecoderSpec, describe_decoders, parse_decoder
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.prompts import read_prompts
-from counterpoint.eval.ranker_specs import RankerChoice, describe_rankers, parse_rankers
+from counterpoint.eval.ranker_specs import RankerSpec, describe_rankers, parse_rankers
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -98,7 +98,7 @@ def default_decoder(arguments: argparse.Namespace) -> list[str]:
     return ["nucleus", "top_p=0.9"] if arguments.ranker else ["contrastive_search"]
 
 
-def ranker_choices(arguments: argparse.Namespace, choices: Sequence[Choice]) -> list[RankerChoice]:
+def ranker_choices(arguments: argparse.Namespace, choices: Sequence[DecoderSpec]) -> list[RankerSpec]:
     """The rankers, if there are any.
 
     Raises:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from counterpoint.eval.cli.terminal import BOLD, DIM, fits_columns, side_by_side, style
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.generation import Emit, Generated
 from counterpoint.eval.loading import Loaded
 
-Continue = Callable[[Choice, Emit], Generated]
+Continue = Callable[[DecoderSpec, Emit], Generated]
 
 
-def print_text(prompt: str, choice: Choice, continue_prompt: Continue) -> None:
+def print_text(prompt: str, choice: DecoderSpec, continue_prompt: Continue) -> None:
     """The prompt, and its continuation as it comes."""
     write(style(prompt, DIM))
     try:
@@ -25,7 +25,7 @@ def print_text(prompt: str, choice: Choice, continue_prompt: Continue) -> None:
         write("\n")
 
 
-def print_comparison(prompt: str, choices: Sequence[Choice], continue_prompt: Continue) -> None:
+def print_comparison(prompt: str, choices: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
     """The prompt, then every decoder's text and measures: in columns if they fit, else one under the other."""
     write(style(prompt, DIM) + "\n\n")
     width = shutil.get_terminal_size().columns
@@ -35,7 +35,7 @@ def print_comparison(prompt: str, choices: Sequence[Choice], continue_prompt: Co
         print_stacked(choices, continue_prompt)
 
 
-def print_stacked(choices: Sequence[Choice], continue_prompt: Continue) -> None:
+def print_stacked(choices: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
     """One text under the other, as they come."""
     for index, choice in enumerate(choices):
         write(("\n" if index else "") + style(str(choice), BOLD) + "\n")
@@ -46,7 +46,7 @@ def print_stacked(choices: Sequence[Choice], continue_prompt: Continue) -> None:
         write(style(summary(generated), DIM) + "\n")
 
 
-def print_columns(choices: Sequence[Choice], continue_prompt: Continue, width: int) -> None:
+def print_columns(choices: Sequence[DecoderSpec], continue_prompt: Continue, width: int) -> None:
     """Side by side when all are there; what there is if one is interrupted or fails."""
     columns: list[list[str]] = []
     try:
@@ -59,7 +59,7 @@ def print_columns(choices: Sequence[Choice], continue_prompt: Continue, width: i
         write(side_by_side(["".join(pieces) for pieces in columns], width) + "\n")
 
 
-def print_records(prompt: str, choices: Sequence[Choice], continue_prompt: Continue, loaded: Loaded, seed: int) -> None:
+def print_records(prompt: str, choices: Sequence[DecoderSpec], continue_prompt: Continue, loaded: Loaded, seed: int) -> None:
     """A JSON object for every decoder; rep_n is in percent, diversity a fraction, both null for texts of too few words."""
     for choice in choices:
         generated = continue_prompt(choice, lambda _: None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval.cli.choice import add_choice_options, mean_measures, run_choice
 from counterpoint.eval.cli.generate import non_negative
-from counterpoint.eval.decoder_specs import Choice, parse_decoder
+from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.journal import Journal
 from counterpoint.eval.questions.answer_similarity import against_references
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
     data = find_questions(arguments.data)
 
-    def make(loaded: Loaded, choice: Choice) -> ChoiceTask:
+    def make(loaded: Loaded, choice: DecoderSpec) -> ChoiceTask:
         from counterpoint.eval.questions.truthfulqa_task import TruthfulQATask  # imports torch
 
         return TruthfulQATask(loaded, choice, preset, arguments.task, arguments.renormalise, arguments.seed)

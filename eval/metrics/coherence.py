@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.eval.metrics.likelihoods import log_probabilities
-from counterpoint.eval.metrics.texts import check_pairs, several
+from counterpoint.eval.metrics.texts import as_list, check_pairs
 
 Embed = Callable[[list[str]], Any]
 """Vectors ``[texts, d]`` of texts: a tensor or an array, such as ``SentenceTransformer(...).encode`` gives."""
@@ -92,7 +92,7 @@ def embedding_coherence(embed: Embed, prompts: Sequence[str], continuations: Seq
         >>> embedding_coherence(embed, ["a whale", "a whale"], ["the whale", "the ship"])
         [1.0, 0.0]
     """
-    before, after = several(prompts), several(continuations)
+    before, after = as_list(prompts), as_list(continuations)
     check_pairs(before, after)
     vectors = torch.as_tensor(embed([*before, *after]))
     if vectors.ndim != 2 or len(vectors) != 2 * len(after):

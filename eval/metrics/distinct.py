@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from counterpoint.eval.metrics.repetition import ngrams
-from counterpoint.eval.metrics.texts import several
+from counterpoint.eval.metrics.texts import as_list
 
 
 def distinct_n(texts: Iterable[str], n: int) -> float:
@@ -71,7 +71,7 @@ def counted_ngrams(texts: Iterable[str], n: int) -> Counter[tuple[str, ...]]:
     """How often each n-gram occurs in all texts, at least one of them."""
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
-    counts = Counter(gram for text in several(texts) for gram in ngrams(text.split(), n))
+    counts = Counter(gram for text in as_list(texts) for gram in ngrams(text.split(), n))
     if not counts:
         raise ValueError(f"texts: none is long enough to hold a {n}-gram (words are what whitespace separates)")
     return counts

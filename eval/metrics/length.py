@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from counterpoint.eval.metrics.texts import several
+from counterpoint.eval.metrics.texts import as_list
 
 
 def lengths(texts: Iterable[str], tokenizer: Any = None) -> list[int]:
@@ -28,8 +28,8 @@ def lengths(texts: Iterable[str], tokenizer: Any = None) -> list[int]:
         [5, 0]
     """
     if tokenizer is None:
-        return [len(text.split()) for text in several(texts)]
-    return [len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in several(texts)]
+        return [len(text.split()) for text in as_list(texts)]
+    return [len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in as_list(texts)]
 
 
 def mean_length(texts: Iterable[str], tokenizer: Any = None) -> float:
@@ -71,7 +71,7 @@ def loop_share(texts: Iterable[str], *, longest: int = 90) -> float:
         >>> loop_share(["so it goes and it goes and it goes and", "so it goes"])
         0.5
     """
-    found = [ends_in_loop(text.split(), longest) for text in several(texts)]
+    found = [ends_in_loop(text.split(), longest) for text in as_list(texts)]
     if not found:
         raise ValueError("texts is empty: there is no share of them")
     return fmean(found)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.scoring import Score, score_each
-from counterpoint.eval.metrics.texts import check_pairs, several
+from counterpoint.eval.metrics.texts import as_list, check_pairs
 
 
 def perplexity(
@@ -82,8 +82,8 @@ def log_probabilities(
         >>> [len(each) for each in log_probabilities(model, tokenizer, ["The captain", "The"], [" of the ship", ""])]
         [3, 0]
     """
-    texts = several(continuations)
-    before, after = encoded_alone(tokenizer, texts) if prompts is None else encoded(tokenizer, several(prompts), texts)
+    texts = as_list(continuations)
+    before, after = encoded_alone(tokenizer, texts) if prompts is None else encoded(tokenizer, as_list(prompts), texts)
     if empty := [i for i, tokens in enumerate(before) if not tokens and after[i]]:
         raise ValueError(f"prompts {empty[:5]} have no tokens; prompts=None takes texts that follow nothing")
     given = [[tokens] if tokens else [] for tokens in after]

@@ -8,7 +8,7 @@ import string
 from collections.abc import Iterable
 from statistics import fmean
 
-from counterpoint.eval.metrics.texts import check_pairs, several
+from counterpoint.eval.metrics.texts import as_list, check_pairs
 
 ARTICLES = {"a", "an", "the"}
 PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
@@ -44,7 +44,7 @@ def recent_repetition(prompts: Iterable[str], continuations: Iterable[str], *, w
     """
     if window < 1:
         raise ValueError(f"window={window!r}: at least 1 word before has to count")
-    before, after = several(prompts), several(continuations)
+    before, after = as_list(prompts), as_list(continuations)
     check_pairs(before, after)
     found = []
     for prompt, continuation in zip(before, after, strict=True):

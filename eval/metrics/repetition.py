@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from counterpoint.eval.metrics.texts import several
+from counterpoint.eval.metrics.texts import as_list
 
 
 def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
@@ -43,7 +43,7 @@ def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
     distinct = total = 0
-    for text in several(texts):
+    for text in as_list(texts):
         grams = ngrams(text.split(), n)
         if published:
             grams = grams[:-1]
@@ -78,7 +78,7 @@ def diversity(texts: Iterable[str], *, published: bool = False) -> float:
         >>> round(diversity(["a rose is a rose is a rose"]), 4)  # 3/7 * 3/6 * 3/5
         0.1286
     """
-    found = several(texts)
+    found = as_list(texts)
     return prod(1 - rep_n(found, n, published=published) / 100 for n in (2, 3, 4))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.eval.metrics.hidden_states import batched_states, check_layer
-from counterpoint.eval.metrics.texts import several
+from counterpoint.eval.metrics.texts import as_list
 
 
 def isotropy(
@@ -148,7 +148,7 @@ def pair_sums(
     batch_size: int,
 ) -> Float64[Tensor, "texts 2"]:
     """For each text the sum of cosines over ordered pairs of different tokens, and the number of pairs."""
-    found = several(texts)
+    found = as_list(texts)
     check_layer(model, layer)
     sums = torch.zeros(len(found), 2, dtype=torch.float64)
     for rows, states, seen in batched_states(model, tokenizer, found, layer, max_tokens, batch_size):

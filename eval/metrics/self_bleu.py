@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from counterpoint.eval.metrics.repetition import ngrams
-from counterpoint.eval.metrics.texts import several
+from counterpoint.eval.metrics.texts import as_list
 
 EPSILON = 0.1
 """What a precision without a match has for matches: NLTK's ``SmoothingFunction().method1``, which the papers use."""
@@ -50,7 +50,7 @@ def self_bleu(texts: Iterable[str], n: int = 4, *, samples: int | None = 1000, s
         >>> round(self_bleu(["the cat sat on the mat", "a dog lay in its bed"], n=2), 3)
         0.0
     """
-    found = several(texts)
+    found = as_list(texts)
     if samples is not None and len(found) > samples:
         found = random.Random(seed).sample(found, samples)  # noqa: S311 - no secret
     return fmean(self_bleu_of_each(found, n))
@@ -77,7 +77,7 @@ def self_bleu_of_each(texts: Iterable[str], n: int = 4) -> list[float]:
     """
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
-    words = [text.split() for text in several(texts)]
+    words = [text.split() for text in as_list(texts)]
     if len(words) < 2:
         raise ValueError(f"texts: {len(words)} of them, and self-BLEU compares at least 2")
     matches = [matches_with_others([Counter(ngrams(each, m)) for each in words]) for m in range(1, n + 1)]

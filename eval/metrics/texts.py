@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from statistics import fmean
 
 
-def several(texts: Iterable[str]) -> list[str]:
+def as_list(texts: Iterable[str]) -> list[str]:
     """The texts as a list.
 
     Raises:
         TypeError: If they are one string, whose letters would otherwise be taken for texts.
 
     Example:
-        >>> from counterpoint.eval.metrics.texts import several
-        >>> several(text for text in ("one", "two"))
+        >>> from counterpoint.eval.metrics.texts import as_list
+        >>> as_list(text for text in ("one", "two"))
         ['one', 'two']
     """
     if isinstance(texts, str):

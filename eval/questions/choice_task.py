@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders import Score, score_each
 from counterpoint.decoders.forwards.text_batches import encode
 from counterpoint.eval import contrasts
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded
 
@@ -34,7 +34,7 @@ class ChoiceTask:
         seed: Of whatever is random.
     """
 
-    def __init__(self, loaded: Loaded, choice: Choice, renormalise: bool, *settings: Any, seed: int = 0) -> None:
+    def __init__(self, loaded: Loaded, choice: DecoderSpec, renormalise: bool, *settings: Any, seed: int = 0) -> None:
         self.loaded, self.choice, self.renormalise, self.seed = loaded, choice, renormalise, seed
         amateur = contrasts.model_amateur_of(dict(choice.values), loaded)
         self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]

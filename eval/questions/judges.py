@@ -1,4 +1,4 @@
-"""Judges of TruthfulQA's open answers: models fine-tuned to say whether an answer is true, or informative; and BLEURT.
+"""MetricModels of TruthfulQA's open answers: models fine-tuned to say whether an answer is true, or informative; and BLEURT.
 
 Lin et al., *TruthfulQA: Measuring How Models Mimic Human Falsehoods* (2022, arXiv 2109.07958), section 3.2 and appendix B. The
 judges' weights are public: ``allenai/truthfulqa-truth-judge-llama2-7B`` and ``allenai/truthfulqa-info-judge-llama2-7B``.

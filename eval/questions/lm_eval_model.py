@@ -19,7 +19,7 @@ from transformers import LogitsProcessorList
 from counterpoint.decoders import score_each
 from counterpoint.eval import contrasts
 from counterpoint.eval.cli.lm_eval import MODEL
-from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, SCORABLE, Choice, parse_decoder
+from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, SCORABLE, DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, drop_generation_settings
 from counterpoint.eval.rankings import search_arguments
@@ -101,7 +101,7 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
             "counterpoint_version": version("counterpoint"),
         }
 
-    def _scoring_choice(self) -> Choice:
+    def _scoring_choice(self) -> DecoderSpec:
         return parse_decoder(self.words, scoring=True)
 
     def _loglikelihood_tokens(

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 from counterpoint.decoders import Score
-from counterpoint.eval.decoder_specs import Choice
+from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.questions.choice_task import ChoiceTask
@@ -18,7 +18,7 @@ from counterpoint.eval.questions.truthfulqa import BEST_INCORRECT, Question
 class TruthfulQATask(ChoiceTask):
     """All reference answers, each by itself; or, for ``task="binary"``, the letters of two that the prompt shows."""
 
-    def __init__(self, loaded: Loaded, choice: Choice, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
+    def __init__(self, loaded: Loaded, choice: DecoderSpec, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
         self.preset, self.binary = preset, task == "binary"
         super().__init__(loaded, choice, renormalise, preset.name, preset.before, preset.chat, task, seed=seed)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from counterpoint.rankers.base import Judge
+from counterpoint.rankers.base import CandidateScorer
 from counterpoint.rankers.search.proposals import Proposal
 
 
@@ -30,14 +30,14 @@ class Beams:
     """Continuations of each prompt, at first an empty one, of which the ``most`` best are kept after every round.
 
     Args:
-        judge: Scores the texts.
+        scorer: Scores the texts.
         text: Of a prompt's number and the tokens that follow it, what follows its text.
         prompts: How many there are.
         most: How many beams each of them has.
     """
 
-    def __init__(self, judge: Judge, text: Callable[[int, Sequence[int]], str], prompts: int, most: int) -> None:
-        self.judge, self.text, self.most = judge, text, most
+    def __init__(self, scorer: CandidateScorer, text: Callable[[int, Sequence[int]], str], prompts: int, most: int) -> None:
+        self.scorer, self.text, self.most = scorer, text, most
         self.kept = [[Candidate((), "", False)] for _ in range(prompts)]
         self.rounds: list[list[list[Candidate]]] = [[] for _ in range(prompts)]
         """By prompt and round all candidates, best first."""
@@ -59,14 +59,14 @@ class Beams:
             parent = place if self.rounds[prompt] else None
             pools[prompt].append(Candidate(whole, self.text(prompt, whole), ended, parent))
             rows.setdefault((prompt, whole), row)
-        for prompt, pool in enumerate(best_first(self.judge, pools)):
+        for prompt, pool in enumerate(best_first(self.scorer, pools)):
             if pool:
                 self.rounds[prompt].append(pool)
                 self.kept[prompt] = pool[: self.most]
         return [rows[prompt, self.kept[prompt][place].tokens] for prompt, place in self.live()]
 
 
-def best_first(judge: Judge, candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+def best_first(scorer: CandidateScorer, candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
     """Each prompt's candidates with their scores, the best first and, of those with the same tokens, only the first.
 
     The ranker sees no blank texts; of equals the earlier one comes first.
@@ -80,7 +80,7 @@ def best_first(judge: Judge, candidates: Sequence[Sequence[Candidate]]) -> list[
     """
     distinct = [once_each(pool) for pool in candidates]
     full = [[each for each in pool if each.text.strip()] for pool in distinct]
-    scores = judge([[each.text for each in pool] for pool in full])
+    scores = scorer([[each.text for each in pool] for pool in full])
     ranked = []
     for pool, judged, own in zip(distinct, full, scores, strict=True):
         blank = [replace(each, score=-math.inf) for each in pool if not each.text.strip()]

@@ -115,7 +115,7 @@ def ranked_search(
         >>> class Commas(Ranker):
         ...     comparable = True
         ...
-        ...     def read(self, prefixes):
+        ...     def prepare(self, prefixes):
         ...         return lambda candidates: [torch.tensor([-float(text.count(",")) for text in own]) for own in candidates]
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
         >>> inputs = tokenizer(["The whale rose", "She was"], return_tensors="pt", padding=True, padding_side="left")
@@ -141,7 +141,7 @@ def ranked_search(
     check_prefixes(prefixes, len(prompts))
 
     ids = prompts.tolist()
-    found = Beams(ranker.judge(prefixes), lambda prompt, new: continuation_text(tokenizer, ids[prompt], new), len(prompts), beams)
+    found = Beams(ranker.scorer(prefixes), lambda prompt, new: continuation_text(tokenizer, ids[prompt], new), len(prompts), beams)
     proposer = Proposer(model, prompts, firsts, logits_processor, stopping_criteria, config, model_kwargs)
     stream = None if call.streamer is None else Stream(call.streamer)
     draws = beams * samples

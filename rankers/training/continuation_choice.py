@@ -16,7 +16,7 @@ PREFIXES = 32
 
 
 @dataclass(frozen=True)
-class Choice:
+class ContinuationChoice:
     """A prefix, its true continuation, and others to tell it from."""
 
     prefix: str
@@ -29,7 +29,7 @@ class Choice:
 
 def choices(
     found: Sequence[Passage], chosen: Sequence[Passage], generated: Sequence[Sequence[str]], count: int, both: bool, seed: int = 0
-) -> list[Choice]:
+) -> list[ContinuationChoice]:
     """A choice from among ``count`` wrong continuations of each kind, for every chosen passage that has so many.
 
     Args:
@@ -49,11 +49,11 @@ def choices(
         others = [text for text in of_document[passage.document] if text != passage.continuation]
         if len(others) >= count and (not both or len(written) >= count):
             in_book = tuple(draw.sample(others, count))
-            made.append(Choice(passage.prefix, passage.continuation, in_book, tuple(written[:count])))
+            made.append(ContinuationChoice(passage.prefix, passage.continuation, in_book, tuple(written[:count])))
     return made
 
 
-def picked(ranker: Ranker, chosen: Sequence[Choice], kind: str) -> list[float]:
+def picked(ranker: Ranker, chosen: Sequence[ContinuationChoice], kind: str) -> list[float]:
     """For every choice 1 if the ranker scores the true continuation highest, 0 if not; 1/n if n candidates tie for the highest.
 
     The mean is the accuracy; a ranker that knows nothing has 1 / candidates.
@@ -65,8 +65,8 @@ def picked(ranker: Ranker, chosen: Sequence[Choice], kind: str) -> list[float]:
 
     Example:
         >>> from counterpoint.rankers import OverlapRanker
-        >>> from counterpoint.rankers.training.continuation_choice import Choice, picked
-        >>> choice = Choice("The white whale rose.", " The whale sank.", (" It was late.",), (" The whale rose.",))
+        >>> from counterpoint.rankers.training.continuation_choice import ContinuationChoice, picked
+        >>> choice = ContinuationChoice("The white whale rose.", " The whale sank.", (" It was late.",), (" The whale rose.",))
         >>> picked(OverlapRanker(), [choice], "in_book"), picked(OverlapRanker(), [choice], "generated")
         ([1.0], [0.0])
     """
@@ -80,14 +80,15 @@ def picked(ranker: Ranker, chosen: Sequence[Choice], kind: str) -> list[float]:
     return outcomes
 
 
-def write_choices(chosen: Sequence[Choice], path: Path) -> None:
+def write_choices(chosen: Sequence[ContinuationChoice], path: Path) -> None:
     """As JSON Lines."""
     path.write_text("".join(json.dumps(asdict(choice), ensure_ascii=False) + "\n" for choice in chosen), encoding="utf-8")
 
 
-def read_choices(path: Path) -> list[Choice]:
+def read_choices(path: Path) -> list[ContinuationChoice]:
     """What :func:`write_choices` wrote."""
     records = map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
     return [
-        Choice(record["prefix"], record["continuation"], tuple(record["in_book"]), tuple(record["generated"])) for record in records
+        ContinuationChoice(record["prefix"], record["continuation"], tuple(record["in_book"]), tuple(record["generated"]))
+        for record in records
     ]

@@ -20,7 +20,7 @@ from counterpoint.eval.metrics.resampling import bootstrap, interval
 from counterpoint.eval.training.induction import RECORD, begin
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.training.card import card
-from counterpoint.rankers.training.continuation_choice import Choice, choices, picked, write_choices
+from counterpoint.rankers.training.continuation_choice import ContinuationChoice, choices, picked, write_choices
 from counterpoint.rankers.training.contrastive_training import DEFAULTS, Settings, train
 from counterpoint.rankers.training.generated_negatives import generate_negatives
 from counterpoint.rankers.training.passages import Passage, passages
@@ -230,7 +230,7 @@ def drawn(found: Sequence[Passage], count: int | None, seed: int) -> list[Passag
     return [found[index] for index in sorted(random.Random(seed).sample(range(len(found)), count))]  # noqa: S311 - no secret
 
 
-def accuracies(ranker: Ranker, chosen: Sequence[Choice]) -> dict[str, Accuracy]:
+def accuracies(ranker: Ranker, chosen: Sequence[ContinuationChoice]) -> dict[str, Accuracy]:
     """A ranker's accuracy for each kind of wrong continuations that the choices have."""
     kinds = [kind for kind in ("in_book", "generated") if chosen and getattr(chosen[0], kind)]
     return {kind: accuracy(picked(ranker, chosen, kind)) for kind in kinds}

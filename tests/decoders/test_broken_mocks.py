@@ -120,14 +120,16 @@ def test_l5_a_penalty_without_its_weight(model: PreTrainedModel, monkeypatch: py
 
 
 def test_l7_processors_that_write_into_the_logits(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = search.Record.step
-    monkeypatch.setattr(search.Record, "step", lambda self, output, logits, scores: step(self, output, scores, scores))
+    step = search.GenerateOutputs.step
+    monkeypatch.setattr(search.GenerateOutputs, "step", lambda self, output, logits, scores: step(self, output, scores, scores))
     caught(laws.l7_outputs_mean_what_they_say, model)
 
 
 def test_l7_scores_that_are_not_the_processed_logits(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = search.Record.step
-    monkeypatch.setattr(search.Record, "step", lambda self, output, logits, scores: step(self, output, logits, scores.softmax(-1)))
+    step = search.GenerateOutputs.step
+    monkeypatch.setattr(
+        search.GenerateOutputs, "step", lambda self, output, logits, scores: step(self, output, logits, scores.softmax(-1))
+    )
     caught(laws.l7_outputs_mean_what_they_say, model)
 
 

@@ -331,8 +331,8 @@ def test_l6_an_amateur_under_the_wrong_prompt(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_l6_states_of_the_next_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    states = scoring.TextReading.states
-    broken(monkeypatch, scoring.TextReading, "states", lambda self, tap: states(self, tap).roll(1, 1), DECODERS["dola"])
+    states = scoring.TextOutputs.states
+    broken(monkeypatch, scoring.TextOutputs, "states", lambda self, tap: states(self, tap).roll(1, 1), DECODERS["dola"])
 
 
 def test_l6_branches_left_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

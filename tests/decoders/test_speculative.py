@@ -37,10 +37,10 @@ from counterpoint.decoders import (
     released_induce_then_contrast,
     speculative_contrastive_decoding,
 )
-from counterpoint.decoders.forwards.rewindable_model import Follower
+from counterpoint.decoders.forwards.rewindable_model import RewindableModel
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.decoders.speculative import speculative_contrastive_decoding as speculative
-from counterpoint.decoders.speculative.drafts import WORTH, AmateurSource, Drafter, Repetition, Track
+from counterpoint.decoders.speculative.drafts import MIN_ACCEPTED, AmateurSource, Drafter, Repetition, Track
 from counterpoint.decoders.speculative.speculative_contrastive_decoding import speculative_draw
 from families import ALL, VOCABULARY, prompts
 from laws import Listener
@@ -302,7 +302,7 @@ def test_a_proposal_that_is_right_is_accepted(weights: list[float], guess: int) 
     assert speculative_draw(p, guess, p) == guess
 
 
-FEW = [5, 11, 17, 40]
+MAX_ROWS = [5, 11, 17, 40]
 
 
 def samples_are_of_the_contrast(name: str = "llama") -> None:
@@ -312,11 +312,11 @@ def samples_are_of_the_contrast(name: str = "llama") -> None:
 
     def allowed(input_ids: Tensor, scores: Tensor) -> Tensor:
         kept = torch.full_like(scores, -torch.inf)
-        kept[:, FEW] = scores[:, FEW] / 2
+        kept[:, MAX_ROWS] = scores[:, MAX_ROWS] / 2
         return kept
 
     expected: dict[tuple[int, ...], float] = {}
-    for tokens in product(FEW, repeat=3):
+    for tokens in product(MAX_ROWS, repeat=3):
         p = 1.0
         for position in range(3):
             text = torch.cat([ids[0], torch.tensor(tokens[:position], dtype=torch.long)])
@@ -370,7 +370,7 @@ def test_sources_that_fail_are_asked_seldom() -> None:
         if draft.tokens:
             asked += 1
             source.track.learn(len(draft.tokens), right=0)
-    assert source.track.right < WORTH
+    assert source.track.expected_accepted < MIN_ACCEPTED
     assert asked < 40
     source.track.learn(4, right=4)
     assert drafter.draft(torch.tensor([[7]]), room=2).tokens == [7, 7]
@@ -470,23 +470,23 @@ def caught(law: Callable[..., None], *arguments: Any, **kwargs: Any) -> None:
 
 
 def test_catches_caches_that_keep_rejected_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    def keep(self: Follower, new: int) -> None:
+    def keep(self: RewindableModel, new: int) -> None:
         self.read = min(self.read, self.prompt.shape[1] + new)
 
-    monkeypatch.setattr(Follower, "keep", keep)
+    monkeypatch.setattr(RewindableModel, "keep", keep)
     caught(same_tokens, "llama", form=HALF)
 
 
 def test_catches_an_amateur_that_keeps_rejected_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    keep = Follower.keep
+    keep = RewindableModel.keep
 
-    def stale(self: Follower, new: int) -> None:
+    def stale(self: RewindableModel, new: int) -> None:
         if self.model is near("llama"):
             self.read = min(self.read, self.prompt.shape[1] + new)
         else:
             keep(self, new)
 
-    monkeypatch.setattr(Follower, "keep", stale)
+    monkeypatch.setattr(RewindableModel, "keep", stale)
     caught(same_tokens, "llama", form=HALF)
 
 

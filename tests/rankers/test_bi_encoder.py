@@ -32,10 +32,10 @@ def test_scores_are_dot_products_of_both_sides() -> None:
 
 def test_equal_texts_are_embedded_once() -> None:
     ranker = Letters()
-    judge = ranker.judge(["a", "u", "a"])
-    scores = judge([["a", "a"], ["a", "u"], ["u"]])
+    scorer = ranker.scorer(["a", "u", "a"])
+    scores = scorer([["a", "a"], ["a", "u"], ["u"]])
     assert [own.tolist() for own in scores] == [[2.0, 2.0], [0.0, 2.0], [0.0]]
-    judge([["a e"], [], ["a e"]])
+    scorer([["a e"], [], ["a e"]])
     assert ranker.embedded == [("a", "u"), ("a", "u"), ("a e",)]
 
 

@@ -64,7 +64,7 @@ def test_only_the_new_tokens_judged(model: PreTrainedModel, batch: Batch, monkey
 
 def test_the_worst_kept(model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     first = beams.best_first
-    monkeypatch.setattr(beams, "best_first", lambda judge, pools: [pool[::-1] for pool in first(judge, pools)])
+    monkeypatch.setattr(beams, "best_first", lambda scorer, pools: [pool[::-1] for pool in first(scorer, pools)])
     caught(model, batch)
 
 

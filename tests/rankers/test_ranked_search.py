@@ -220,13 +220,13 @@ def test_a_ranker_may_run_the_same_model(model: PreTrainedModel, batch: Batch) -
     """Processors that watch the model's forwards see those of the search."""
 
     class Busy(laws.Liking):
-        def read(self, prefixes: Sequence[str]) -> Any:
-            judge = super().read(prefixes)
+        def prepare(self, prefixes: Sequence[str]) -> Any:
+            scorer = super().prepare(prefixes)
             model(batch.ids[:1])
 
             def judged(candidates: Sequence[Sequence[str]]) -> Any:
                 model(batch.ids.flip(0))
-                return judge(candidates)
+                return scorer(candidates)
 
             return judged
 

@@ -131,7 +131,7 @@ def test_logits_that_are_not_numbers(model: PreTrainedModel, batch: Batch) -> No
 
 def test_scores_that_are_not_numbers(model: PreTrainedModel, batch: Batch) -> None:
     class Broken(laws.Liking):
-        def read(self, prefixes: Sequence[str]) -> Any:
+        def prepare(self, prefixes: Sequence[str]) -> Any:
             return lambda candidates: [torch.full((len(own),), torch.nan) for own in candidates]
 
     with pytest.raises(ValueError, match="Broken gave NaN"):

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, T5Config, T5EncoderModel
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.main import build_parser, main
 from counterpoint.rankers import RankGenRanker
-from counterpoint.rankers.training.continuation_choice import Choice, choices, picked, read_choices, write_choices
+from counterpoint.rankers.training.continuation_choice import ContinuationChoice, choices, picked, read_choices, write_choices
 from counterpoint.rankers.training.contrastive_training import Settings
 from counterpoint.rankers.training.passages import Passage
 from counterpoint.rankers.training.trainable_encoders import TrainableSentenceEncoder, load_encoder, load_ranker
@@ -281,7 +281,7 @@ def test_choices_are_of_the_same_document() -> None:
 
 
 def test_choices_are_written_and_read(tmp_path: Path) -> None:
-    made = [Choice("A\u2028b.", " C\nd.", (" E.", " F."), ()), Choice("é.", " \x85.", (" E.",), (" G.",))]
+    made = [ContinuationChoice("A\u2028b.", " C\nd.", (" E.", " F."), ()), ContinuationChoice("é.", " \x85.", (" E.",), (" G.",))]
     write_choices(made, tmp_path / "choices.jsonl")
     assert read_choices(tmp_path / "choices.jsonl") == made
 

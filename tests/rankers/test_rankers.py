@@ -27,10 +27,10 @@ import ranker_laws as laws
 from counterpoint.decoders import ContrastiveDecodingLogitsProcessor, DoLaLogitsProcessor, contrastive_search
 from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.rankers import (
+    CandidateScorer,
     CombinedRanker,
     ConsensusRanker,
     CrossEncoderRanker,
-    Judge,
     LikelihoodRanker,
     OverlapRanker,
     Ranker,
@@ -45,7 +45,7 @@ from counterpoint.rankers import (
 from counterpoint.rankers.base import Texts
 from counterpoint.rankers.combination import standardised
 from families import ALL
-from ranker_laws import CANDIDATES, PREFIXES, Reading, tokens_through
+from ranker_laws import CANDIDATES, PREFIXES, TokenCount, tokens_through
 from rankgen_cases import tiny_encoder, tiny_tokenizer
 from sentence_models import bi_encoder, cross_encoder
 
@@ -88,7 +88,7 @@ def by_words(ranker: Ranker) -> Iterator[list[int]]:
 def by_both(ranker: Ranker) -> Iterator[list[int]]:
     """What both of the above read."""
     with ExitStack() as stack:
-        both = [stack.enter_context(reading(ranker)) for reading in (by_the_amateur, by_words)]
+        both = [stack.enter_context(count(ranker)) for count in (by_the_amateur, by_words)]
         sizes: list[int] = []
         yield sizes
         sizes += [size for each in both for size in each]
@@ -106,7 +106,7 @@ class Case:
     """A ranker, and how it is watched."""
 
     make: Callable[[], Ranker]
-    reading: Reading | None
+    count_tokens: TokenCount | None
     """None for one that reads nothing of the prefix by itself."""
     of_a_set: bool = False
     """Whether a score depends on the other candidates."""
@@ -165,11 +165,11 @@ def test_judging_again_is_scoring_again(name: str) -> None:
     laws.judging_again_is_scoring_again(CASES[name].make())
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.reading])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.count_tokens])
 def test_prefixes_are_read_once(name: str) -> None:
-    reading = CASES[name].reading
-    assert reading is not None
-    laws.prefixes_are_read_once(CASES[name].make(), reading)
+    count_tokens = CASES[name].count_tokens
+    assert count_tokens is not None
+    laws.prefixes_are_read_once(CASES[name].make(), count_tokens)
 
 
 @every_ranker
@@ -195,7 +195,7 @@ class Mock(Ranker):
     def __init__(self, change: Callable[[int, Texts, Texts], list[float]]) -> None:
         self.change = change
 
-    def read(self, prefixes: Texts) -> Judge:
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
         return lambda candidates: [torch.tensor(self.change(index, prefixes, texts)) for index, texts in enumerate(candidates)]
 
 
@@ -205,9 +205,9 @@ def lengths(texts: Texts) -> list[float]:
 
 def test_broken_scores_of_another_dtype() -> None:
     class Double(OverlapRanker):
-        def read(self, prefixes: Texts) -> Judge:
-            judge = super().read(prefixes)
-            return lambda candidates: [own.double() for own in judge(candidates)]
+        def prepare(self, prefixes: Texts) -> CandidateScorer:
+            scorer = super().prepare(prefixes)
+            return lambda candidates: [own.double() for own in scorer(candidates)]
 
     laws.scores_are_one_tensor_a_prefix(OverlapRanker())
     with pytest.raises(AssertionError):
@@ -255,8 +255,8 @@ def test_broken_a_judge_that_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_one_cache_for_all_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
     laws.prefixes_are_read_once(CASES["per_token"].make(), by_the_amateur)
     ranker: Any = CASES["per_token"].make()
-    shared = ranker.scorer()
-    monkeypatch.setattr(ranker, "scorer", lambda: shared)
+    shared = ranker.text_scorer()
+    monkeypatch.setattr(ranker, "text_scorer", lambda: shared)
     laws.judging_again_is_scoring_again(ranker)  # right, but
     with pytest.raises(AssertionError):
         laws.prefixes_are_read_once(ranker, by_the_amateur)
@@ -264,8 +264,8 @@ def test_broken_one_cache_for_all_prefixes(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_broken_prefixes_read_in_every_round() -> None:
     class Again(OverlapRanker):
-        def read(self, prefixes: Texts) -> Judge:
-            return lambda candidates: super(Again, self).read(prefixes)(candidates)
+        def prepare(self, prefixes: Texts) -> CandidateScorer:
+            return lambda candidates: super(Again, self).prepare(prefixes)(candidates)
 
     with pytest.raises(AssertionError):
         laws.prefixes_are_read_once(Again(), by_words)
@@ -278,12 +278,12 @@ def test_broken_duplicates_told_apart() -> None:
 
 def test_broken_candidates_put_in_order() -> None:
     class Sorting(OverlapRanker):
-        def read(self, prefixes: Texts) -> Judge:
+        def prepare(self, prefixes: Texts) -> CandidateScorer:
             def sort(candidates: Any) -> Scores:
                 for texts in candidates:
                     if isinstance(texts, list):
                         texts.sort()
-                return super(Sorting, self).read(prefixes)(candidates)
+                return super(Sorting, self).prepare(prefixes)(candidates)
 
             return sort
 
@@ -293,8 +293,8 @@ def test_broken_candidates_put_in_order() -> None:
 
 def test_broken_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unchecked(OverlapRanker):
-        def judge(self, prefixes: Texts) -> Judge:
-            return self.read(prefixes)
+        def scorer(self, prefixes: Texts) -> CandidateScorer:
+            return self.prepare(prefixes)
 
     with pytest.raises((AssertionError, pytest.fail.Exception, ValueError)):
         laws.what_cannot_be_judged_is_refused(Unchecked())
@@ -389,9 +389,9 @@ def test_likelihood_errors_come_before_any_forward() -> None:
         LikelihoodRanker(amateur(), TOKENIZER, DoLaLogitsProcessor(expert(), [1]))
     with pytest.raises(ValueError, match="form='pmi' needs a begin- or end-of-text token"):
         LikelihoodRanker(FAMILY["gpt2"].build(), Words(), form="pmi")
-    judge = LikelihoodRanker(amateur(), TOKENIZER).judge(["It rained."])
+    scorer = LikelihoodRanker(amateur(), TOKENIZER).scorer(["It rained."])
     with tokens_through(amateur()) as sizes, pytest.raises(ValueError, match="exceed the model's context"):
-        judge([[" Why?", " Why?" * 2000]])
+        scorer([[" Why?", " Why?" * 2000]])
     assert sizes == []
 
 
@@ -524,7 +524,7 @@ def test_a_rankers_scores_may_be_lists_of_numbers() -> None:
     class Numbers(Ranker):
         comparable = False
 
-        def read(self, prefixes: Sequence[str]) -> Any:
+        def prepare(self, prefixes: Sequence[str]) -> Any:
             return lambda candidates: [[float(len(text)) for text in own] for own in candidates][: self.most]
 
         most = 2

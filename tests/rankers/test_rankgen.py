@@ -82,11 +82,11 @@ def test_prefixes_are_encoded_once_and_texts_in_batches_of_like_length() -> None
         lambda _, __, inputs: shapes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
     )
     try:
-        judge = judged.judge([PREFIXES[0], PREFIXES[2], PREFIXES[0]])
+        scorer = judged.scorer([PREFIXES[0], PREFIXES[2], PREFIXES[0]])
         assert len(shapes) == 1  # two distinct prefixes
         shapes.clear()
         long, short = " the sea" * 20, " a"
-        judge([[long, short], [short, " of the sea"], [long]])
+        scorer([[long, short], [short, " of the sea"], [long]])
     finally:
         handle.remove()
     lengths = [len(judged.tokens(text, "suffix")) for text in (short, " of the sea", long)]

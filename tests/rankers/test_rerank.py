@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BartConfig, BartForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.rankers import ConsensusRanker, Judge, OverlapRanker, Ranker, Reranked, rerank
+from counterpoint.rankers import CandidateScorer, ConsensusRanker, OverlapRanker, Ranker, Reranked, rerank
 from counterpoint.rankers.base import Texts
 from rankgen_cases import tiny_tokenizer
 
@@ -28,7 +28,7 @@ class Longest(Ranker):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def read(self, prefixes: Texts) -> Judge:
+    def prepare(self, prefixes: Texts) -> CandidateScorer:
         def scores_of(candidates: Any) -> Any:
             self.seen += [text for texts in candidates for text in texts]
             return [

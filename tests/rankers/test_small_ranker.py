@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from counterpoint.rankers import SMALL, RankGenRanker
-from counterpoint.rankers.training.continuation_choice import Choice, picked
+from counterpoint.rankers.training.continuation_choice import ContinuationChoice, picked
 
 TEXT = [
     (
@@ -41,7 +41,7 @@ TEXT = [
 def test_it_tells_continuations_from_those_of_other_prefixes() -> None:
     continuations = [continuation for _, continuation in TEXT]
     choices = [
-        Choice(prefix, continuation, tuple(other for other in continuations if other != continuation), ())
+        ContinuationChoice(prefix, continuation, tuple(other for other in continuations if other != continuation), ())
         for prefix, continuation in TEXT
     ]
     right = sum(picked(RankGenRanker.from_pretrained(SMALL), choices, "in_book"))

@@ -63,15 +63,15 @@ class Liking(Ranker):
         self.prefixes: list[list[str]] = []
         self.candidates: list[list[list[str]]] = []
 
-    def read(self, prefixes: Sequence[str]) -> Any:
+    def prepare(self, prefixes: Sequence[str]) -> Any:
         """Keeps what it is asked."""
         self.prefixes.append(list(prefixes))
 
-        def judge(candidates: Sequence[Sequence[str]]) -> list[Tensor]:
+        def scorer(candidates: Sequence[Sequence[str]]) -> list[Tensor]:
             self.candidates.append([list(own) for own in candidates])
             return [torch.tensor([liking(prefix, text) for text in own]) for prefix, own in zip(prefixes, candidates, strict=True)]
 
-        return judge
+        return scorer
 
 
 def by_rank(scores: Tensor, number: int, samples: int) -> int:
@@ -209,12 +209,12 @@ def streams_what_stays(model: PreTrainedModel, batch: Batch, beams: int) -> None
     heard: list[list[int]] = []
 
     class Watched(Liking):
-        def read(self, prefixes: Sequence[str]) -> Any:
-            judge = super().read(prefixes)
+        def prepare(self, prefixes: Sequence[str]) -> Any:
+            scorer = super().prepare(prefixes)
 
             def judged(candidates: Sequence[Sequence[str]]) -> list[Tensor]:
                 heard.append(list(listener.tokens))
-                return judge(candidates)
+                return scorer(candidates)
 
             return judged
 

@@ -36,7 +36,7 @@ LATER = [
 CLOSE = dict(atol=2e-5, rtol=1e-5)
 
 
-Reading = Callable[[Ranker], AbstractContextManager[list[int]]]
+TokenCount = Callable[[Ranker], AbstractContextManager[list[int]]]
 """The sizes of what a ranker reads while the context lasts, in tokens or characters."""
 
 
@@ -86,24 +86,24 @@ def a_batch_is_its_parts(ranker: Ranker, of_a_set: bool) -> None:
 
 
 def judging_again_is_scoring_again(ranker: Ranker) -> None:
-    """A judge says of candidates what a new one would, whatever it has judged before, and other judges meanwhile."""
-    judge, other = ranker.judge(PREFIXES), ranker.judge(PREFIXES[::-1])
+    """A scorer says of candidates what a new one would, whatever it has scored before, and other scorers meanwhile."""
+    scorer, other = ranker.scorer(PREFIXES), ranker.scorer(PREFIXES[::-1])
     first, later = ranker.score(PREFIXES, CANDIDATES), ranker.score(PREFIXES, LATER)
-    same(judge(CANDIDATES), first)
+    same(scorer(CANDIDATES), first)
     same(other(LATER[::-1]), later[::-1])
-    same(judge(LATER), later)
+    same(scorer(LATER), later)
     same(other(CANDIDATES[::-1]), first[::-1])
-    same(judge(CANDIDATES), first)
+    same(scorer(CANDIDATES), first)
 
 
-def prefixes_are_read_once(ranker: Ranker, reading: Reading) -> None:
+def prefixes_are_read_once(ranker: Ranker, count_tokens: TokenCount) -> None:
     """A later round reads much less than the prefixes, which were read in the first."""
     few = [[" No."], [" Why?"]]
-    judge = ranker.judge(PREFIXES[:2])
-    judge(CANDIDATES[:2])
-    with reading(ranker) as later:
-        judge(few)
-    with reading(ranker) as anew:
+    scorer = ranker.scorer(PREFIXES[:2])
+    scorer(CANDIDATES[:2])
+    with count_tokens(ranker) as later:
+        scorer(few)
+    with count_tokens(ranker) as anew:
         ranker.score(PREFIXES[:2], few)
     assert 0 < sum(later) < sum(anew) / 4
 
@@ -127,11 +127,11 @@ def what_cannot_be_judged_is_refused(ranker: Ranker) -> None:
     with pytest.raises(TypeError, match="prefixes is one string"):
         ranker.score("It rained.", [[" Why?"]])
     with pytest.raises(ValueError, match=r"prefixes\[1\]='' is empty"):
-        ranker.judge(["It rained.", ""])
-    judge = ranker.judge(PREFIXES[:2])
+        ranker.scorer(["It rained.", ""])
+    scorer = ranker.scorer(PREFIXES[:2])
     with pytest.raises(TypeError, match=r"candidates\[0\] is one string"):
-        judge([" Why?", [" Why?"]])
+        scorer([" Why?", [" Why?"]])
     with pytest.raises(ValueError, match=r"candidates\[1\]\[1\]='  ' is empty"):
-        judge([[" Why?"], [" Why?", "  "]])
+        scorer([[" Why?"], [" Why?", "  "]])
     with pytest.raises(ValueError, match="candidates: 1 lists for 2 prefixes"):
-        judge([[" Why?"]])
+        scorer([[" Why?"]])

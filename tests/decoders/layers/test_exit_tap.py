@@ -50,7 +50,7 @@ def generated(model: PreTrainedModel, processor: LogitsProcessor, **options: Any
 
 
 def agree(model: PreTrainedModel, build: Callable[[PreTrainedModel], LogitsProcessor], **options: Any) -> int:
-    """Joint and separate exits give the same scores; the number of joint products."""
+    """FusedHead and separate exits give the same scores; the number of joint products."""
     joint, products = ExitTap.unembed, []
 
     def counted(self: ExitTap, hidden: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def test_threads_do_not_meet(model: PreTrainedModel) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.fuse()
     assert [found[number].tolist() for number in range(len(texts))] == [ids.tolist() for ids in expected]
     assert "forward" not in vars(model.lm_head)
 
@@ -172,7 +172,7 @@ def test_a_head_left_joined_computes_as_before_and_is_given_back(model: PreTrain
     hidden = torch.randn(2, 1, model.config.hidden_size)
     expected = model.lm_head(hidden)
     processor = DoLaLogitsProcessor(model, [1])
-    vars(model.lm_head)["forward"] = exit_tap.Joint(processor.tap)
+    vars(model.lm_head)["forward"] = exit_tap.FusedHead(processor.tap)
     assert torch.equal(model.lm_head(hidden), expected)
     del processor
     gc.collect()

@@ -32,7 +32,7 @@ def model() -> PreTrainedModel:
     return FAMILY["llama"].build()
 
 
-class Record(LogitsProcessor):
+class GenerateOutputs(LogitsProcessor):
     """Notes what the tap gives in every step of ``generate``; leaves scores as they are."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -69,7 +69,7 @@ def test_states_are_those_of_each_row(name: str, mode: dict[str, Any]) -> None:
         pytest.skip("transformers itself mixes up their rows' states")
     model = FAMILY[name].build()
     ids, mask = prompts(model, (11, 7, 4) if FAMILY[name].padded else (11,))
-    record = Record(model)
+    record = GenerateOutputs(model)
     torch.manual_seed(0)
     model.generate(ids, attention_mask=mask, logits_processor=[record], **(PLAIN | mode))
     assert len(record.steps) == PLAIN["max_new_tokens"]
@@ -92,7 +92,7 @@ def test_several_positions_a_forward(name: str, drafter: str) -> None:
         "itself": {"assistant_model": model},
         "its first layers": {"assistant_early_exit": 2},
     }
-    record = Record(model)
+    record = GenerateOutputs(model)
     model.generate(ids, logits_processor=[record], **(PLAIN | modes[drafter]))
     assert len({id(forward) for forward in record.forwards}) < len(record.steps), "no forward served several tokens"
     record.check(torch.ones_like(ids))
@@ -120,7 +120,7 @@ def test_prompts_as_embeddings(model: PreTrainedModel) -> None:
 
 def test_prefill_in_chunks(model: PreTrainedModel) -> None:
     ids, mask = prompts(model, (11, 7))
-    record = Record(model)
+    record = GenerateOutputs(model)
     model.generate(ids, attention_mask=mask, logits_processor=[record], prefill_chunk_size=4, **PLAIN)
     assert record.forwards[0].ids.shape[1] == 3
     record.check(mask)
@@ -206,7 +206,7 @@ def test_threads_do_not_meet(model: PreTrainedModel) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.fuse()
     assert len(found) == len(texts)
     for number, early in found.items():
         expected = reference.exits(model, texts[number], layers).early.float()

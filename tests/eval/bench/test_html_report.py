@@ -13,7 +13,7 @@ import pytest
 
 from bench_cases import named, sentences, write_lines, write_run
 from counterpoint.eval import AMATEUR
-from counterpoint.eval.bench.metric_models import Judges
+from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.records import read_generations
 from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.report import html as html_report
@@ -35,7 +35,7 @@ def write_page(folder: Path, texts: list[str], count: int = 5) -> Path:
     runs[LABELS[1]][1] = [f"another seed {text}" for text in texts][:count]
     write_run(folder, runs, [f"human {text}" for text in texts][:count])
     write_lines(folder / "failures.jsonl", [{**named("sled"), "key": "f", "error": "<script>window.hacked = 6</script>"}])
-    judges = Judges(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
+    judges = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
     write_files(folder, score_directory(folder, ["diversity", "length", "coherence"], judges))
     return folder / "report.html"
 

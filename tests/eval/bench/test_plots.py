@@ -11,7 +11,7 @@ import pytest
 
 from bench_cases import sentences, write_run, write_speed
 from counterpoint.eval import AMATEUR
-from counterpoint.eval.bench.metric_models import Judges
+from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.errors import CommandError
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     write_run(folder, {label: {0: sentences(6, seed)} for seed, label in enumerate(LABELS)}, sentences(6, 9))
     write_speed(folder, dict(zip(LABELS, (10.0, 12.0, 3.0), strict=True)))
-    judges = Judges(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
+    judges = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
     score_directory(folder, ["diversity", "coherence", "speed"], judges)
     return folder
 
@@ -107,7 +107,7 @@ def test_mauve_is_quality_if_there_are_enough_texts(tmp_path: Path) -> None:
 def test_what_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert plot(results_with(2, zipf={"value": 1.0}), tmp_path) == {}
     write_run(tmp_path, {"greedy": {0: sentences(2, 0)}})
-    score_directory(tmp_path, ["length"], Judges(tmp_path))
+    score_directory(tmp_path, ["length"], MetricModels(tmp_path))
     assert main(["bench", "plot", str(tmp_path)]) == 1
     assert "nothing to draw; score coherence or mauve, and diversity or speed" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -29,7 +29,7 @@ from counterpoint.eval import (
 )
 from counterpoint.eval.bench import metric_models as bench_judges
 from counterpoint.eval.bench import metrics as bench_metrics
-from counterpoint.eval.bench.metric_models import Judges
+from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.metrics import METRICS
 from counterpoint.eval.bench.records import read_generations
 from counterpoint.eval.bench.results import read_results, score_directory
@@ -43,9 +43,9 @@ LOOPS = [" so it goes and it goes and it goes and", " we shall fight we shall fi
 PLAIN = ["diversity", "distinct", "self_bleu", "zipf", "length"]
 
 
-def judges(folder: Path) -> Judges:
+def judges(folder: Path) -> MetricModels:
     """Of the smaller embedded model."""
-    return Judges(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
+    return MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
 
 
 def check_plain_metrics(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from bench_cases import named, sentences, write_lines, write_run, write_speed
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench.compare import comparison, names_of
-from counterpoint.eval.bench.metric_models import Judges
+from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.results import read_results, score_directory
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.report import table as bench_table
@@ -23,7 +23,7 @@ HUMAN = sentences(30, 9)
 
 def score(folder: Path, names: list[str], **settings: Any) -> dict[str, Any]:
     """By the smaller embedded model."""
-    return score_directory(folder, names, Judges(folder, scorer=str(AMATEUR), device="cpu", dtype="float32", **settings))
+    return score_directory(folder, names, MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32", **settings))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Judges of open answers: probabilities by hand, what the command makes of them, and BLEURT's place."""
+"""MetricModels of open answers: probabilities by hand, what the command makes of them, and BLEURT's place."""
 
 from __future__ import annotations
 
