@@ -10,7 +10,7 @@ from typing import Any
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.cli.bench_score import add_score_options
-from counterpoint.eval.cli.generate import positive
+from counterpoint.eval.cli.options import positive
 from counterpoint.eval.cli.parser import Parser
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.key_values import suggestion

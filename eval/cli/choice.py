@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.generate import positive
+from counterpoint.eval.cli.options import positive
 from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from counterpoint.eval import EXPERT
+from counterpoint.eval.cli.options import non_negative, positive
 from counterpoint.eval.decoder_specs import DECODERS, DecoderSpec, describe_decoders, parse_decoder
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.prompts import read_prompts
@@ -114,20 +115,3 @@ def ranker_choices(arguments: argparse.Namespace, choices: Sequence[DecoderSpec]
             samplers = ", ".join(name for name, decoder in DECODERS.items() if decoder.sampling and not decoder.ranked)
             raise UsageError(f"decoder {choice.decoder.name} has but one text to propose to --ranker; take one of {samplers}")
     return parse_rankers(arguments.ranker)
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    return at_least(1, text)
-
-
-def non_negative(text: str) -> int:
-    """A whole number, 0 or more."""
-    return at_least(0, text)
-
-
-def at_least(least: int, text: str) -> int:
-    """A whole number that is not below ``least``."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-    return int(text)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.generate import non_negative, positive
+from counterpoint.eval.cli.options import above_zero, non_negative, positive, share
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.training.wrong_answers import SHAPES, Pair, read_pairs, split_by_question, without_questions
 
@@ -127,22 +127,3 @@ def read_data(arguments: argparse.Namespace) -> tuple[list[Pair], list[Pair]]:
     if arguments.limit is not None and arguments.limit < len(train):
         train = random.Random(arguments.seed).sample(train, arguments.limit)  # noqa: S311 - no secret
     return train, held_out
-
-
-def share(text: str) -> float:
-    """A number between 0 and 1, both excluded."""
-    number = above_zero(text)
-    if number >= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
-    return number
-
-
-def above_zero(text: str) -> float:
-    """A number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number

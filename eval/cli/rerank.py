@@ -9,7 +9,7 @@ from functools import cache
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.cli.candidate_lists import read_candidates
-from counterpoint.eval.cli.generate import positive
+from counterpoint.eval.cli.options import positive
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.ranker_specs import describe_rankers, parse_rankers
 

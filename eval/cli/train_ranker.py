@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.generate import non_negative, positive
-from counterpoint.eval.cli.induce import above_zero
+from counterpoint.eval.cli.options import above_zero, non_negative, positive
 from counterpoint.eval.errors import CommandError
 
 

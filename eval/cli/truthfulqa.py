@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval.cli.choice import add_choice_options, mean_measures, run_choice
-from counterpoint.eval.cli.generate import non_negative
+from counterpoint.eval.cli.options import non_negative
 from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.journal import Journal
