@@ -1,9 +1,9 @@
 """Measures of generated text, the models embedded for offline use, and the command line."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.metrics.distinct import distinct_n, hapax_n
 from counterpoint.eval.metrics.frequencies import zipf
 from counterpoint.eval.metrics.length import lengths, loop_share, mean_length
@@ -48,12 +48,6 @@ __all__ = [
     "self_bleu_of_each",
     "zipf",
 ]
-
-EXPERT = Path(__file__).parent / "models" / "expert"
-"""Folder of the embedded expert, a small English language model that loads without a network."""
-
-AMATEUR = Path(__file__).parent / "models" / "amateur"
-"""Folder of the embedded amateur: the expert's vocabulary, fewer parameters and less training."""
 
 _NEED_TORCH = {
     "embedding_coherence": "metrics.coherence",

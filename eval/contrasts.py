@@ -29,8 +29,8 @@ from counterpoint.decoders import (
     log_ratio,
 )
 from counterpoint.decoders.forwards.layers import depth_of
-from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.decoder_specs import PENALTIES, DecoderSpec
+from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.loading import Loaded, load
 

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from counterpoint.eval import EXPERT
+from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.errors import CommandError
 
 LONGEST = 300  # some of transformers' messages list every model it knows

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from counterpoint.eval.metrics.repetition import ngrams
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
+from counterpoint.rankers.ngrams import ngrams
 
 Bag = Counter[tuple[str, ...]]
 """N-grams, and how often each occurs."""

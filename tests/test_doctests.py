@@ -47,8 +47,8 @@ def test_public_names_are_documented(package: str, name: str) -> None:
 
 def constants(package: str) -> dict[str, str]:
     """The names that a package's ``__init__.py``, or a module it imports from, assigns and documents by a string below."""
-    body = ast.parse(inspect.getsource(importlib.import_module(package))).body
-    modules = {statement.module for statement in body if isinstance(statement, ast.ImportFrom) and statement.module}
+    tree = ast.parse(inspect.getsource(importlib.import_module(package)))
+    modules = {statement.module for statement in ast.walk(tree) if isinstance(statement, ast.ImportFrom) and statement.module}
     return {
         target.id: below.value.value
         for module in (package, *modules)

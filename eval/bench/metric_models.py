@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from counterpoint.eval import EXPERT
+from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded, choose_device, load, quiet
 from counterpoint.eval.metrics.coherence import Embed, embedding_coherence

@@ -13,9 +13,9 @@ from torch import Tensor
 from counterpoint.eval.metrics.distinct import distinct_n
 from counterpoint.eval.metrics.frequencies import zipf
 from counterpoint.eval.metrics.length import ends_in_loop
-from counterpoint.eval.metrics.repetition import ngrams
 from counterpoint.eval.metrics.resampling import standard_error
 from counterpoint.eval.metrics.self_bleu import self_bleu
+from counterpoint.rankers.ngrams import ngrams
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels

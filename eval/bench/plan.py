@@ -11,9 +11,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.bench.passages import Passage, by_length
 from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.journal import key_of
 from counterpoint.eval.revisions import revision
 from counterpoint.rankers import SMALL

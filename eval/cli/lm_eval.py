@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 
 from counterpoint.eval.errors import CommandError
 
-MODEL = "counterpoint"
-DESCRIPTION = f"""Run lm-evaluation-harness, whose arguments are all passed on, with our decoders:
+DESCRIPTION = """Run lm-evaluation-harness, whose arguments are all passed on, with our decoders:
 
   counterpoint lm-eval --tasks NAME --model_args pretrained=ID_OR_PATH,decoder=NAME,key=value
 
-The model is {MODEL} unless --model or --config names another."""
+The model is counterpoint unless --model or --config names another."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -40,9 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from lm_eval._cli import HarnessCLI
         from lm_eval.utils import setup_logging
+
+        from counterpoint.eval.questions.lm_eval_model import MODEL  # registers it
     except ImportError as error:
         raise CommandError(f"{error}: pip install counterpoint[lm-eval]") from error
-    importlib.import_module("counterpoint.eval.questions.lm_eval_model")  # registers the model
     setup_logging()
     own = sys.argv
     sys.argv = [f"{own[0]} lm-eval", *arguments.others]

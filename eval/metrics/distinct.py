@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from counterpoint.eval.metrics.repetition import ngrams
 from counterpoint.eval.metrics.texts import as_list
+from counterpoint.rankers.ngrams import ngrams
 
 
 def distinct_n(texts: Iterable[str], n: int) -> float:

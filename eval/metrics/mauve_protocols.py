@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from counterpoint.eval import EXPERT
+from counterpoint.eval.embedded import EXPERT
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from math import prod
 
 from counterpoint.eval.metrics.texts import as_list
+from counterpoint.rankers.ngrams import ngrams
 
 
 def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
@@ -80,8 +81,3 @@ def diversity(texts: Iterable[str], *, published: bool = False) -> float:
     """
     found = as_list(texts)
     return prod(1 - rep_n(found, n, published=published) / 100 for n in (2, 3, 4))
-
-
-def ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
-    """All runs of n words, L - n + 1 of them for L >= n words."""
-    return list(zip(*(words[start:] for start in range(n)), strict=False))

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from counterpoint.eval.metrics.repetition import ngrams
 from counterpoint.eval.metrics.texts import as_list
+from counterpoint.rankers.ngrams import ngrams
 
 EPSILON = 0.1
 """What a precision without a match has for matches: NLTK's ``SmoothingFunction().method1``, which the papers use."""

@@ -18,7 +18,6 @@ from transformers import LogitsProcessorList
 
 from counterpoint.decoders import score_each
 from counterpoint.eval import contrasts
-from counterpoint.eval.cli.lm_eval import MODEL
 from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, SCORABLE, DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, drop_generation_settings
@@ -26,6 +25,9 @@ from counterpoint.eval.rankings import search_arguments
 
 Request = tuple[Any, list[int], list[int]]
 """Context and continuation as text, or None, and the tokens of each."""
+
+MODEL = "counterpoint"
+"""The name under which the harness knows the model."""
 
 LOGGER = logging.getLogger(__name__)
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")

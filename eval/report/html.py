@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from counterpoint.eval import EXPERT
+from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.report.table import MARK, best, differs, heading, notes, number, shown_columns
 
 FOLDER = Path(__file__).parent
