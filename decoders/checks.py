@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Cache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
-from transformers.cache_utils import BaseQuantizedLayer, StaticLayer
+from transformers import Cache, GenerationConfig, PreTrainedModel
 
-from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE, is_quantised, is_static
 
 PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
 
@@ -84,11 +83,9 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
     name = type(model).__name__
     if not isinstance(cache, Cache):
         raise ValueError(f"{name} keeps its state outside of {CACHE}, where rows cannot be chosen; pass use_cache=False")
-    caches = [cache.self_attention_cache, cache.cross_attention_cache] if isinstance(cache, EncoderDecoderCache) else [cache]
-    layers = [layer for part in caches for layer in part.layers]
-    if any(isinstance(layer, StaticLayer) for layer in layers):
+    if is_static(cache):
         raise ValueError(f"{type(cache).__name__} has no room for candidates; leave out cache_implementation, or pass 'dynamic'")
-    if any(isinstance(layer, BaseQuantizedLayer) for layer in layers):
+    if is_quantised(cache):
         raise ValueError(f"{type(cache).__name__} cannot drop candidates again; leave out cache_implementation, or pass 'dynamic'")
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from transformers import GenerationConfig, GenerationMixin
-from transformers.generation.configuration_utils import GenerationMode
-from transformers.generation.utils import GENERATION_MODES_MAPPING
+from transformers import GenerationConfig
 
+from counterpoint.decoders.hf.modes import GenerationMode, give_back_modes, missing_modes, take_over_modes
 from counterpoint.decoders.layers.dola import dola
 from counterpoint.decoders.search.contrastive_search import contrastive_search
 
@@ -16,9 +15,6 @@ METHODS: dict[GenerationMode, Callable[..., Any]] = {
     GenerationMode.CONTRASTIVE_SEARCH: contrastive_search,
     GenerationMode.DOLA_GENERATION: dola,
 }
-VALIDATE = "_validate_generation_mode"
-_modes: dict[GenerationMode, str] = {}
-_validate: list[Callable[..., None]] = []
 
 
 def install() -> None:
@@ -49,20 +45,12 @@ def install() -> None:
         >>> ids = model.generate(**inputs, dola_layers="high", repetition_penalty=1.2, max_new_tokens=20)
         >>> uninstall()
     """
-    missing = METHODS.keys() - GENERATION_MODES_MAPPING.keys()
-    if missing:
+    if missing := missing_modes(METHODS):
         raise RuntimeError(
             f"this release of transformers has no {', '.join(missing)} to redirect; use custom_generate=contrastive_search, or "
             "logits_processor=[DoLaLogitsProcessor(model)]"
         )
-    if _modes:
-        return
-    _validate.append(getattr(GenerationMixin, VALIDATE))
-    setattr(GenerationMixin, VALIDATE, _validated)
-    for mode, method in METHODS.items():
-        setattr(GenerationMixin, _name(method), method)
-        _modes[mode] = GENERATION_MODES_MAPPING[mode]
-        GENERATION_MODES_MAPPING[mode] = _name(method)
+    take_over_modes(METHODS, check_dola_layers)
 
 
 def uninstall() -> None:
@@ -72,23 +60,13 @@ def uninstall() -> None:
         >>> from counterpoint.decoders import uninstall
         >>> uninstall()
     """
-    if not _modes:
-        return
-    setattr(GenerationMixin, VALIDATE, _validate.pop())
-    for mode, method in METHODS.items():
-        GENERATION_MODES_MAPPING[mode] = _modes.pop(mode)
-        delattr(GenerationMixin, _name(method))
+    give_back_modes()
 
 
-def _validated(self: GenerationMixin, mode: GenerationMode, config: GenerationConfig, mode_kwargs: dict[str, Any]) -> None:
-    """What transformers checks, and that no other mode ignores ``dola_layers``."""
+def check_dola_layers(mode: GenerationMode, config: GenerationConfig) -> None:
+    """No other mode ignores ``dola_layers``."""
     if config.dola_layers is not None and mode not in METHODS:
         raise ValueError(
             f"dola_layers={config.dola_layers!r} goes with greedy search and sampling, not with {mode.replace('_', ' ')}; for that "
             "pass logits_processor=[DoLaLogitsProcessor(model, layers)] instead"
         )
-    _validate[0](self, mode, config, mode_kwargs)
-
-
-def _name(method: Callable[..., Any]) -> str:
-    return f"_counterpoint_{method.__name__}"

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
-from transformers.generation.streamers import BaseStreamer
 
+from counterpoint.decoders.hf.outputs import BaseStreamer
 from counterpoint.eval import contrasts
 from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import CommandError

@@ -13,8 +13,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, logging
 
 from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.errors import CommandError

@@ -10,8 +10,8 @@ from typing import cast, overload
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.generic import ModelOutput
 
+from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.rankers.base import Ranker, Texts
 from counterpoint.rankers.continuation_texts import continuation_text
 

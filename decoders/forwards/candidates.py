@@ -8,17 +8,24 @@ select: slower by the copies, right for every cache that transformers can reorde
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import Cache, EncoderDecoderCache, PreTrainedModel
-from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
-from transformers.utils.generic import ModelOutput
+from transformers import Cache, PreTrainedModel
 
-from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.caches import (
+    CACHE,
+    is_croppable,
+    keys_and_values,
+    sliding_windows,
+    start_recording,
+    stop_recording,
+    text_cache,
+)
+from counterpoint.decoders.hf.outputs import ModelOutput
+from counterpoint.decoders.hf.steps import after_forward, next_inputs, repeated
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import float32_linears, skinny_linears
@@ -74,8 +81,8 @@ class TreeForward:
         shape = (1 if seen is None else seen.shape[0], 1, 0, self.length)
         self.mask = torch.zeros(shape, dtype=model.dtype, device=position.device)
         self.padding = None if seen is None else ~seen[:, None, None, :]
-        self.windows = {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in cache.layers}
-        cache.activate_past_recording()
+        self.windows = sliding_windows(cache)
+        start_recording(cache)
         self.linears = float32_linears(model)
 
     def __call__(
@@ -136,9 +143,9 @@ class TreeForward:
     def _keep(self, k: int, chosen: Int[Tensor, "rows"]) -> None:
         """Move every row's chosen candidate into the first of the k new slots; the others go before the next forward."""
         single = int(chosen) if len(chosen) == 1 else None
-        layers: list[Any] = self.cache.layers if k > 1 and single != 0 else []
+        layers = keys_and_values(self.cache) if k > 1 and single != 0 else []
         for layer in layers:
-            for states in (layer.keys, layer.values):
+            for states in layer:
                 first = states.shape[-2] - k
                 if single is not None:  # plain slices are several times faster than indices
                     states[:, :, first] = states[:, :, first + single]
@@ -171,10 +178,9 @@ class ExpandedForward:
         self.model_kwargs = model_kwargs
         self.chosen_rows = torch.arange(rows, device=model.device)
         self.steps = 0
-        text_cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
-        self.text_cache = text_cache if text_cache is not None and text_cache.is_croppable else None
+        self.text_cache = text_cache(cache) if cache is not None and is_croppable(cache) else None
         if self.text_cache is not None:
-            self.text_cache.activate_past_recording()
+            start_recording(self.text_cache)
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], candidates: Int[Tensor, "rows k"], choose: Choose
@@ -198,23 +204,13 @@ class ExpandedForward:
         with narrowed_unembedding(self.model, narrow):
             output: ModelOutput = self.model(**inputs, return_dict=True)
         self.chosen_rows = torch.arange(rows, device=chosen.device) * k + chosen
-        is_encoder_decoder = self.model.config.is_encoder_decoder
-        self.model_kwargs = self.model._update_model_kwargs_for_generation(
-            output, self.model_kwargs, is_encoder_decoder=is_encoder_decoder
-        )
+        self.model_kwargs = after_forward(self.model, output, self.model_kwargs)
         self.steps += 1
         return chosen, keep_chosen(output, lambda layer: layer[self.chosen_rows.to(layer.device)])
 
     def _expanded(self, k: int, ids: Int[Tensor, "candidate_rows length"]) -> dict[str, Any]:
         """The model's inputs for every candidate's row."""
-        is_encoder_decoder = self.model.config.is_encoder_decoder
-        kwargs = dict(self.model_kwargs)
-        if is_encoder_decoder:
-            kwargs["encoder_outputs"] = copy(kwargs["encoder_outputs"])  # expanded in place below
-        _, kwargs = self.model._expand_inputs_for_generation(expand_size=k, is_encoder_decoder=is_encoder_decoder, **kwargs)
-        step = None if self.cache is None else 1
-        inputs: dict[str, Any] = self.model.prepare_inputs_for_generation(ids, next_sequence_length=step, **kwargs)
-        return inputs
+        return next_inputs(self.model, ids, self.cache is not None, repeated(self.model, k, self.model_kwargs))
 
     def finish(self) -> Cache | None:
         """See :class:`CandidateForward`."""
@@ -227,10 +223,3 @@ class ExpandedForward:
         self.text_cache.crop(-min(self.steps, 1))
         stop_recording(self.text_cache)
         return cache
-
-
-def stop_recording(cache: Cache) -> None:
-    """Undo ``cache.activate_past_recording()``, so that a later user of the cache finds it as transformers leaves it."""
-    for layer in cache.layers:
-        if isinstance(layer, DynamicSlidingWindowLayer | LinearAttentionLayer):
-            layer.record_past = False

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.configuration_utils import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.kernels.skinny_linear import float32_linears, skinny_forward

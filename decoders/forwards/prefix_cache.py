@@ -13,9 +13,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicSlidingWindowLayer, LinearAttentionLayer
 
-from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE, has_no_keys, is_recurrent, lost_tokens
 
 STATE_IN_MODULES = {"recurrent_gemma"}
 """Model types that keep the state of the text in their own modules, not in the cache that they take."""
@@ -61,7 +60,7 @@ class PrefixCache:
             common, rows = common_beginning(ids, mask, input_ids, seen)
             held = min(int(common.min()), most)
         drop, new = ids.shape[1] - held, input_ids.shape[1] - held
-        if held == 0 or (drop and not _can_drop(cache)) or (new > 1 and _is_recurrent(cache)):
+        if held == 0 or (drop and (is_recurrent(cache) or lost_tokens(cache))) or (new > 1 and is_recurrent(cache)):
             self.clear()
             return 0, None
         if rows is not None:
@@ -73,7 +72,7 @@ class PrefixCache:
     def arguments(self, seen: Bool[Tensor, "rows length"], held: int) -> dict[str, Any]:
         """What the forward of the tokens from ``held`` on takes besides them."""
         arguments: dict[str, Any] = {"use_cache": self.cached}
-        text_only = held > 0 and self.cache is not None and all(type(layer) is LinearAttentionLayer for layer in self.cache.layers)
+        text_only = held > 0 and self.cache is not None and has_no_keys(self.cache)
         if not text_only and not bool(seen.all()):  # a state without keys has no padding to be told of
             arguments["attention_mask"] = seen.long()
         if "position_ids" in self.parameters:
@@ -116,16 +115,3 @@ def positions(seen: Bool[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and torch.equal(one, other)
-
-
-def _can_drop(cache: Cache) -> bool:
-    """Whether the last tokens can go: not from recurrent states, nor where a full sliding window has lost what came before."""
-    full = (
-        isinstance(layer, DynamicSlidingWindowLayer) and layer.cumulative_length >= layer.sliding_window for layer in cache.layers
-    )
-    return not _is_recurrent(cache) and not any(full)
-
-
-def _is_recurrent(cache: Cache) -> bool:
-    """Whether some layers keep a state, which one token at a time may follow: several are a new text to some families."""
-    return any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers)

@@ -11,12 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from counterpoint.decoders.forwards.candidates import stop_recording
 from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.tree_support import family_obstacle
-from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE, start_recording, stop_recording, unusual_layers
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, float32_linears
 
@@ -54,7 +52,7 @@ class RewindableModel:
         self.grouped = (
             shared and family_obstacle(model) is None
         )  # others may look at the attention's name, as Falcon does for alibi
-        cache.activate_past_recording()
+        start_recording(cache)
 
     def logits(self, new: Int[Tensor, "1 new"], last: int) -> Float[Tensor, "{last} vocabulary"]:
         """Logits after each of the ``last`` tokens of the text, the prompt and ``new``."""
@@ -94,13 +92,14 @@ def check_reversible(model: PreTrainedModel, cache: object, name: str) -> None:
     Raises:
         ValueError: Naming what is in the way.
     """
-    kinds: set[Any] = set()
-    if isinstance(cache, Cache) and model.config.model_type not in STATE_IN_MODULES:
-        kinds = {type(layer) for layer in cache.layers} or {cache.layer_class_to_replicate}
     if isinstance(cache, Cache) and cache.offloading:
         raise ValueError(f"{name} {type(model).__name__} has an offloaded cache; leave out cache_implementation")
-    if not kinds or not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
-        what = f"a cache of {', '.join(sorted(kind.__name__ for kind in kinds))}" if kinds else "its state outside of any cache"
+    if isinstance(cache, Cache) and model.config.model_type not in STATE_IN_MODULES:
+        unusual = unusual_layers(cache)
+        what = f"a cache of {unusual}" if unusual else None
+    else:
+        what = "its state outside of any cache"
+    if what:
         raise ValueError(
             f"{name} {type(model).__name__} keeps {what}, which cannot give up rejected tokens; leave out cache_implementation or "
             "pass 'dynamic', or use ContrastiveDecodingLogitsProcessor in logits_processor=[...]"

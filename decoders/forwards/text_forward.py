@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.tree_support import candidate_method
-from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 
@@ -40,7 +39,7 @@ def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, 
     """
     if prefix.model.config.is_encoder_decoder:
         return forward_decoded_rows(prefix.model, texts, positions)
-    windows = windows_of(prefix)
+    windows = sliding_windows(prefix.cache)
     if candidate_method(prefix.model)[0] == "tree" and len(windows - {None}) < 2:
         nodes = [texts.tree.paths[text][len(texts.prompts[text]) - 1 + before] for text, before in positions]
         return forward_tree(prefix, texts.tree, nodes, layers)
@@ -58,7 +57,7 @@ def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], la
     with recorded_states(model, layers, lambda hidden: hidden[:, at.to(hidden.device)]) as states, grouped_attention(model.config):
         logits = model(
             input_ids=ids[:, held:],
-            attention_mask=tree_masks(tree, held, windows_of(prefix), model.dtype, device),
+            attention_mask=tree_masks(tree, held, sliding_windows(prefix.cache), model.dtype, device),
             position_ids=torch.tensor([tree.depths[held:]], device=device),
             use_cache=True,
             **{CACHE: prefix.cache},
@@ -95,7 +94,7 @@ def forward_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, l
     rows = [text for text, _ in positions]
     columns = [len(texts.prompts[text]) - 1 + before for text, before in positions]
     held = 0
-    if prefix.cache is not None and prefix.cache.is_croppable:  # what can be dropped again can also be shared
+    if prefix.cache is not None and is_croppable(prefix.cache):  # what can be dropped again can also be shared
         read_trunk(prefix, ids[:1, : min(texts.tree.trunk, *columns)])
         held, _ = prefix.hold(ids, seen, most=min(columns))
     else:
@@ -136,12 +135,6 @@ def forward_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) ->
             use_cache=False,
         ).logits[0]
     return ForwardOutputs(logits, states)
-
-
-def windows_of(prefix: PrefixCache) -> set[int | None]:
-    """The sliding windows of a model's layers, None for layers without one."""
-    layers = [] if prefix.cache is None else prefix.cache.layers
-    return {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in layers} or {None}
 
 
 def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "rows width"], Int[Tensor, "rows width"]]:

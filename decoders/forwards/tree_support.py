@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from counterpoint.decoders.forwards.candidates import CandidateForward, ExpandedForward, TreeForward
-from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.attention import attention_name
+from counterpoint.decoders.hf.caches import CACHE, sliding_windows, unusual_layers
+from counterpoint.decoders.hf.steps import after_forward
 
 Method = Literal["auto", "tree", "expand"]
 
@@ -29,7 +30,7 @@ TREE_FAMILIES = frozenset(
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 1e-1}
 """Largest relative difference of hidden states that rounding explains, by dtype."""
 
-_measured: WeakKeyDictionary[PreTrainedModel, dict[tuple[str, torch.dtype], float]] = WeakKeyDictionary()
+_measured: WeakKeyDictionary[PreTrainedModel, dict[tuple[str | None, torch.dtype], float]] = WeakKeyDictionary()
 
 
 def candidate_method(model: PreTrainedModel) -> tuple[Method, str]:
@@ -61,8 +62,8 @@ def family_obstacle(model: PreTrainedModel) -> str | None:
         return f"the tree is not tested for {config.model_type}"
     if config.model_type == "falcon" and config.alibi:
         return "falcon's alibi biases count slots, not positions"
-    if config._attn_implementation not in ("sdpa", "eager"):
-        return f"{config._attn_implementation} takes no additive mask"
+    if attention_name(config) not in ("sdpa", "eager"):
+        return f"{attention_name(config)} takes no additive mask"
     return None
 
 
@@ -72,10 +73,9 @@ def cache_obstacle(cache: Cache | None, length: int) -> str | None:
         return "there is no cache"
     if isinstance(cache, EncoderDecoderCache) or cache.offloading:
         return f"{type(cache).__name__} cannot keep one of several slots"
-    kinds = {type(layer) for layer in cache.layers}
-    if not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
-        return f"a cache of {', '.join(sorted(kind.__name__ for kind in kinds))} cannot keep one of several slots"
-    if len({layer.sliding_window for layer in cache.layers if isinstance(layer, DynamicSlidingWindowLayer)}) > 1:
+    if unusual := unusual_layers(cache):
+        return f"a cache of {unusual} cannot keep one of several slots"
+    if len(sliding_windows(cache) - {None}) > 1:
         return "the layers' sliding windows differ"
     if cache.get_seq_length() != length:
         return f"the cache holds {cache.get_seq_length()} positions of {length}"
@@ -127,7 +127,7 @@ def tree_error(model: PreTrainedModel) -> float:
     Measured once per model, attention implementation and dtype. Infinite where the model refuses the tree's mask.
     """
     errors = _measured.setdefault(model, {})
-    setting = (model.config._attn_implementation, model.dtype)
+    setting = (attention_name(model.config), model.dtype)
     if setting not in errors:
         rows = _trial(model, "expand")
         try:
@@ -154,7 +154,7 @@ def _trial(model: Any, method: Method) -> list[Tensor]:
     cache = DynamicCache(config=model.config)
     output = model(input_ids=ids, attention_mask=mask, position_ids=position_ids, use_cache=True, **{CACHE: cache})
     kwargs = {"attention_mask": mask, "position_ids": position_ids, CACHE: cache, "use_cache": True}
-    kwargs = model._update_model_kwargs_for_generation(output, kwargs)
+    kwargs = after_forward(model, output, kwargs)
     forward: CandidateForward
     forward = tree_forward(model, cache, kwargs) if method == "tree" else ExpandedForward(model, cache, kwargs, 2)
     seen: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""What transformers' caches are called and how much text they hold, in every release that the package supports."""
+"""What transformers' caches are called, how much text they hold and what their layers can do, in every supported release."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from transformers import Cache, EncoderDecoderCache, GenerationMixin
+from transformers import Cache, EncoderDecoderCache, GenerationMixin, cache_utils
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, StaticLayer
 from transformers.generation.utils import ALL_CACHE_NAMES
 
 CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"
 """The cache's name among a model's arguments and outputs: ``cache`` since transformers 5.24, ``past_key_values`` before."""
 
+CACHE_NAMES = tuple(ALL_CACHE_NAMES)
+"""All names that some model has for it."""
+
+QuantisedLayer: type = getattr(cache_utils, "BaseQuantizedLayer", cache_utils.QuantizedLayer)
+"""Layers of quantised states: ``BaseQuantizedLayer`` since transformers 5.21, ``QuantizedLayer`` before."""
+
 
 def find_cache(mapping: Mapping[str, Any]) -> Any:
     """The cache among a model's arguments or outputs, whatever the model calls it; None if there is none."""
-    return next((mapping[name] for name in ALL_CACHE_NAMES if mapping.get(name) is not None), None)
+    return next((mapping[name] for name in CACHE_NAMES if mapping.get(name) is not None), None)
 
 
 def cached_length(cache: object) -> int:
@@ -34,3 +41,83 @@ def holds_uncounted_text(cache: object) -> bool:
         return cached_length(cache) == 0 and bool(cache.has_previous_state())
     except ValueError:  # layers of attention alone
         return False
+
+
+def text_cache(cache: Cache) -> Cache:
+    """The part of a cache that grows with the decoder's text."""
+    return cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+
+
+def sliding_windows(cache: Cache | None) -> set[int | None]:
+    """The sliding windows of a cache's layers, None for layers without one."""
+    layers = [] if cache is None else cache.layers
+    return {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in layers} or {None}
+
+
+def lost_tokens(cache: Cache) -> bool:
+    """Whether a full sliding window no longer has what came before it."""
+    return any(
+        isinstance(layer, DynamicSlidingWindowLayer) and layer.cumulative_length >= layer.sliding_window for layer in cache.layers
+    )
+
+
+def is_recurrent(cache: Cache) -> bool:
+    """Whether some layers keep a state, which one token at a time may follow: several are a new text to some families."""
+    return any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers)
+
+
+def has_no_keys(cache: Cache) -> bool:
+    """Whether all layers keep a state only, to which padding before it means nothing."""
+    return all(type(layer) is LinearAttentionLayer for layer in cache.layers)
+
+
+def is_croppable(cache: Cache) -> bool:
+    """Whether every layer can drop its last tokens and be as it was; transformers says so itself since 5.17."""
+    return not any(
+        isinstance(layer, StaticLayer | QuantisedLayer) or (isinstance(layer, LinearAttentionLayer) and not _is_convolution(layer))
+        for layer in text_cache(cache).layers
+    )
+
+
+def _is_convolution(layer: LinearAttentionLayer) -> bool:
+    """Whether all that a layer keeps are its last inputs."""
+    return any(layer.is_conv_states_initialized.values()) and not any(layer.is_recurrent_states_initialized.values())
+
+
+def is_static(cache: Cache) -> bool:
+    """Whether some layers have a fixed number of slots."""
+    return any(isinstance(layer, StaticLayer) for layer in _all_layers(cache))
+
+
+def is_quantised(cache: Cache) -> bool:
+    """Whether some layers keep states in fewer bits."""
+    return any(isinstance(layer, QuantisedLayer) for layer in _all_layers(cache))
+
+
+def _all_layers(cache: Cache) -> list[Any]:
+    caches = [cache.self_attention_cache, cache.cross_attention_cache] if isinstance(cache, EncoderDecoderCache) else [cache]
+    return [layer for part in caches for layer in part.layers]
+
+
+def unusual_layers(cache: Cache) -> str:
+    """The kinds of layers besides those of attention that grow with the text, with or without a window; "" if there are none."""
+    kinds: set[Any] = {type(layer) for layer in cache.layers} or {cache.layer_class_to_replicate}
+    return ", ".join(sorted(kind.__name__ for kind in kinds - {DynamicLayer, DynamicSlidingWindowLayer}))
+
+
+def keys_and_values(cache: Cache) -> list[tuple[Any, Any]]:
+    """The states of each layer, ``[rows, heads, length, width]``; what is written to them is in the cache."""
+    layers: list[Any] = cache.layers
+    return [(layer.keys, layer.values) for layer in layers]
+
+
+def start_recording(cache: Cache) -> None:
+    """Let the layers keep what they would forget, so that tokens can be dropped again."""
+    cache.activate_past_recording()
+
+
+def stop_recording(cache: Cache) -> None:
+    """Undo :func:`start_recording`, so that a later user of the cache finds it as transformers leaves it."""
+    for layer in cache.layers:
+        if isinstance(layer, DynamicSlidingWindowLayer | LinearAttentionLayer):
+            layer.record_past = False

@@ -11,12 +11,12 @@ from transformers import (
     MinPLogitsWarper,
     SynthIDTextWatermarkLogitsProcessor,
     TemperatureLogitsWarper,
+    TopHLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
     WatermarkLogitsProcessor,
 )
-from transformers.generation.logits_process import TopHLogitsWarper
 
 SAMPLERS = (
     TemperatureLogitsWarper,

@@ -15,9 +15,9 @@ from typing import Any
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import PreTrainedConfig
+
+from counterpoint.decoders.hf.attention import attention_name, register_attention, sdpa, set_attention
 
 NAME = "counterpoint_grouped_sdpa"
 
@@ -37,7 +37,7 @@ def grouped_sdpa(
     groups = heads // key.shape[1]
     biased = kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None
     if groups == 1 or queries == 1 or biased or attention_mask is None or attention_mask.shape[1] > 1:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+        return sdpa(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     folded = query.reshape(rows, heads // groups, groups * queries, -1)
     attended = nn.functional.scaled_dot_product_attention(
         folded, key, value, attn_mask=repeated(attention_mask, groups), dropout_p=dropout, scale=scaling
@@ -57,8 +57,7 @@ def repeated(mask: Shaped[Tensor, "rows 1 queries keys"], groups: int) -> Shaped
 
 
 _forward = threading.local()
-AttentionInterface.register(NAME, grouped_sdpa)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+register_attention(NAME, grouped_sdpa)
 
 _lock = threading.Lock()
 _users: Counter[int] = Counter()
@@ -71,10 +70,10 @@ def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
     Nothing else changes for a concurrent user of the model: the function computes what ``sdpa`` does, masked or not.
     """
     with _lock:
-        applies = config._attn_implementation in ("sdpa", NAME)
+        applies = attention_name(config) in ("sdpa", NAME)
         if applies:
             _users[id(config)] += 1
-            config._attn_implementation = NAME
+            set_attention(config, NAME)
     outer, _forward.masks = getattr(_forward, "masks", None), {}
     try:
         yield
@@ -85,4 +84,4 @@ def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
                 _users[id(config)] -= 1
                 if not _users[id(config)]:
                     del _users[id(config)]
-                    config._attn_implementation = "sdpa"
+                    set_attention(config, "sdpa")

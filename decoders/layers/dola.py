@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
-from transformers.generation.utils import GenerateDecoderOnlyOutput
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
@@ -17,6 +16,8 @@ from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import allowed_by, contrast
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.hf.outputs import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from counterpoint.decoders.hf.steps import GenerativeModel, plain_loop
 from counterpoint.decoders.layers.divergence import released_divergence
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -24,9 +25,6 @@ Divergence = Callable[[Tensor, Tensor], Tensor]
 
 Layers = str | Sequence[int]
 """Early exits: "low", "high" or their indices."""
-
-GenerativeModel = Any
-"""A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
 
 
 class DoLaLogitsProcessor(DistributionProcessor):
@@ -90,18 +88,16 @@ def dola(
     model: GenerativeModel,
     input_ids: Int[Tensor, "rows length"],
     logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
     **kwargs: Any,
-) -> GenerateDecoderOnlyOutput | Tensor:
+) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
     """What ``generate(dola_layers=...)`` was in transformers 4: greedy search or sampling, the contrast before all processors."""
     layers = generation_config.dola_layers
     if not isinstance(layers, str | Sequence):
         raise ValueError(f"dola_layers={layers!r}: 'low', 'high' or a list of layers")
     processors = LogitsProcessorList([DoLaLogitsProcessor(model, layers), *logits_processor])
-    output: GenerateDecoderOnlyOutput | Tensor = model._sample(
-        input_ids, logits_processor=processors, generation_config=generation_config, **kwargs
-    )
-    return output
+    return plain_loop(model, input_ids, processors, stopping_criteria, generation_config, **kwargs)
 
 
 def furthest(

@@ -11,11 +11,10 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
-from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 
 from counterpoint.decoders.checks import check_rule
 from counterpoint.decoders.forwards.tree_support import Method
+from counterpoint.decoders.hf.outputs import BaseStreamer, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from counterpoint.decoders.search.contrastive_search_loop import Sampling, search
 
 

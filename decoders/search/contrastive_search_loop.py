@@ -9,21 +9,24 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import Cache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
-from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
-from transformers.utils.generic import ModelOutput
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.forwards.tree_support import Method, candidate_forward
+from counterpoint.decoders.hf import steps
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, holds_uncounted_text
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
+from counterpoint.decoders.hf.outputs import (
+    BaseStreamer,
+    GenerateDecoderOnlyOutput,
+    GenerateEncoderDecoderOutput,
+    GenerateOutputs,
+    ModelOutput,
+)
+from counterpoint.decoders.hf.steps import GenerativeModel, after_forward, first_inputs, goes_on, padding_token
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.hf.warpers import warpers
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
-
-GenerativeModel = Any
-"""A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
 
 Rule = Callable[[Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]]
 """From the probabilities of a step, how many candidates each row has and how much their penalty weighs."""
@@ -84,9 +87,9 @@ def search(
 
     record = GenerateOutputs(model, config, model_kwargs)
     unfinished = torch.ones(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-    finished = False
+    padding, finished = padding_token(config), False
     step = 0
-    while model._has_unfinished_sequences(finished, synced_gpus, device=input_ids.device):
+    while goes_on(model, finished, synced_gpus, input_ids.device):
         logits = output["logits"][:, -1].to(dtype=torch.float32, device=input_ids.device, copy=True)
         scores = logits_processor(input_ids, logits.clone())  # type: ignore[arg-type]
         record.step(output, logits, scores)
@@ -115,8 +118,8 @@ def search(
         if synced_gpus and finished:
             continue
         tokens = candidates.gather(1, chosen.to(candidates.device)[:, None]).squeeze(1)
-        if config._pad_token_tensor is not None:
-            tokens = torch.where(unfinished, tokens, config._pad_token_tensor.to(tokens.device))
+        if padding is not None:
+            tokens = torch.where(unfinished, tokens, padding.to(tokens.device))
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
         if streamer is not None:
             streamer.put(tokens.cpu())
@@ -156,76 +159,16 @@ def prefill(
             inputs = first_inputs(model, input_ids, length - held if held or embeds is not None else None, model_kwargs)
             output = model(**inputs, return_dict=True)
         else:
-            output = model._prefill(input_ids, config, {**model_kwargs, "logits_to_keep": 0})
+            output = steps.prefill(model, input_ids, config, {**model_kwargs, "logits_to_keep": 0})
     states = torch.cat(hidden, dim=1)
     if states.shape[1] != length:
         raise ValueError(
             f"{type(model).__name__} unembeds {states.shape[1]} of {length} prompt positions, hiding the others' states"
         )
-    model_kwargs = model._update_model_kwargs_for_generation(
-        output, dict(model_kwargs), is_encoder_decoder=model.config.is_encoder_decoder
-    )
-    return output, states, model_kwargs
-
-
-def first_inputs(
-    model: GenerativeModel, input_ids: Int[Tensor, "rows length"], new: int | None, model_kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """The model's inputs for the last ``new`` positions of the prompt (all if None), with logits of every one."""
-    inputs: dict[str, Any] = model.prepare_inputs_for_generation(
-        input_ids, next_sequence_length=new, is_first_iteration=True, **model_kwargs
-    )
-    return inputs | {"logits_to_keep": 0} if "logits_to_keep" in inputs else inputs
+    return output, states, after_forward(model, output, model_kwargs)
 
 
 def seen_positions(model: PreTrainedModel, length: int, model_kwargs: dict[str, Any]) -> Bool[Tensor, "rows length"] | None:
     """Which of the prompt's positions are tokens rather than padding; None where all are."""
     mask = model_kwargs.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
     return None if mask is None else mask[:, :length].bool()
-
-
-class GenerateOutputs:
-    """What ``return_dict_in_generate`` returns beside the ids, gathered step by step."""
-
-    def __init__(self, model: PreTrainedModel, config: GenerationConfig, model_kwargs: dict[str, Any]) -> None:
-        self.config, self.encoder_decoder = config, bool(model.config.is_encoder_decoder)
-        self.encoder = model_kwargs.get("encoder_outputs") or {}
-        prefix = "decoder_" if self.encoder_decoder else ""
-        self.wanted = {
-            f"{prefix}attentions": config.output_attentions,
-            "cross_attentions": config.output_attentions and self.encoder_decoder,
-            f"{prefix}hidden_states": config.output_hidden_states,
-        }
-        self.scores: tuple[Tensor, ...] = ()
-        self.logits: tuple[Tensor, ...] = ()
-        self.layers: dict[str, tuple[Any, ...]] = {name: () for name, wanted in self.wanted.items() if wanted}
-
-    def step(self, output: ModelOutput, logits: Tensor, scores: Tensor) -> None:
-        """Keep what was asked for of the forward that led to this step."""
-        if not self.config.return_dict_in_generate:
-            return
-        if self.config.output_scores:
-            self.scores += (scores,)
-        if self.config.output_logits:
-            self.logits += (logits,)
-        for name in self.layers:
-            self.layers[name] += (output.get(name),)
-
-    def result(self, sequences: Tensor, cache: Cache | None) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
-        """Ids alone, or the output class of the kind of model."""
-        if not self.config.return_dict_in_generate:
-            return sequences
-        common: dict[str, Any] = {
-            "sequences": sequences,
-            "scores": self.scores if self.config.output_scores else None,
-            "logits": self.logits if self.config.output_logits else None,
-            CACHE: cache,
-            **self.layers,
-        }
-        if not self.encoder_decoder:
-            return GenerateDecoderOnlyOutput(**common)
-        if self.config.output_attentions:
-            common["encoder_attentions"] = self.encoder.get("attentions")
-        if self.config.output_hidden_states:
-            common["encoder_hidden_states"] = self.encoder.get("hidden_states")
-        return GenerateEncoderDecoderOutput(**common)

@@ -16,6 +16,7 @@ from counterpoint.decoders.forwards.tree_support import candidate_forward, candi
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.hf.steps import after_forward
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
 
@@ -111,7 +112,7 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
             kwargs: dict[str, Any] = {"attention_mask": None if bool(seen.all()) else seen.long(), "use_cache": False}
             inputs = self.model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **kwargs)
             hidden, output = self._forward(inputs)
-            return Context(hidden, seen), self.model._update_model_kwargs_for_generation(output, kwargs)
+            return Context(hidden, seen), after_forward(self.model, output, kwargs)
         held, rows = self.prefix.hold(input_ids, seen, most=input_ids.shape[1])
         if self.context is None or held == 0:
             self.context = None

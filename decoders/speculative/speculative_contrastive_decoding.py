@@ -13,25 +13,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
-from transformers.generation.utils import ALL_CACHE_NAMES, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
-from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits, check_mode, check_prompt
 from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import Form, contrast, likelihood_ratio, plausible
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel, check_reversible
-from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
+from counterpoint.decoders.hf.caches import CACHE, CACHE_NAMES, cached_length, find_cache
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
+from counterpoint.decoders.hf.outputs import (
+    BaseStreamer,
+    GenerateDecoderOnlyOutput,
+    GenerateEncoderDecoderOutput,
+    GenerateOutputs,
+    ModelOutput,
+)
 from counterpoint.decoders.hf.warpers import split_samplers
 from counterpoint.decoders.kernels.skinny_linear import skinny_linears
-from counterpoint.decoders.search.contrastive_search_loop import GenerateOutputs
 from counterpoint.decoders.speculative.drafts import AmateurSource, Drafter, Repetition, Source
 
 METHOD = "speculative contrastive decoding"
 PROCESSOR = "ContrastiveDecodingLogitsProcessor in logits_processor=[...]"
-TEXT = {"attention_mask", "position_ids", "use_cache", "logits_to_keep", *ALL_CACHE_NAMES}
+TEXT = {"attention_mask", "position_ids", "use_cache", "logits_to_keep", *CACHE_NAMES}
 """Arguments of a model that say nothing but the text."""
 
 

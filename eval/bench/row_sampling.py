@@ -20,6 +20,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
+from counterpoint.decoders.hf.steps import plain_loop
+
 
 def row_sampling(
     model: PreTrainedModel,
@@ -68,8 +70,7 @@ def row_sampling(
     config = copy.copy(generation_config)
     config.do_sample = False
     processors = LogitsProcessorList([*logits_processor, GumbelNoise(row_seeds, input_ids.device)])
-    generative: Any = model
-    return generative._sample(input_ids, processors, stopping_criteria, config, **model_kwargs)
+    return plain_loop(model, input_ids, processors, stopping_criteria, config, **model_kwargs)
 
 
 class GumbelNoise(LogitsProcessor):

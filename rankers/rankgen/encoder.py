@@ -6,8 +6,7 @@ import copy
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import T5Config, T5EncoderModel
-from transformers.models.t5.modeling_t5 import T5PreTrainedModel
+from transformers import T5Config, T5EncoderModel, T5PreTrainedModel
 
 
 class RankGenEncoder(T5PreTrainedModel):

@@ -7,25 +7,23 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 from transformers import (
+    EncoderNoRepeatNGramLogitsProcessor,
+    EncoderRepetitionPenaltyLogitsProcessor,
     GenerationConfig,
     LogitsProcessorList,
     MaxLengthCriteria,
     MaxTimeCriteria,
+    PrefixConstrainedLogitsProcessor,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteriaList,
-)
-from transformers.generation.logits_process import (
-    EncoderNoRepeatNGramLogitsProcessor,
-    EncoderRepetitionPenaltyLogitsProcessor,
-    PrefixConstrainedLogitsProcessor,
     SynthIDTextWatermarkLogitsProcessor,
     UnbatchedClassifierFreeGuidanceLogitsProcessor,
 )
-from transformers.generation.utils import ALL_CACHE_NAMES
 
-from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, holds_uncounted_text
+from counterpoint.decoders.hf.caches import CACHE, CACHE_NAMES, cached_length, find_cache, holds_uncounted_text
 from counterpoint.decoders.hf.generate_call import GenerateCall
+from counterpoint.decoders.hf.steps import padding_token
 from counterpoint.rankers.base import Ranker
 
 ROW_BOUND = (
@@ -46,7 +44,7 @@ TEXT = {
     "position_ids",
     "token_type_ids",
     "use_cache",
-    *ALL_CACHE_NAMES,
+    *CACHE_NAMES,
 }
 """Arguments of a model that say nothing but the text."""
 
@@ -116,7 +114,7 @@ def check_mode(
         raise ValueError("synced_gpus=True: ranked search runs another number of forwards in each process; leave it out")
     if call.streamer is not None and rows > 1:
         raise ValueError(f"streamer: one text at a time can be streamed, not {rows}; pass one prompt and num_return_sequences=1")
-    if config._pad_token_tensor is None and not all(isinstance(each, MaxLengthCriteria | MaxTimeCriteria) for each in criteria):
+    if padding_token(config) is None and not all(isinstance(each, MaxLengthCriteria | MaxTimeCriteria) for each in criteria):
         raise ValueError("pad_token_id=None, and texts may end at different lengths; pass pad_token_id=")
     others = sorted(name for name, value in model_kwargs.items() if name not in TEXT and value is not None)
     if others:

@@ -10,14 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
-from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.checks import check_cache, check_logits
 from counterpoint.decoders.hf.caches import cached_length, find_cache
 from counterpoint.decoders.hf.generate_call import continuing
-
-GenerativeModel = Any
-"""A ``PreTrainedModel``; transformers leaves the methods that generation adds to it untyped."""
+from counterpoint.decoders.hf.outputs import ModelOutput
+from counterpoint.decoders.hf.steps import GenerativeModel, after_forward, next_inputs, padding_token, prefill
 
 
 class Proposal(NamedTuple):
@@ -75,10 +73,11 @@ class Proposer:
             scores = scores.repeat_interleave(draws, dim=0)
         ended = torch.zeros(len(self.ids), dtype=torch.bool, device=self.ids.device)
         lengths = torch.zeros(len(self.ids), dtype=torch.long, device=self.ids.device)
+        padding = padding_token(self.config)
         while True:
             tokens = draw(scores, bool(self.config.do_sample))
-            if self.config._pad_token_tensor is not None:
-                tokens = torch.where(ended, self.config._pad_token_tensor.to(tokens.device), tokens)
+            if padding is not None:
+                tokens = torch.where(ended, padding.to(tokens.device), tokens)
             self.ids = torch.cat([self.ids, tokens[:, None]], dim=1)
             lengths += ~ended
             ended = ended | self.criteria(self.ids, None)
@@ -100,16 +99,13 @@ class Proposer:
     def _scores(self) -> Float[Tensor, "rows vocabulary"]:
         """The next token's, as the processors leave them, from a forward of what the cache does not hold."""
         if self.begun:
-            new = 1 if self.config.use_cache else None
-            inputs = self.model.prepare_inputs_for_generation(self.ids, next_sequence_length=new, **self.model_kwargs)
+            inputs = next_inputs(self.model, self.ids, bool(self.config.use_cache), self.model_kwargs)
             output = self.model(**inputs, return_dict=True)
         else:
-            output = self.model._prefill(self.ids, self.config, self.model_kwargs)
+            output = prefill(self.model, self.ids, self.config, self.model_kwargs)
             check_cache(self.model, find_cache(output), bool(self.config.use_cache))
             self.begun = True
-        self.model_kwargs = self.model._update_model_kwargs_for_generation(
-            output, self.model_kwargs, is_encoder_decoder=self.model.config.is_encoder_decoder
-        )
+        self.model_kwargs = after_forward(self.model, output, self.model_kwargs)
         logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=self.ids.device)
         with continuing(self.origins):
             scores: Tensor = self.processors(self.ids, logits)  # type: ignore[arg-type]

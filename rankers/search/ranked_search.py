@@ -19,11 +19,11 @@ from transformers import (
     PreTrainedTokenizerBase,
     StoppingCriteriaList,
 )
-from transformers.generation.streamers import BaseStreamer
-from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.checks import check_prompt
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
+from counterpoint.decoders.hf.outputs import BaseStreamer, ModelOutput
+from counterpoint.decoders.hf.steps import padding_token
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_texts
 from counterpoint.rankers.search.beams import Beams, Candidate, shared_beginning
@@ -185,6 +185,6 @@ class Stream:
 
 def _padded(rows: Sequence[Sequence[int]], config: GenerationConfig) -> Int[Tensor, "rows longest"]:
     """Rows padded on the right."""
-    padding = 0 if config._pad_token_tensor is None else int(config._pad_token_tensor)
+    padding = padding_token(config)
     longest = max(map(len, rows))
-    return torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows])
+    return torch.tensor([[*row, *[0 if padding is None else int(padding)] * (longest - len(row))] for row in rows])

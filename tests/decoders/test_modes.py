@@ -17,11 +17,10 @@ from transformers import (
     TopPLogitsWarper,
     pipeline,
 )
-from transformers.cache_utils import BaseQuantizedLayer
 
 import laws
 from counterpoint.decoders import contrastive_search, install, uninstall
-from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.caches import CACHE, QuantisedLayer
 from counterpoint.decoders.hf.generate_call import GENERATE_CODE
 from families import ALL, WINDOW, prompts
 
@@ -244,7 +243,7 @@ def test_pipeline(amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
         assert found[0]["generated_text"] == tokenizer.decode(ids[0], skip_special_tokens=True)
 
 
-class IdentityQuantizedLayer(BaseQuantizedLayer):
+class IdentityQuantizedLayer(QuantisedLayer):
     """A quantised layer without loss, so that no quantisation package is needed."""
 
     def _quantize(self, tensor: Tensor, axis: int) -> Tensor:

@@ -16,7 +16,7 @@ from transformers.generation.utils import GENERATION_MODES_MAPPING
 import laws
 import layer_references as reference
 from counterpoint.decoders import DoLaLogitsProcessor, contrastive_search, install, uninstall
-from counterpoint.decoders.installing import VALIDATE
+from counterpoint.decoders.hf.modes import VALIDATE
 from families import ALL, prompts
 
 FAMILY = {family.name: family for family in ALL}

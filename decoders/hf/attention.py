@@ -1,0 +1,32 @@
+"""The attention that a model's layers call by a name in its configuration, and transformers' own with ``sdpa``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+Attention = Callable[..., tuple[Tensor, Tensor | None]]
+"""``attention(module, query, key, value, attention_mask, dropout, scaling, **kwargs)``: attended values and weights."""
+
+sdpa: Attention = sdpa_attention_forward
+
+
+def attention_name(config: PreTrainedConfig) -> str | None:
+    """What the layers of models of this ``config`` call."""
+    name: str | None = config._attn_implementation
+    return name
+
+
+def set_attention(config: PreTrainedConfig, name: str) -> None:
+    """Let them call another."""
+    config._attn_implementation = name
+
+
+def register_attention(name: str, attention: Attention) -> None:
+    """Make ``attention`` known by ``name``, with the masks that ``sdpa`` takes."""
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, sdpa_mask)

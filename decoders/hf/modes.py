@@ -1,0 +1,57 @@
+"""The table by which ``generate`` finds the method of a mode, and the check that precedes it; both can be given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from transformers import GenerationConfig, GenerationMixin
+from transformers.generation.configuration_utils import GenerationMode
+from transformers.generation.utils import GENERATION_MODES_MAPPING
+
+__all__ = ["GenerationMode", "give_back_modes", "missing_modes", "take_over_modes"]
+
+Method = Callable[..., Any]
+Check = Callable[[GenerationMode, GenerationConfig], None]
+
+VALIDATE = "_validate_generation_mode"
+_before: dict[GenerationMode, str] = {}
+_validate: list[Callable[..., None]] = []
+
+
+def missing_modes(modes: Iterable[GenerationMode]) -> set[GenerationMode]:
+    """Those of ``modes`` that this release of transformers does not have."""
+    return set(modes) - GENERATION_MODES_MAPPING.keys()
+
+
+def take_over_modes(methods: Mapping[GenerationMode, Method], check: Check) -> None:
+    """Let ``generate`` of every model run ``methods``, after ``check`` of any mode's settings; once, however often it is called."""
+    if _before:
+        return
+    validate = getattr(GenerationMixin, VALIDATE)
+
+    def validated(self: GenerationMixin, mode: GenerationMode, config: GenerationConfig, mode_kwargs: dict[str, Any]) -> None:
+        check(mode, config)
+        validate(self, mode, config, mode_kwargs)
+
+    _validate.append(validate)
+    setattr(GenerationMixin, VALIDATE, validated)
+    for mode, method in methods.items():
+        setattr(GenerationMixin, _name(mode), method)
+        _before[mode] = GENERATION_MODES_MAPPING[mode]
+        GENERATION_MODES_MAPPING[mode] = _name(mode)
+
+
+def give_back_modes() -> None:
+    """Undo :func:`take_over_modes`; without it before, nothing happens."""
+    if not _before:
+        return
+    setattr(GenerationMixin, VALIDATE, _validate.pop())
+    for mode, name in _before.items():
+        GENERATION_MODES_MAPPING[mode] = name
+        delattr(GenerationMixin, _name(mode))
+    _before.clear()
+
+
+def _name(mode: GenerationMode) -> str:
+    return f"_counterpoint_{mode.name.lower()}"
