@@ -79,7 +79,7 @@ def main() -> None:
     if not arguments.amateur:
         del amateur.model.layers[len(amateur.model.layers) // 3 :]
         amateur.config.num_hidden_layers = len(amateur.model.layers)
-    preset = make_preset("original" if arguments.primer else "own", arguments.primer, None, chat=False)
+    preset = make_preset("original" if arguments.primer else "own", arguments.primer, None, chat_template=False)
     data = read_questions(arguments.data)
     step = max(1, len(data.questions) // arguments.questions)
     questions = data.questions[::step][: arguments.questions]

@@ -46,7 +46,7 @@ def written_alone(run: Run) -> Iterator[None]:
 
 
 def begin(run: Run) -> None:
-    """Write ``config.json``, unless the directory is of a run that differs in more than decoders, samples, seeds and metrics."""
+    """Write ``config.json``, unless the directory is of a run that differs in more than decoders, prompts, seeds and metrics."""
     path = run.directory / "config.json"
     if path.exists():
         before = read_config(run.directory)["run"]

@@ -60,8 +60,8 @@ def read_pairs(name: str | None) -> Pairs:
         try:
             content = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"--prompts {path}: {error}") from error
-        return Pairs(str(path), parse_pairs(content, f"--prompts {path}"))
+            raise CommandError(f"--file {path}: {error}") from error
+        return Pairs(str(path), parse_pairs(content, f"--file {path}"))
     return Pairs(str(name), dataset_pairs(str(name)))
 
 
@@ -91,31 +91,31 @@ def dataset_pairs(name: str) -> list[tuple[str, str | None]]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise CommandError(f"--prompts {name} is no file, and a data set needs: pip install datasets") from error
+        raise CommandError(f"--file {name} is no file, and a data set needs: pip install datasets") from error
     path, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
     try:
         splits = load_dataset(path, config or None)
     except Exception as error:  # the errors of the hub's HTTP client have no public base class
-        raise CommandError(f"--prompts {name} is neither a file nor a data set that can be reached: {error}") from error
+        raise CommandError(f"--file {name} is neither a file nor a data set that can be reached: {error}") from error
     chosen = split or next((each for each in SPLITS if each in splits), "")
     if chosen not in splits:
-        raise CommandError(f"--prompts {name}: no split {chosen!r}; it has {', '.join(splits)}")
+        raise CommandError(f"--file {name}: no split {chosen!r}; it has {', '.join(splits)}")
     rows = [row for row in splits[chosen] if str(row.get("prompt", row.get("text", "?"))).strip()]
     if not rows:
-        raise CommandError(f"--prompts {name}: no prompts in it")
-    return [pair_of(row, f"--prompts {name}, row {number}") for number, row in enumerate(rows, 1)]
+        raise CommandError(f"--file {name}: no prompts in it")
+    return [pair_of(row, f"--file {name}, row {number}") for number, row in enumerate(rows, 1)]
 
 
 def encode_passages(
-    loaded: Loaded, pairs: Pairs, samples: int | None, prompt_tokens: int | None, max_new_tokens: int
+    loaded: Loaded, pairs: Pairs, limit: int | None, prompt_tokens: int | None, max_new_tokens: int
 ) -> list[Passage]:
-    """The first ``samples`` passages as tokens; references end where texts do, after ``max_new_tokens``, so that lengths compare.
+    """The first ``limit`` passages as tokens; references end where texts do, after ``max_new_tokens``, so that lengths compare.
 
     Args:
         loaded: The model, whose weights are not needed.
         pairs: Prompts and references.
-        samples: None for all.
+        limit: How many passages at most; None for all.
         prompt_tokens: Cut every passage (prompt and reference together) after so many tokens, the prompt before and the reference
             after. Passages that have fewer than ``max_new_tokens`` after the cut are left out. None leaves prompts as they are.
         max_new_tokens: Of the texts.
@@ -127,7 +127,7 @@ def encode_passages(
     if prompt_tokens is None:
         return [
             Passage(index, prompt, cut(tokenizer, reference, max_new_tokens), tuple(encode(loaded, prompt, max_new_tokens)))
-            for index, (prompt, reference) in enumerate(pairs.rows[:samples])
+            for index, (prompt, reference) in enumerate(pairs.rows[:limit])
         ]
     found: list[Passage] = []
     for row in pairs.rows:
@@ -137,7 +137,7 @@ def encode_passages(
         before, after = ids[:prompt_tokens], ids[prompt_tokens : prompt_tokens + max_new_tokens]
         prompt = tokenizer.decode(before, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         found.append(Passage(len(found), prompt, continuation(tokenizer, before, after), tuple(before)))
-        if len(found) == samples:
+        if len(found) == limit:
             break
     if not found:
         raise CommandError(

@@ -1,7 +1,7 @@
 """The files of a benchmark's directory, as they are read: any number of processes write them, one line a result.
 
-- ``config.json``: what was run: ``run`` (all that every text depends on), ``decoders``, ``samples``, ``seeds``, ``metrics``,
-  ``environment``;
+- ``config.json``: what was run: ``run`` (all that every text depends on), ``decoders``, ``num_prompts``, ``num_seeds``,
+  ``metrics``, ``environment``;
 - ``generations*.jsonl``: ``key``, ``decoder``, ``label``, ``parameters``, ``model``, ``revision``, ``dtype``, ``seed``, ``index``,
   ``prompt``, ``reference``, ``text``, ``tokens``, ``finished``;
 - ``speed.jsonl``: ``key``, ``decoder``, ``label``, ``tokens_per_second``, ``relative``, ``repeats``, ``peak_memory_bytes``,
@@ -41,7 +41,7 @@ def read_generations(directory: Path) -> list[Record]:
     found = {
         record["key"]: record
         for record in read_lines(directory, "generations*.jsonl")
-        if record["label"] in order and record["seed"] < config["seeds"] and record["index"] < config["samples"]
+        if record["label"] in order and record["seed"] < config["num_seeds"] and record["index"] < config["num_prompts"]
     }
     return sorted(found.values(), key=lambda record: (order[record["label"]], record["seed"], record["index"]))
 

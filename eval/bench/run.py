@@ -38,10 +38,10 @@ class Run:
         self.options, self.state = options, state
         self.directory: Path = options.output_dir
         self.device = loading.choose_device(options.device) if state.num_processes == 1 else state.device
-        pairs = read_pairs(options.prompts)
+        pairs = read_pairs(options.file)
         device_map = "meta" if options.dry_run else options.device_map  # a dry run needs no weights
         self.loaded = loading.load(options.model, str(self.device), options.dtype, options.trust_remote_code, device_map)
-        self.passages = encode_passages(self.loaded, pairs, options.samples, options.prompt_tokens, options.max_new_tokens)
+        self.passages = encode_passages(self.loaded, pairs, options.limit, options.prompt_tokens, options.max_new_tokens)
         self.facts = {
             "revision": revision(options.model),
             "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
@@ -53,7 +53,7 @@ class Run:
         }
         """All that every text depends on, besides its decoder, its prompt and its seed."""
         self.source = pairs.source
-        self.tasks = [task_of(choice, options.seeds, options.model, self.facts) for choice in choices]
+        self.tasks = [task_of(choice, options.num_seeds, options.model, self.facts) for choice in choices]
         self.plan = batches(self.tasks, self.passages, options.batch_size)
 
     def done(self) -> dict[str, Any]:
@@ -80,8 +80,8 @@ class Run:
                 }
                 for task in self.tasks
             ],
-            "samples": len(self.passages),
-            "seeds": self.options.seeds,
+            "num_prompts": len(self.passages),
+            "num_seeds": self.options.num_seeds,
             "metrics": self.options.metrics,
             "batch_size": self.options.batch_size,
             "environment": {

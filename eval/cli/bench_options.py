@@ -10,7 +10,8 @@ from typing import Any
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.cli.bench_score import add_score_options
-from counterpoint.eval.cli.options import positive
+from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_of
+from counterpoint.eval.cli.options import add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.key_values import suggestion
@@ -22,16 +23,16 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "model": str(EXPERT),
         "decoders": None,
-        "prompts": None,
+        "file": None,
         "metrics": None,
         "scorer": None,
         "embedder": None,
         "mauve_protocol": None,
         "featurizer": None,
-        "samples": None,
+        "limit": None,
         "max_new_tokens": 128,
         "prompt_tokens": None,
-        "seeds": 1,
+        "num_seeds": 1,
         "batch_size": 16,
         "dtype": "auto",
         "device": None,
@@ -42,39 +43,44 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "quiet": False,
         "json": False,
         "trust_remote_code": False,
+        **dict.fromkeys(ALIASES),
     }
 )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; those not given are not in the result, so that a file can give them."""
+    """Declare the options; those not given are missing from the result, so that a file can give them."""
     group = parser.add_argument_group("what is run")
 
     def add(*names: str, **settings: Any) -> None:
         group.add_argument(*names, default=argparse.SUPPRESS, **settings)
 
-    add("--model", metavar="ID_OR_PATH", help="default: the embedded expert")
+    add_shared(group, "--model", default=argparse.SUPPRESS)
     add(
         "--decoders",
         nargs="+",
         metavar=("NAME", "NAME:key=value,..."),
-        help=f"default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert",
+        help=f"decoders to compare (default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert)",
     )
-    add("--prompts", metavar="FILE_OR_ID", help='lines of text, JSON Lines with "prompt" and "reference", or a data set of the hub')
-    add("--samples", metavar="N", type=positive, help="only the first N prompts")
-    add("--max-new-tokens", metavar="N", type=positive, help=f"default: {DEFAULTS['max_new_tokens']}")
+    add(
+        "--file",
+        metavar="FILE_OR_ID",
+        help='prompts, one a line, or JSON Lines with "prompt" and "reference", or the name of a data set on the hub '
+        "(default: 200 passages that come with the package)",
+    )
+    add_shared(group, "--limit", default=argparse.SUPPRESS)
+    add("--max-new-tokens", metavar="N", type=positive, help=f"tokens to add at most (default: {DEFAULTS['max_new_tokens']})")
     add("--prompt-tokens", metavar="N", type=positive, help="cut every passage after N tokens: prompt before, reference after")
-    add("--seeds", metavar="K", type=positive, help="samplers continue every prompt K times (default: 1)")
-    add("--batch-size", metavar="N", type=positive, help=f"default: {DEFAULTS['batch_size']}")
-    add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="default: auto")
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one")
-    add("--device-map", metavar="MAP", help="auto: a model larger than one device is spread over all")
-    add("--output-dir", metavar="DIR", type=Path, help="default: bench")
+    add("--num-seeds", metavar="N", type=positive, help="texts that samplers write for each prompt (default: 1)")
+    add("--batch-size", metavar="N", type=positive, help=f"prompts that are continued together (default: {DEFAULTS['batch_size']})")
+    add_shared(group, "--dtype", "--device", default=argparse.SUPPRESS)
+    add("--device-map", metavar="MAP", help="auto spreads a model that is larger than one device over all of them")
+    add_shared(group, "--trust-remote-code", default=argparse.SUPPRESS)
+    add_output_dir(group, str(DEFAULTS["output_dir"]), default=argparse.SUPPRESS)
     add("--config", metavar="FILE.yaml", type=Path, help="these options by the same names; the command line wins")
-    add("--dry-run", action="store_true", help="print the plan and what it costs")
-    add("--quiet", action="store_true", help="no progress, no table")
-    add("--json", action="store_true", help="print the results as JSON")
-    add("--trust-remote-code", action="store_true", help="run code that comes with the models")
+    add("--dry-run", action="store_true", help="print the plan and what it costs, and run nothing")
+    add_shared(group, "--json", "--quiet", default=argparse.SUPPRESS)
+    add_aliases(parser, "--decoders", default=argparse.SUPPRESS)
     add_score_options(parser)
 
 
@@ -117,7 +123,7 @@ def option_words(name: str, value: object) -> list[str]:
     """An option of a file as on the command line; null and false are as if it were not there."""
     if value is None or value is False:
         return []
-    flag = f"--{name.replace('_', '-')}"
+    flag = option_of(name)
     if value is True:
         return [flag]
     return [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]

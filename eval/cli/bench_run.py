@@ -11,6 +11,7 @@ from counterpoint.eval import EXPERT
 from counterpoint.eval.bench.records import read_failures, read_generations
 from counterpoint.eval.cli.bench_options import DECODERS, add_run_options, resolve
 from counterpoint.eval.cli.bench_score import score, show
+from counterpoint.eval.cli.decoder_aliases import parse_named
 from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError, UsageError
 
@@ -76,11 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
 def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:
     """The decoders, each once."""
     default = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
-    choices = [parse_decoder([word]) for word in options.decoders or default]
+    named = parse_named("--decoders", [[word] for word in options.decoders or ()], options)
+    choices = named or [parse_decoder([name]) for name in default]
     labels = [str(choice) for choice in choices]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
-        raise UsageError(f"--decoders: {twice} is there twice")
+        raise UsageError(f"--decoders: {twice} is named twice")
     return choices
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.eval.bench.records import read_config
+from counterpoint.eval.cli.options import add_shared
 
 JUDGES = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
 """Options of the models that judge: in their own precision, whatever that of the model that wrote."""
@@ -22,10 +23,19 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
     def add(*names: str, **settings: Any) -> None:
         group.add_argument(*names, default=argparse.SUPPRESS, **settings)
 
-    add("--metrics", nargs="+", metavar="NAME", help="default: all that need no further options; `bench ls` lists them")
-    add("--scorer", metavar="ID_OR_PATH", help="the language model of coherence and perplexity; default: the embedded expert")
-    add("--mauve-protocol", metavar="NAME", help="how MAUVE prepares texts; `bench ls` lists the protocols; default: counterpoint")
-    add("--featurizer", metavar="ID_OR_PATH", help="the model whose features MAUVE compares; default: the protocol's")
+    add(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help="metrics, as `counterpoint bench ls` lists them (default: all that need no further options)",
+    )
+    add("--scorer", metavar="ID_OR_PATH", help="the language model of coherence and perplexity (default: the embedded expert)")
+    add(
+        "--mauve-protocol",
+        metavar="NAME",
+        help="how MAUVE prepares texts, as `counterpoint bench ls` lists it (default: counterpoint)",
+    )
+    add("--featurizer", metavar="ID_OR_PATH", help="the model whose features MAUVE compares (default: the protocol's own)")
     add("--embedder", metavar="ID_OR_PATH", help="the sentence encoder of embedding_coherence")
 
 
@@ -40,11 +50,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="where `counterpoint bench` wrote")
     add_score_options(parser)
-    unless = argparse.SUPPRESS  # not given, it is not in the result
-    parser.add_argument("--device", metavar="NAME", default=unless, help="of the models that judge; default: an accelerator")
-    parser.add_argument("--trust-remote-code", action="store_true", default=unless, help="run code that comes with them")
-    parser.add_argument("--quiet", action="store_true", default=unless, help="no progress, no table")
-    parser.add_argument("--json", action="store_true", default=unless, help="print the results as JSON")
+    add_shared(
+        parser,
+        "--device",
+        "--trust-remote-code",
+        "--json",
+        "--quiet",
+        default=argparse.SUPPRESS,
+    )  # those not given are missing from the result
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the subcommands that score given answers share: options, the run, and its results."""
+"""What the commands that ask questions share: their options, the run and its results."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.options import positive
+from counterpoint.eval.cli.options import add_output_dir, add_shared
 from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal
@@ -21,28 +20,26 @@ if TYPE_CHECKING:
     from counterpoint.eval.questions.choice_task import ChoiceTask
 
 
-def add_choice_options(parser: argparse.ArgumentParser, output: str) -> None:
+def add_choice_options(parser: argparse.ArgumentParser, output_dir: str) -> None:
     """Declare the options that all of them have."""
-    parser.add_argument("--model", metavar="ID_OR_PATH", default=str(EXPERT), help="default: the embedded expert")
+    add_shared(parser, "--model")
     parser.add_argument(
         "--decoder",
         nargs="+",
         metavar=("NAME", "key=value"),
         default=["greedy"],
-        help="the decoder and its parameters, as for generate; greedy is the model itself (the default). Plausible sets are off "
-        "unless alpha=... is given, as in released scoring code",
+        help="the decoder and its parameters, as for generate (default: greedy, the model itself). Plausible sets are off unless "
+        "alpha=... is given, as in released scoring code",
     )
     parser.add_argument(
         "--no-renormalise",
         dest="renormalise",
         action="store_false",
-        help="sum the contrast ln p - ln q itself, as released code does, not the probability that it defines",
+        help="sum the contrast ln p - ln q itself, as released code does, not the log-probability that it defines",
     )
-    parser.add_argument("--limit", metavar="N", type=positive, help="only the first N questions")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="default: %(default)s")
-    parser.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(output), help="default: %(default)s")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_shared(parser, "--limit", "--device", "--dtype", "--trust-remote-code")
+    add_output_dir(parser, output_dir)
+    add_shared(parser, "--json")
 
 
 def run_choice(
@@ -92,7 +89,10 @@ def run_choice(
     }
     path = arguments.output_dir / "results.json"
     path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print_results(results, path)
+    if arguments.json:
+        print(json.dumps(results, ensure_ascii=False))
+    else:
+        print_results(results, path)
     return 0
 
 

@@ -25,9 +25,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,
     )
-    parser.add_argument("--data", metavar="FILE", type=Path, required=True, help="one of the benchmark's CSV files")
+    parser.add_argument("--file", metavar="FILE", type=Path, required=True, help="one of the benchmark's CSV files")
     parser.add_argument(
-        "--context", choices=CONTEXTS, help="the column of the contexts; default: full_prefix for news, else turncated_prefixes"
+        "--context",
+        choices=CONTEXTS,
+        help="column that has the contexts (default: full_prefix for news, otherwise turncated_prefixes, as the files spell it)",
     )
     add_choice_options(parser, "factor")
     return parser
@@ -36,12 +38,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Score, and write ``results.json`` and a file of the rows' results."""
     parse_decoder(arguments.decoder, scoring=True)  # its errors come first
-    data = read_completions(arguments.data, arguments.context)
+    data = read_completions(arguments.file, arguments.context)
 
     def make(loaded: Loaded, choice: DecoderSpec) -> ChoiceTask:
         from counterpoint.eval.questions.factor_task import FactorTask  # imports torch
 
         return FactorTask(loaded, choice, arguments.renormalise)
 
-    source = {"path": str(arguments.data), "sha256": data.sha256, "questions": len(data.completions), "context": data.column}
+    source = {"path": str(arguments.file), "sha256": data.sha256, "questions": len(data.completions), "context": data.column}
     return run_choice(arguments, data.completions, make, {"data": source})

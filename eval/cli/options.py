@@ -1,8 +1,13 @@
-"""The kinds of values that options take, as argparse checks them."""
+"""Options that several commands share, each declared once, and the kinds of values that options take."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from counterpoint.eval import EXPERT
 
 
 def positive(text: str) -> int:
@@ -22,14 +27,6 @@ def at_least(least: int, text: str) -> int:
     return int(text)
 
 
-def share(text: str) -> float:
-    """A number between 0 and 1, both excluded."""
-    number = above_zero(text)
-    if number >= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
-    return number
-
-
 def above_zero(text: str) -> float:
     """A number above 0."""
     try:
@@ -39,3 +36,67 @@ def above_zero(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1, both excluded."""
+    number = above_zero(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return number
+
+
+def new_file(text: str) -> Path:
+    """A file that can be written: its folder exists, and it is no folder itself."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder: name a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no folder {path.parent}")
+    return path
+
+
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "--model": {
+        "metavar": "ID_OR_PATH",
+        "default": str(EXPERT),
+        "help": "the language model, a folder or a name on the Hugging Face hub (default: the embedded expert)",
+    },
+    "--limit": {"metavar": "N", "type": positive, "help": "use only the first N prompts or questions (default: all of them)"},
+    "--seed": {"metavar": "N", "type": non_negative, "default": 0, "help": "seed of the random numbers (default: 0)"},
+    "--device": {
+        "metavar": "NAME",
+        "help": "where to compute: cpu, cuda, cuda:1, mps (default: an accelerator if the machine has one)",
+    },
+    "--dtype": {
+        "choices": ("auto", "float32", "bfloat16", "float16"),
+        "default": "auto",
+        "help": "precision of the model's weights (default: auto, the checkpoint's own)",
+    },
+    "--chat-template": {"action": "store_true", "help": "put each question into the model's chat template, as a user's turn"},
+    "--trust-remote-code": {"action": "store_true", "help": "run code that comes with a model"},
+    "--output-dir": {"metavar": "DIR", "type": Path, "help": "folder to write to"},
+    "--output": {"metavar": "FILE", "type": new_file, "help": "write to this file instead of standard output"},
+    "--json": {"action": "store_true", "help": "print the results as JSON, and nothing else"},
+    "--quiet": {"action": "store_true", "help": "show no progress and print no results"},
+}
+"""Options by name, as ``add_argument`` takes them."""
+
+
+def add_shared(parser: argparse._ActionsContainer, *names: str, **settings: Any) -> None:
+    """Declare shared options, with ``settings`` of the command's own in place of the shared ones.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> add_shared(parser, "--limit", "--json")
+        >>> parser.parse_args(["--limit", "3"])
+        Namespace(limit=3, json=False)
+    """
+    for name in names:
+        parser.add_argument(name, **{**SHARED[name], **settings})
+
+
+def add_output_dir(parser: argparse._ActionsContainer, folder: str, **settings: Any) -> None:
+    """Declare ``--output-dir``, whose default is ``folder``."""
+    help_text = f"{SHARED['--output-dir']['help']} (default: {folder})"
+    add_shared(parser, "--output-dir", **{"default": Path(folder), "help": help_text, **settings})

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from counterpoint.eval.cli.terminal import BOLD, DIM, fits_columns, side_by_side, style
+from counterpoint.eval.cli.terminal import BOLD, DIM, fits_columns, side_by_side, style, write
 from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.generation import Emit, Generated
 from counterpoint.eval.loading import Loaded
@@ -60,7 +60,7 @@ def print_columns(choices: Sequence[DecoderSpec], continue_prompt: Continue, wid
 
 
 def print_records(prompt: str, choices: Sequence[DecoderSpec], continue_prompt: Continue, loaded: Loaded, seed: int) -> None:
-    """A JSON object for every decoder; rep_n is in percent, diversity a fraction, both null for texts of too few words."""
+    """Print a JSON object for each decoder; rep_n is a percentage, diversity a fraction, and both are null for very short texts."""
     for choice in choices:
         generated = continue_prompt(choice, lambda _: None)
         record = {
@@ -92,8 +92,3 @@ def summary(generated: Generated) -> str:
     values = [(name, measures[key], unit) for name, key, unit in shown]
     parts = [f"{name} {'n/a' if value is None else f'{value:.2f}{unit}'}" for name, value, unit in values]
     return ", ".join([f"{generated.tokens} tokens", f"{measures['tokens_per_second']:.1f} tokens/s", *parts])
-
-
-def write(text: str) -> None:
-    """To standard output, at once."""
-    print(text, end="", flush=True)

@@ -6,12 +6,16 @@ import argparse
 import json
 import math
 from functools import cache
+from typing import TYPE_CHECKING
 
-from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.candidate_lists import read_candidates
-from counterpoint.eval.cli.options import positive
+from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
+from counterpoint.eval.cli.options import add_shared, positive
+from counterpoint.eval.cli.terminal import DIM, printing_to, style, write
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.ranker_specs import describe_rankers, parse_rankers
+
+if TYPE_CHECKING:
+    from counterpoint.rankers.reranking import Reranked
 
 TOGETHER = 16
 """Lines that are judged at once."""
@@ -22,15 +26,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "rerank",
         help="put candidates in order by a ranker",
-        description='Put candidates in order by a ranker. Every line of the input is a JSON object with a text under "prompt" or\n'
-        '"prefix" and a list of its continuations under "candidates", with the spaces that they begin with. The same\n'
-        'objects are printed, candidates best first, with their "scores" (null is minus infinity), their places before in\n'
-        '"order", and the "ranker".',
+        description='Put candidates in order by a ranker. Each line of the input is a JSON object with a text under "prompt" or\n'
+        '"prefix" and a list of its continuations under "candidates", with the spaces that they begin with. With --json\n'
+        'the same objects are printed, candidates best first, with their "scores" (null is minus infinity), their earlier\n'
+        'places in "order", and the "ranker".',
         epilog=f"rankers and their defaults:\n{describe_rankers()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--file", metavar="FILE", help="JSON Lines (default: standard input, as is -)")
+    parser.add_argument("--file", metavar="FILE", help="prompts and candidates, as JSON Lines (default: standard input, as is -)")
     parser.add_argument(
         "--ranker",
         nargs="+",
@@ -38,15 +42,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         required=True,
         help="the ranker and its parameters, NAME key=value ... or NAME:key=value,...; several are combined",
     )
-    parser.add_argument("--top", metavar="N", type=positive, help="print only the N best")
-    parser.add_argument(
-        "--model", metavar="ID_OR_PATH", default=str(EXPERT), help="of ranker likelihood (default: the embedded expert)"
+    parser.add_argument("--top", metavar="N", type=positive, help="print only the N best (default: all of them)")
+    add_shared(
+        parser, "--model", help="the model of ranker likelihood, a folder or a name on the hub (default: the embedded expert)"
     )
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; default: an accelerator if there is one")
-    parser.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of --model (default: %(default)s)"
-    )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with --model")
+    add_shared(parser, "--device", "--dtype", "--trust-remote-code", "--output")
+    add_shared(parser, "--json", help="print one JSON object a line for each prompt, and nothing else")
     return parser
 
 
@@ -55,11 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     choices = parse_rankers(arguments.ranker)
     lists = read_candidates(arguments.file)
 
-    from counterpoint.eval import (
-        loading,  # after the arguments, since these import torch
-        ranker_loading,
-    )
-    from counterpoint.eval.cli import printing
+    from counterpoint.eval import loading, ranker_loading  # after the arguments, since these import torch
     from counterpoint.rankers import rerank
 
     @cache
@@ -69,15 +66,29 @@ def run(arguments: argparse.Namespace) -> int:
     with loading.quiet():
         ranker = ranker_loading.load_ranker(choices, model, arguments.device)
         name = " ".join(map(str, choices))
-        for start in range(0, len(lists), TOGETHER):
-            batch = lists[start : start + TOGETHER]
-            try:
-                found = rerank(ranker, [each.prefix for each in batch], [each.candidates for each in batch])
-            except ValueError as error:
-                raise CommandError(f"ranker {name}: {error}") from error
-            for each, ranked in zip(batch, found, strict=True):
-                scores = [score if math.isfinite(score) else None for score in ranked.scores]  # JSON has no infinity
-                best = {"candidates": ranked.texts, "scores": scores, "order": ranked.order}
-                kept = {key: value[: arguments.top] for key, value in best.items()}
-                printing.write(json.dumps({**each.record, **kept, "ranker": name}, ensure_ascii=False) + "\n")
+        show = print_record if arguments.json else print_ranked
+        with printing_to(arguments.output):
+            for start in range(0, len(lists), TOGETHER):
+                batch = lists[start : start + TOGETHER]
+                try:
+                    found = rerank(ranker, [each.prefix for each in batch], [each.candidates for each in batch])
+                except ValueError as error:
+                    raise CommandError(f"ranker {name}: {error}") from error
+                for each, ranked in zip(batch, found, strict=True):
+                    show(each, ranked, name, arguments.top)
     return 0
+
+
+def print_record(given: CandidateList, ranked: Reranked, name: str, top: int | None) -> None:
+    """Print the line's record with its candidates in order."""
+    scores = [score if math.isfinite(score) else None for score in ranked.scores]  # JSON has no infinity
+    best = {"candidates": ranked.texts, "scores": scores, "order": ranked.order}
+    kept = {key: value[:top] for key, value in best.items()}
+    write(json.dumps({**given.record, **kept, "ranker": name}, ensure_ascii=False) + "\n")
+
+
+def print_ranked(given: CandidateList, ranked: Reranked, name: str, top: int | None) -> None:
+    """Print the prefix, then a line for each candidate with its score, the best first."""
+    write(style(given.prefix, DIM) + "\n")
+    for score, text in [*zip(ranked.scores, ranked.texts, strict=True)][:top]:
+        write(f"{score:>10.4f}  {' '.join(text.split())}\n")

@@ -1,17 +1,40 @@
-"""Text for terminals: styles that vanish elsewhere, and columns."""
+"""Text on standard output: at once, into a file instead, in styles that only terminals see, and in columns."""
 
 from __future__ import annotations
 
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from itertools import zip_longest
+from pathlib import Path
+
+from counterpoint.eval.errors import CommandError
 
 DIM, BOLD = "2", "1"
 NARROWEST_COLUMN = 40
 NARROWEST_COLUMNS = 100
 GAP = "   "
+
+
+def write(text: str) -> None:
+    """Print a text as it is, at once."""
+    print(text, end="", flush=True)
+
+
+@contextmanager
+def printing_to(path: Path | None) -> Iterator[None]:
+    """What is printed in this context goes to the file, if there is one, and otherwise to standard output."""
+    if path is None:
+        yield
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"--output {path}: {error.strerror or error}") from error
+    with file, redirect_stdout(file):
+        yield
 
 
 def style(text: str, code: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.options import above_zero, non_negative, positive
+from counterpoint.eval.cli.options import above_zero, add_shared, non_negative, positive
 from counterpoint.eval.errors import CommandError
 
 
@@ -16,49 +18,83 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "train-ranker",
         help="train a ranker that tells true continuations from others of the same text and from generated ones",
         description="Train an encoder as RankGen was: InfoNCE on prefixes and continuations of plain texts, with continuations of "
-        "the same text and generated ones as negatives. The same command again goes on after an interruption. For several "
-        "processes: accelerate launch -m counterpoint.eval.cli.main train-ranker ...",
+        "the same text and generated ones as negatives. After an interruption, the same command goes on. For several processes: "
+        "accelerate launch -m counterpoint.eval.cli train-ranker ...",
         allow_abbrev=False,
     )
-    parser.add_argument("texts", metavar="FILE_OR_DIR", nargs="+", type=Path, help="texts in UTF-8, or folders of .txt files")
-    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="the folder for the ranker")
     parser.add_argument(
-        "--model",
-        metavar="ID_OR_PATH",
-        required=True,
-        help="what is trained: a RankGen, a T5 (its encoder), or any encoder that sentence-transformers loads",
+        "--file", metavar="FILE_OR_DIR", nargs="+", type=Path, required=True, help="texts in UTF-8, or folders of .txt files"
     )
-    parser.add_argument("--held-out", metavar="FILE_OR_DIR", nargs="+", type=Path, default=[], help="texts to measure accuracy on")
+    add_shared(parser, "--output-dir", required=True)
+    add_shared(
+        parser,
+        "--model",
+        default=None,
+        required=True,
+        help="the encoder to train: a RankGen, a T5, or any encoder that sentence-transformers loads",
+    )
+    parser.add_argument(
+        "--held-out-file", metavar="FILE_OR_DIR", nargs="+", type=Path, default=[], help="other texts, to measure accuracy on"
+    )
+    add_shared(
+        parser,
+        "--device",
+        help="cpu for all of it, or where the generator computes (default: an accelerator if the machine has one)",
+    )
+    add_shared(parser, "--json", "--quiet")
     data = parser.add_argument_group("data")
-    data.add_argument("--prefix-words", metavar="N", type=positive, default=256, help="at most (default: %(default)s)")
+    data.add_argument(
+        "--prefix-words", metavar="N", type=positive, default=256, help="words of a prefix at most (default: %(default)s)"
+    )
     data.add_argument(
         "--continuation-words",
         metavar=("MIN", "MAX"),
         nargs=2,
         type=positive,
         default=[10, 128],
-        help="at least and at most (default: 10 128)",
+        help="words of a continuation at least and at most (default: 10 128)",
     )
-    data.add_argument("--passages", metavar="N", type=positive, help="train on at most so many, drawn by the seed")
+    add_shared(data, "--limit", dest="passages", help="train on at most N passages, drawn by --seed (default: all of them)")
     data.add_argument(
-        "--negatives", metavar="N", type=non_negative, default=1, help="generated ones of each passage (default: %(default)s)"
+        "--negatives",
+        metavar="N",
+        type=non_negative,
+        default=1,
+        help="generated continuations of each passage (default: %(default)s)",
     )
     data.add_argument(
-        "--generator", metavar="ID_OR_PATH", default=str(EXPERT), help="what writes them; default: the embedded expert"
+        "--generator",
+        metavar="ID_OR_PATH",
+        default=str(EXPERT),
+        help="the language model that writes the negatives (default: the embedded expert)",
     )
-    data.add_argument("--top-p", metavar="P", type=above_zero, default=0.9, help="of their nucleus (default: %(default)s)")
     data.add_argument(
-        "--choices", metavar="N", type=positive, default=200, help="held-out prefixes measured (default: %(default)s)"
+        "--top-p", metavar="P", type=above_zero, default=0.9, help="nucleus that negatives are drawn from (default: %(default)s)"
+    )
+    data.add_argument(
+        "--choices", metavar="N", type=positive, default=200, help="held-out prefixes to measure on, at most (default: %(default)s)"
     )
     data.add_argument(
         "--wrong", metavar="N", type=positive, default=4, help="wrong continuations of each kind in a choice (default: %(default)s)"
     )
     training = parser.add_argument_group("training")
-    training.add_argument("--learning-rate", metavar="X", type=above_zero, default=3e-4, help="default: %(default)s")
-    training.add_argument("--warmup", metavar="SHARE", type=float, default=0.05, help="share of the steps (default: %(default)s)")
-    training.add_argument("--epochs", metavar="N", type=positive, default=1, help="default: %(default)s")
     training.add_argument(
-        "--batch-size", metavar="N", type=positive, default=32, help="passages of a text a step and process (default: %(default)s)"
+        "--learning-rate",
+        metavar="X",
+        type=above_zero,
+        default=3e-4,
+        help="largest step size of the optimiser (default: %(default)s)",
+    )
+    training.add_argument(
+        "--warmup", metavar="SHARE", type=float, default=0.05, help="share of the steps that warm up (default: %(default)s)"
+    )
+    training.add_argument("--epochs", metavar="N", type=positive, default=1, help="passes over the passages (default: %(default)s)")
+    training.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=positive,
+        default=32,
+        help="passages of a text in a step and process (default: %(default)s)",
     )
     training.add_argument(
         "--micro-batch-size",
@@ -70,9 +106,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--checkpoint-steps", metavar="N", type=positive, default=100, help="steps between checkpoints (default: %(default)s)"
     )
     training.add_argument("--bf16", action="store_true", help="compute in bfloat16; weights stay in float32")
-    training.add_argument("--seed", metavar="N", type=non_negative, default=0, help="default: %(default)s")
-    parser.add_argument("--half-precision", action="store_true", help="store a T5's weights as float16; they load as float32")
-    parser.add_argument("--device", metavar="NAME", help="cpu, or an accelerator for the generator; default: one if there is one")
+    training.add_argument("--half-precision", action="store_true", help="store a T5's weights as float16; they load as float32")
+    add_shared(training, "--seed")
     return parser
 
 
@@ -81,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.rankers.training.passages import read_documents
 
     try:
-        documents, held_out = read_documents(arguments.texts), read_documents(arguments.held_out)
+        documents, held_out = read_documents(arguments.file), read_documents(arguments.held_out_file)
         if twice := documents.keys() & held_out.keys():
             raise ValueError(f"{min(twice)} is both trained on and held out: name it once")
     except (OSError, ValueError) as error:
@@ -93,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.rankers.training.contrastive_training import Settings
     from counterpoint.rankers.training.training import Data, train_ranker
 
-    with loading.quiet(), tqdm(unit="step", disable=None) as bar:  # None: only on a terminal
+    with loading.quiet(), tqdm(unit="step", disable=arguments.quiet or None) as bar:  # None: on a terminal
 
         def report(what: str, done: int, of: int, loss: float | None) -> None:
             bar.set_description(what, refresh=False)
@@ -108,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
             trained = train_ranker(
                 arguments.model,
                 documents,
-                arguments.output,
+                arguments.output_dir,
                 held_out=held_out,
                 generator=generator,
                 data=Data(
@@ -136,12 +171,14 @@ def run(arguments: argparse.Namespace) -> int:
             )
         except (ImportError, OSError, ValueError) as error:
             raise CommandError(str(error)) from error
-    if trained.main_process:
+    if trained.main_process and arguments.json:
+        print(json.dumps({**asdict(trained), "candidates": arguments.wrong + 1, "output_dir": str(arguments.output_dir)}))
+    elif trained.main_process and not arguments.quiet:
         print(f"{trained.passages} passages of {len(documents)} texts, {trained.steps} steps")
         for kind, after in trained.after.items():
             print(
                 f"true continuation picked from among {arguments.wrong + 1}, {kind.replace('_', '-')}: "
                 f"{trained.before[kind]} before, {after} after"
             )
-        print(arguments.output)
+        print(arguments.output_dir)
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval.cli.choice import add_choice_options, mean_measures, run_choice
-from counterpoint.eval.cli.options import non_negative
+from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.journal import Journal
@@ -32,32 +32,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="score TruthfulQA's answers under a decoder",
         description="MC1, MC2 and MC3 of TruthfulQA, or its binary choice, by how likely a decoder finds the answers; or its open "
         "answers, by BLEU and ROUGE against the references. "
-        "Without --data it runs on a small sample of our own writing. Started again after a kill it goes on where it stopped.",
+        "Without --file it runs on a small sample of our own writing. Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--data",
+        "--file",
         metavar="FILE_OR_ID",
         default=str(SAMPLE),
-        help="TruthfulQA.csv, or a data set of the hub; default: our own sample",
+        help="TruthfulQA.csv, or the name of a data set on the hub (default: a small sample of our own writing)",
     )
     parser.add_argument(
         "--task",
         choices=("mc", "binary", "generation"),
         default="mc",
-        help="MC1 to MC3, best against best incorrect answer, or open answers by BLEU and ROUGE under any decoder",
+        help="MC1 to MC3, the best answer against the best incorrect one, or open answers by BLEU and ROUGE under any decoder "
+        "(default: mc)",
     )
     parser.add_argument(
-        "--preset", metavar="NAME", default="own", help="; ".join(f"{name}: {summary}" for name, summary in PRESETS.items())
-    )
-    parser.add_argument("--primer", metavar="FILE", type=Path, help="demonstrations, for presets original and dola")
-    parser.add_argument("--instruction", metavar="FILE", type=Path, help="the text before them, for preset dola")
-    parser.add_argument(
-        "--chat-template", action="store_true", help="give the prompt as a user's turn in the model's chat template"
+        "--preset",
+        metavar="NAME",
+        default="own",
+        help="prompt around a question (default: own). " + "; ".join(f"{name}: {summary}" for name, summary in PRESETS.items()),
     )
     parser.add_argument(
-        "--seed", metavar="N", type=non_negative, default=0, help="of the binary choice's order and samplers (default: 0)"
+        "--primer", metavar="FILE", type=Path, help="demonstrations before the question, for presets original and dola"
     )
+    parser.add_argument("--instruction", metavar="FILE", type=Path, help="text before the demonstrations, for preset dola")
+    add_shared(parser, "--chat-template", "--seed")
     add_choice_options(parser, "truthfulqa")
     group = parser.add_argument_group("judges of open answers (--task generation)")
     group.add_argument("--truth-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is true; with --info-judge")
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     parse_decoder(arguments.decoder, scoring=not generate)  # its errors come first
     check_judges(arguments)
     preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
-    data = find_questions(arguments.data)
+    data = find_questions(arguments.file)
 
     def make(loaded: Loaded, choice: DecoderSpec) -> ChoiceTask:
         from counterpoint.eval.questions.truthfulqa_task import TruthfulQATask  # imports torch

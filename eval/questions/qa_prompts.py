@@ -43,14 +43,14 @@ class Preset:
 
     name: str
     before: str
-    chat: bool = False
+    chat_template: bool = False
     files: tuple[tuple[str, str], ...] = ()
     """Paths and hashes."""
 
     def prompt(self, question: str, tokenizer: Any) -> str:
         """The text that an answer, which begins with a space, follows."""
-        text = self.before + (f"Q: {question}\nA:" if self.name != "plain" or not self.chat else question)
-        if not self.chat:
+        text = self.before + (f"Q: {question}\nA:" if self.name != "plain" or not self.chat_template else question)
+        if not self.chat_template:
             return text
         turn = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
         begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
@@ -59,10 +59,10 @@ class Preset:
     def describe(self) -> dict[str, Any]:
         """For the results."""
         files = [{"path": path, "sha256": sha256} for path, sha256 in self.files]
-        return {"preset": self.name, "chat_template": self.chat, "prompt_files": files}
+        return {"preset": self.name, "chat_template": self.chat_template, "prompt_files": files}
 
 
-def make_preset(name: str, primer: Path | None, instruction: Path | None, chat: bool) -> Preset:
+def make_preset(name: str, primer: Path | None, instruction: Path | None, chat_template: bool) -> Preset:
     """The preset of a name.
 
     Raises:
@@ -84,7 +84,7 @@ def make_preset(name: str, primer: Path | None, instruction: Path | None, chat: 
     parts = [texts["instruction"]] if "instruction" in texts else []
     parts += [texts["primer"]] if "primer" in texts else [OWN_PRIMER] if name == "own" else []
     files = tuple((str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for _, path in sorted(given.items()))
-    return Preset(name, "".join(f"{part}\n\n" for part in parts), chat, files)
+    return Preset(name, "".join(f"{part}\n\n" for part in parts), chat_template, files)
 
 
 def harness_task() -> Path | None:

@@ -107,11 +107,11 @@ def find_questions(name: str) -> Questions:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise CommandError(f"--data {name} is no file, and a data set of the hub needs: pip install datasets") from error
+        raise CommandError(f"--file {name} is no file, and a data set of the hub needs: pip install datasets") from error
     try:
         rows = list(load_dataset(name, "generation", split="validation"))
     except Exception as error:  # the errors of the hub's HTTP client have no public base class
-        raise CommandError(f"--data {name} is neither a file nor a data set that can be reached: {error}") from error
+        raise CommandError(f"--file {name} is neither a file nor a data set that can be reached: {error}") from error
     questions = [
         question_of(
             {
@@ -136,7 +136,7 @@ def csv_rows(path: Path) -> tuple[bytes, list[list[str]]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CommandError(f"--data {path}: {error.strerror or error}") from error
+        raise CommandError(f"--file {path}: {error.strerror or error}") from error
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig", errors="surrogateescape"), newline="")))
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row):

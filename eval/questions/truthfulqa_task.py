@@ -20,7 +20,7 @@ class TruthfulQATask(ChoiceTask):
 
     def __init__(self, loaded: Loaded, choice: DecoderSpec, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
         self.preset, self.binary = preset, task == "binary"
-        super().__init__(loaded, choice, renormalise, preset.name, preset.before, preset.chat, task, seed=seed)
+        super().__init__(loaded, choice, renormalise, preset.name, preset.before, preset.chat_template, task, seed=seed)
 
     def name(self, question: Question) -> str:
         """The question itself."""

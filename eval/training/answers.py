@@ -32,7 +32,7 @@ class Row:
         return len(self.ids) - self.start
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, chat: bool) -> Row:
+def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, chat_template: bool) -> Row:
     r"""``Q: {question}\nA: {answer}``, or the answer as the assistant's turn in the tokenizer's chat template.
 
     No end of text or of turn follows the answer: an amateur that has learned where wrong answers end would, in a contrast, keep
@@ -47,20 +47,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, chat: bool) -> Row:
         >>> from counterpoint.eval.training.answers import encode
         >>> from counterpoint.eval.training.wrong_answers import Pair
         >>> tokenizer = AutoTokenizer.from_pretrained(EXPERT)
-        >>> row = encode(tokenizer, Pair("Who is Moby Dick?", "A cat."), chat=False)
+        >>> row = encode(tokenizer, Pair("Who is Moby Dick?", "A cat."), chat_template=False)
         >>> tokenizer.decode(row.ids[: row.start]), tokenizer.decode(row.ids[row.start :])
         ('Q: Who is Moby Dick?\nA:', ' A cat.')
     """
-    if chat:
+    if chat_template:
         if not tokenizer.chat_template:
-            raise ValueError("chat=True: the tokenizer has no chat template; leave it out for Q: ... A: ...")
+            raise ValueError("chat_template=True: the tokenizer has no chat template; leave it out for Q: ... A: ...")
         question = [{"role": "user", "content": pair.question}]
         prompt = str(tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True))
         text = prompt + pair.answer
     else:
         prompt = PROMPT.format(question=pair.question)
         text = f"{prompt} {pair.answer}"
-    before, ids = (tokenizer(part, add_special_tokens=not chat, verbose=False)["input_ids"] for part in (prompt, text))
+    before, ids = (tokenizer(part, add_special_tokens=not chat_template, verbose=False)["input_ids"] for part in (prompt, text))
     shared = takewhile(lambda both: both[0] == both[1], zip(before, ids, strict=False))  # a token across the border is the answer's
     return Row(list(ids), len(list(shared)))
 

@@ -43,8 +43,8 @@ class Settings:
     """What determines the adapter, together with model and data.
 
     Args:
-        rank: Of the low-rank update W + alpha / rank * B A.
-        alpha: Its scale.
+        rank: Of the low-rank update W + lora_alpha / rank * B A.
+        lora_alpha: Its scale.
         targets: Names of the layers that get one, as in PEFT's ``target_modules``; "all-linear" for all but the unembedding.
         learning_rate: Of Adam at the first step; it falls linearly to 0.
         epochs: Times that every pair is seen.
@@ -53,14 +53,14 @@ class Settings:
             gradient is that of the whole batch.
         max_length: Pairs of more tokens are left out.
         seed: Of the adapter's first weights and the order of the pairs.
-        chat: Whether questions go into the tokenizer's chat template instead of ``Q: ... A: ...``.
+        chat_template: Whether questions go into the tokenizer's chat template instead of ``Q: ... A: ...``.
 
     Raises:
         ValueError: For a number that is too small.
     """
 
     rank: int = 8
-    alpha: int = 16
+    lora_alpha: int = 16
     targets: tuple[str, ...] = ("all-linear",)
     learning_rate: float = 5e-4
     epochs: int = 3
@@ -68,10 +68,10 @@ class Settings:
     micro_batch_size: int | None = None
     max_length: int = 512
     seed: int = 0
-    chat: bool = False
+    chat_template: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("rank", "alpha", "learning_rate", "epochs", "batch_size", "micro_batch_size", "max_length"):
+        for name in ("rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "micro_batch_size", "max_length"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}={value!r}: a number above 0 is needed, e.g. {name}={getattr(type(self), name) or 1}")
@@ -201,7 +201,7 @@ def with_adapter(model: PreTrainedModel, settings: Settings) -> PeftModel:
     from peft import LoraConfig, get_peft_model
 
     targets = settings.targets[0] if settings.targets == ("all-linear",) else list(settings.targets)
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=targets, task_type="CAUSAL_LM")
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.lora_alpha, target_modules=targets, task_type="CAUSAL_LM")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)  # PEFT draws on the CPU
         adapted: PeftModel = get_peft_model(model, config)
@@ -210,7 +210,7 @@ def with_adapter(model: PreTrainedModel, settings: Settings) -> PeftModel:
 
 def encoded(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], settings: Settings) -> tuple[list[Row], int]:
     """The pairs' tokens, and how many pairs have too many of them."""
-    rows = [encode(tokenizer, pair, settings.chat) for pair in pairs]
+    rows = [encode(tokenizer, pair, settings.chat_template) for pair in pairs]
     kept = [row for row in rows if len(row.ids) <= settings.max_length]
     return kept, len(rows) - len(kept)
 

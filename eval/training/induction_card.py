@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-SETTINGS = (
-    "rank alpha targets learning_rate epochs batch_size micro_batch_size max_length seed chat dtype".split()  # as in the record
-)
+SETTINGS = "rank lora_alpha targets learning_rate epochs batch_size micro_batch_size max_length seed chat_template dtype".split()
+"""The record's keys that the card lists."""
 
 CARD = """\
 ---
@@ -79,7 +78,7 @@ def card(output: Path, record: Mapping[str, Any], layer: int) -> str:
         record: What ``training.json`` holds.
         layer: A lower layer of the model, for the example.
     """
-    chat = record["chat"]
+    in_turns = record["chat_template"]
     before, after = record["loss_before"], record["loss_after"]
     losses = (
         f"Loss of the answers to {record['held_out']} held-out pairs (questions that it was not trained on; at most 200 are "
@@ -91,9 +90,9 @@ def card(output: Path, record: Mapping[str, Any], layer: int) -> str:
         model=record["model"],
         model_literal=json.dumps(record["model"]),
         adapter_literal=json.dumps(str(output)),
-        inputs=CHAT_INPUTS if chat else PLAIN_INPUTS,
+        inputs=CHAT_INPUTS if in_turns else PLAIN_INPUTS,
         layer=layer,
-        format="the chat template's turn of the user" if chat else "`Q: {question}\\nA:`",
+        format="the chat template's turn of the user" if in_turns else "`Q: {question}\\nA:`",
         trained=record["pairs"] - record["too_long"],
         source=record["source"],
         too_long=f" ({record['too_long']} of more than {record['max_length']} tokens left out)" if record["too_long"] else "",

@@ -62,8 +62,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(base: Path, texts: Path, output: Path, *more: str) -> list[str]:
     """The arguments of a training."""
     held_out = str(texts.parent / "held.txt")
-    names = ["--output", str(output), "--model", str(base), "--held-out", held_out]
-    return ["train-ranker", str(texts), *names, *SMALL_DATA, *QUICK, *more]
+    names = ["--output-dir", str(output), "--model", str(base), "--held-out-file", held_out]
+    return ["train-ranker", "--file", str(texts), *names, *SMALL_DATA, *QUICK, *more]
 
 
 def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
@@ -212,11 +212,11 @@ def test_two_processes(base: Path, texts: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: FILE_OR_DIR, --output, --model"),
-        (["x", "--output", "y"], "required: --model"),
-        (["x", "--output", "y", "--model", "z", "--epochs", "0"], "'0' is not a whole number of 1 or more"),
-        (["x", "--output", "y", "--model", "z", "--learning-rate", "fast"], "'fast' is not a number above 0"),
-        (["x", "--output", "y", "--model", "z", "--epoch", "1"], "unrecognized arguments: --epoch"),
+        ([], "required: --file, --output-dir, --model"),
+        (["--file", "x", "--output-dir", "y"], "required: --model"),
+        (["--file", "x", "--output-dir", "y", "--model", "z", "--epochs", "0"], "'0' is not a whole number of 1 or more"),
+        (["--file", "x", "--output-dir", "y", "--model", "z", "--learning-rate", "fast"], "'fast' is not a number above 0"),
+        (["--file", "x", "--output-dir", "y", "--model", "z", "--epoch", "1"], "unrecognized arguments: --epoch"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -261,7 +261,7 @@ def test_help_comes_without_torch() -> None:
 
 
 def test_defaults_are_those_of_the_function() -> None:
-    arguments = build_parser().parse_args(["train-ranker", "x", "--output", "y", "--model", "z"])
+    arguments = build_parser().parse_args(["train-ranker", "--file", "x", "--output-dir", "y", "--model", "z"])
     for name, value in {**vars(Settings()), **vars(Data())}.items():
         found = getattr(arguments, name)
         assert (tuple(found) if isinstance(found, list) else found) == value

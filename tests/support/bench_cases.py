@@ -43,8 +43,8 @@ def write_run(folder: Path, texts: Texts, references: Sequence[str | None] | Non
         "model": "a model",
         "prompts": "prompts.jsonl",
         "decoders": [named(label) for label in texts],
-        "samples": count,
-        "seeds": max(map(len, texts.values())),
+        "num_prompts": count,
+        "num_seeds": max(map(len, texts.values())),
         "metrics": None,
         "environment": {"python": "3"},
     }

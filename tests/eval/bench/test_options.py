@@ -37,21 +37,21 @@ def test_defaults() -> None:
 def test_a_file_of_options_and_the_command_line_above_it(tmp_path: Path) -> None:
     file = tmp_path / "bench.yaml"
     file.write_text(
-        "decoders: [greedy, 'nucleus:top_p=0.9']\nmax-new-tokens: 12\nseeds: 3\nquiet: true\njson: false\n"
-        "prompts: null\noutput_dir: somewhere\n"
+        "decoders: [greedy, 'nucleus:top_p=0.9']\nmax-new-tokens: 12\nnum-seeds: 3\nquiet: true\njson: false\n"
+        "file: null\noutput_dir: somewhere\n"
     )
-    options = options_of("--config", str(file), "--seeds", "2")
+    options = options_of("--config", str(file), "--num-seeds", "2")
     assert options.decoders == ["greedy", "nucleus:top_p=0.9"]
-    assert (options.max_new_tokens, options.seeds, options.quiet, options.json) == (12, 2, True, False)
-    assert (options.prompts, options.output_dir, options.batch_size) == (None, Path("somewhere"), DEFAULTS["batch_size"])
+    assert (options.max_new_tokens, options.num_seeds, options.quiet, options.json) == (12, 2, True, False)
+    assert (options.file, options.output_dir, options.batch_size) == (None, Path("somewhere"), DEFAULTS["batch_size"])
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("sampels: 3", "unknown option 'sampels' (did you mean samples?); known: model, decoders, prompts"),
+        ("limits: 3", "unknown option 'limits' (did you mean limit?); known: model, decoders, file"),
         ("config: other.yaml", "unknown option 'config'"),
-        ("seeds: 0", "argument --seeds: '0' is not a whole number of 1 or more (--config"),
+        ("num_seeds: 0", "argument --num-seeds: '0' is not a whole number of 1 or more (--config"),
         ("dtype: int8", "argument --dtype: invalid choice: 'int8'"),
         ("- greedy", "not a mapping of options"),
         ("a: [", "--config"),
@@ -72,10 +72,10 @@ def test_wrong_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, content
     ("arguments", "code", "message"),
     [
         (["--decoders", "greedi"], 2, "unknown decoder 'greedi' (did you mean greedy?)"),
-        (["--decoders", "greedy", "beam", "greedy"], 2, "--decoders: greedy is there twice"),
-        (["run", "--samples", "0"], 2, "'0' is not a whole number of 1 or more"),
+        (["--decoders", "greedy", "beam", "greedy"], 2, "--decoders: greedy is named twice"),
+        (["run", "--limit", "0"], 2, "'0' is not a whole number of 1 or more"),
         (["rnu"], 2, "invalid choice: 'rnu'"),
-        (["--prompts", "./absent.txt", "--device", "cpu"], 1, "--prompts ./absent.txt is"),
+        (["--file", "./absent.txt", "--device", "cpu"], 1, "--file ./absent.txt is"),
         (["--prompt-tokens", "500", "--device", "cpu"], 1, "no passage of"),
         (["--max-new-tokens", "500", "--device", "cpu"], 1, "exceed the model's context of 512"),
         (["--device", "cuda:99"], 1, "--device cuda:99 is not available"),

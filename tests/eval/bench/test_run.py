@@ -28,7 +28,7 @@ from counterpoint.rankers import LikelihoodRanker, OverlapRanker, ranked_search,
 
 RANKED = "ranked_search:ranker=overlap,beams=2,samples=3,tokens_per_round=4,temperature=2.0"
 DECODERS = ["greedy", "beam:num_beams=2", "nucleus", "contrastive_search:top_k=3", RANKED]
-SMALL = ["--model", str(AMATEUR), "--device", "cpu", "--samples", "5", "--max-new-tokens", "8", "--batch-size", "2", "--quiet"]
+SMALL = ["--model", str(AMATEUR), "--device", "cpu", "--limit", "5", "--max-new-tokens", "8", "--batch-size", "2", "--quiet"]
 UNSCORED = ["--metrics", "diversity"]
 
 
@@ -61,7 +61,7 @@ def lines_of(folder: Path) -> list[str]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    assert main(arguments_of(folder, "--seeds", "2")) == 0
+    assert main(arguments_of(folder, "--num-seeds", "2")) == 0
     return folder
 
 
@@ -121,7 +121,7 @@ def test_what_is_recorded(whole: Path) -> None:
         "parameters": {"num_beams": 2, "length_penalty": 1.0},
         "seeds": 1,
     }
-    assert (config["samples"], config["seeds"], config["run"]["dtype"]) == (5, 2, "float32")
+    assert (config["num_prompts"], config["num_seeds"], config["run"]["dtype"]) == (5, 2, "float32")
     assert config["run"]["revision"] == record["revision"] == revision(str(AMATEUR))
     assert record.keys() == {
         *("key", "decoder", "label", "parameters", "model", "revision", "dtype", "seed", "index", "prompt", "reference"),
@@ -149,7 +149,7 @@ def test_an_end_is_an_end() -> None:
 @pytest.mark.parametrize("size", ["1", "5"])
 def test_batch_size_changes_no_text(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path, size: str) -> None:
     """In float32 rounding alone could, where two tokens are equal to the last bits: not here."""
-    assert bench(capsys, tmp_path, "--seeds", "2", "--batch-size", size) == read_generations(whole)
+    assert bench(capsys, tmp_path, "--num-seeds", "2", "--batch-size", size) == read_generations(whole)
 
 
 def test_a_model_that_is_spread_over_devices(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_stream_that_rows_share_is_seen(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench_generation, "row_seed", lambda seed, passage: seed)
-    texts = [record["text"] for record in bench(capsys, tmp_path, "--seeds", "2")]
+    texts = [record["text"] for record in bench(capsys, tmp_path, "--num-seeds", "2")]
     assert texts != [record["text"] for record in read_generations(whole)]
 
 
@@ -171,16 +171,16 @@ def test_the_same_command_generates_nothing_again(
     copy = shutil.copytree(whole, tmp_path / "copy")
     before = (copy / "generations.jsonl").read_bytes()
     monkeypatch.setattr(bench_work, "continue_batch", lambda *arguments: pytest.fail("generated again"))
-    assert bench(capsys, copy, "--seeds", "2") == read_generations(whole)
+    assert bench(capsys, copy, "--num-seeds", "2") == read_generations(whole)
     assert (copy / "generations.jsonl").read_bytes() == before
-    fewer = bench(capsys, copy, "--seeds", "1", "--samples", "2")  # what was there before is there, and not read
+    fewer = bench(capsys, copy, "--num-seeds", "1", "--limit", "2")  # what was there before is there, and not read
     assert [record["index"] for record in fewer] == [0, 1] * 5
     assert (copy / "generations.jsonl").read_bytes() == before
 
 
 def test_more_of_it_continues(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
-    bench(capsys, tmp_path, "--decoders", "greedy", "nucleus", "--samples", "3")
-    assert bench(capsys, tmp_path, "--seeds", "2") == read_generations(whole)
+    bench(capsys, tmp_path, "--decoders", "greedy", "nucleus", "--limit", "3")
+    assert bench(capsys, tmp_path, "--num-seeds", "2") == read_generations(whole)
     assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 35
 
 
@@ -217,12 +217,12 @@ sys.exit(main(sys.argv[2:]))
 def test_a_kill_loses_the_batch_in_hand_and_nothing_else(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path, moment: str
 ) -> None:
-    command = [sys.executable, "-c", PROGRAM, moment, *arguments_of(tmp_path, "--seeds", "2")]
+    command = [sys.executable, "-c", PROGRAM, moment, *arguments_of(tmp_path, "--num-seeds", "2")]
     killed = subprocess.run(command, capture_output=True, check=False, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept = lines_of(tmp_path)
     assert len(kept) == (4 if moment == "batch" else 2)  # fsync of config.json is the first
-    assert bench(capsys, tmp_path, "--seeds", "2") == read_generations(whole)
+    assert bench(capsys, tmp_path, "--num-seeds", "2") == read_generations(whole)
     assert lines_of(tmp_path)[: len(kept)] == kept
     assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 35
 
@@ -254,7 +254,7 @@ def test_one_writer(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     [
         (["--max-new-tokens", "9"], "holds texts of max_new_tokens=8, which do not go with those of max_new_tokens=9"),
         (["--dtype", "bfloat16"], "holds texts of dtype=float32"),
-        (["--prompts", "{file}"], "holds texts of prompts_sha256="),
+        (["--file", "{file}"], "holds texts of prompts_sha256="),
     ],
 )
 def test_texts_of_one_kind(capsys: pytest.CaptureFixture[str], whole: Path, tmp_path: Path, words: list[str], message: str) -> None:
@@ -278,7 +278,7 @@ def test_another_model_is_another_run(capsys: pytest.CaptureFixture[str], tmp_pa
 def test_speed_is_relative_to_greedy_search(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench(capsys, tmp_path, "--metrics", "speed", "--samples", "2")
+    bench(capsys, tmp_path, "--metrics", "speed", "--limit", "2")
     found = {record["decoder"]: record for record in read_speed(tmp_path)}
     assert {name: record["relative"] == 1.0 for name, record in found.items()} == {
         "greedy": True,
@@ -291,7 +291,7 @@ def test_speed_is_relative_to_greedy_search(
     if sys.platform == "linux":
         assert all(record["peak_memory_bytes"] > 10e6 and record["relative_memory"] > 0 for record in found.values())
     monkeypatch.setattr(bench_work, "measure_speed", lambda *arguments: pytest.fail("timed again"))
-    bench(capsys, tmp_path, "--metrics", "speed", "--samples", "2")
+    bench(capsys, tmp_path, "--metrics", "speed", "--limit", "2")
 
 
 def test_the_plan_writes_nothing_and_reads_no_weights(
@@ -300,7 +300,7 @@ def test_the_plan_writes_nothing_and_reads_no_weights(
     assert main(arguments_of(tmp_path / "new", "--dry-run")) == 0
     assert not (tmp_path / "new").exists()
     assert "5 prompts of" in capsys.readouterr().out
-    assert main(arguments_of(whole, "--dry-run", "--json", "--seeds", "3", "--samples", "6")) == 0
+    assert main(arguments_of(whole, "--dry-run", "--json", "--num-seeds", "3", "--limit", "6")) == 0
     plan = {row["decoder"].split()[0]: row for row in json.loads(capsys.readouterr().out)["plan"]}
     assert plan["greedy"]["texts"] == 6
     assert plan["greedy"]["done"] == 5
@@ -320,7 +320,7 @@ LAUNCH = [
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes of the CPU")
 def test_two_processes_are_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*LAUNCH, *arguments_of(tmp_path, "--seeds", "2")]
+    command = [*LAUNCH, *arguments_of(tmp_path, "--num-seeds", "2")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in tmp_path.glob("generations*")} == {"generations-0.jsonl", "generations-1.jsonl"}
@@ -328,5 +328,5 @@ def test_two_processes_are_as_one(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert all(len(share) > 5 for share in shares)
     assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 35
     assert read_generations(tmp_path) == read_generations(whole)
-    assert bench(capsys, tmp_path, "--seeds", "2") == read_generations(whole)  # one process finds the work of two
+    assert bench(capsys, tmp_path, "--num-seeds", "2") == read_generations(whole)  # one process finds the work of two
     assert len(lines_of(tmp_path)) == 35

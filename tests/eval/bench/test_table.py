@@ -176,7 +176,7 @@ def test_score_and_compare_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_run_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--model", str(AMATEUR), "--device", "cpu", "--samples", "3", "--max-new-tokens", "6", "--scorer", str(AMATEUR)]
+    small = ["--model", str(AMATEUR), "--device", "cpu", "--limit", "3", "--max-new-tokens", "6", "--scorer", str(AMATEUR)]
     command = ["bench", *small, "--decoders", "greedy", "nucleus", "--output-dir", str(tmp_path / "run"), "--json", "--metrics"]
     assert main([*command, "divers"]) == 2
     assert "no metric 'divers' (did you mean diversity?)" in capsys.readouterr().err

@@ -67,10 +67,10 @@ def check(found: list[dict[str, Any]], ranker: Ranker, name: str) -> None:
 
 
 def test_rerank(capsys: pytest.CaptureFixture[str], file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = output_of(capsys, "rerank", "--ranker", "overlap", "--file", str(file))
+    output = output_of(capsys, "rerank", "--json", "--ranker", "overlap", "--file", str(file))
     check(records(output), OverlapRanker(), "overlap n=1")
     monkeypatch.setattr("sys.stdin", io.StringIO(file.read_text(encoding="utf-8")))
-    assert output_of(capsys, "rerank", "--ranker", "overlap") == output
+    assert output_of(capsys, "rerank", "--json", "--ranker", "overlap") == output
 
 
 def test_lines_do_not_depend_on_their_batch(
@@ -78,19 +78,21 @@ def test_lines_do_not_depend_on_their_batch(
 ) -> None:
     monkeypatch.setattr("counterpoint.eval.cli.rerank.TOGETHER", 1)
     check(
-        records(output_of(capsys, "rerank", "--ranker", "consensus:n=1", "--file", str(file))), ConsensusRanker(), "consensus n=1"
+        records(output_of(capsys, "rerank", "--json", "--ranker", "consensus:n=1", "--file", str(file))),
+        ConsensusRanker(),
+        "consensus n=1",
     )
 
 
 def test_rerank_by_likelihood(
     capsys: pytest.CaptureFixture[str], file: Path, amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    found = records(output_of(capsys, "rerank", *SMALL, "--ranker", "likelihood", "form=pmi", "--file", str(file)))
+    found = records(output_of(capsys, "rerank", "--json", *SMALL, "--ranker", "likelihood", "form=pmi", "--file", str(file)))
     check(found, LikelihoodRanker(amateur, tokenizer, form="pmi"), "likelihood form=pmi")
 
 
 def test_only_the_best_are_printed_if_so_asked(capsys: pytest.CaptureFixture[str], file: Path) -> None:
-    found = records(output_of(capsys, "rerank", "--ranker", "overlap", "--top", "1", "--file", str(file)))
+    found = records(output_of(capsys, "rerank", "--json", "--ranker", "overlap", "--top", "1", "--file", str(file)))
     assert [record["candidates"] for record in found] == [[" A whale, a whale!"], [" my dear"], []]
     assert [record["order"] for record in found] == [[1], [1], []]
 
@@ -121,14 +123,14 @@ def test_wrong_input_is_named_by_line(capsys: pytest.CaptureFixture[str], tmp_pa
         (["rerank"], "required: --ranker"),
         (["rerank", "--ranker", "overlpa"], "did you mean overlap?"),
         (["rerank", "--ranker", "overlap", "--top", "0"], "'0' is not a whole number of 1 or more"),
-        (["generate", "x", "--num-candidates", "3"], "--num-candidates is for a ranker to choose: give one by --ranker"),
-        (["generate", "x", "--tokens-per-round", "3"], "--tokens-per-round is for a ranker to choose"),
+        (["generate", "x", "--num-candidates", "3"], "--num-candidates needs a ranker that chooses: name one by --ranker"),
+        (["generate", "x", "--tokens-per-round", "3"], "--tokens-per-round needs a ranker that chooses"),
         (
             ["generate", "x", "--ranker", "overlap", "--decoder", "greedy"],
-            "greedy has but one text to propose to --ranker; take one of",
+            "greedy proposes only one text, and --ranker chooses among several; take one of",
         ),
-        (["generate", "x", "--ranker", "overlap", "--compare", "sample", "beam"], "beam has but one text to propose"),
-        (["generate", "x", "--ranker", "overlap", "--decoder", "best_of"], "best_of has but one text to propose"),
+        (["generate", "x", "--ranker", "overlap", "--compare", "sample", "beam"], "beam proposes only one text"),
+        (["generate", "x", "--ranker", "overlap", "--decoder", "best_of"], "best_of proposes only one text"),
         (["generate", "x", "--ranker", "rankgen"], "ranker rankgen needs a model"),
     ],
 )

@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
 
 def command(data: Path, output: Path, *more: str) -> list[str]:
     """The arguments of a training."""
-    return ["induce", "--data", str(data), "--output", str(output), *ARGUMENTS, *more]
+    return ["induce", "--file", str(data), "--output-dir", str(output), *ARGUMENTS, *more]
 
 
 def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
@@ -46,7 +46,7 @@ def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> s
 
 def test_output_and_files(capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path) -> None:
     output = tmp_path / "made" / "adapter"
-    assert main(command(data, output, "--held-out", "0.2", "--rank", "4", "--epochs", "2")) == 0
+    assert main(command(data, output, "--held-out-share", "0.2", "--rank", "4", "--epochs", "2")) == 0
     captured = capsys.readouterr()
     assert captured.err == ""  # the bar is for terminals
     record = json.loads((output / "training.json").read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def test_output_and_files(capsys: pytest.CaptureFixture[str], data: Path, tmp_pa
     card = (output / "README.md").read_text(encoding="utf-8")
     assert "16 question / wrong-answer pairs from data.csv" in card
     assert "Loss of the answers to 4 held-out pairs" in card
-    assert main(command(data, output, "--held-out", "0.2", "--rank", "4", "--epochs", "2")) == 0
+    assert main(command(data, output, "--held-out-share", "0.2", "--rank", "4", "--epochs", "2")) == 0
     assert capsys.readouterr().out == captured.out
 
 
@@ -81,12 +81,12 @@ def test_excluded_questions_and_a_limit(capsys: pytest.CaptureFixture[str], data
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: --data, --output"),
-        (["--data", "x", "--output", "y", "--rank", "0"], "'0' is not a whole number of 1 or more"),
-        (["--data", "x", "--output", "y", "--learning-rate", "0"], "'0' is not a number above 0"),
-        (["--data", "x", "--output", "y", "--learning-rate", "fast"], "'fast' is not a number above 0"),
-        (["--data", "x", "--output", "y", "--held-out", "1"], "'1' is not a share between 0 and 1"),
-        (["--data", "x", "--output", "y", "--epoch", "1"], "unrecognized arguments: --epoch"),
+        ([], "required: --file, --output-dir"),
+        (["--file", "x", "--output-dir", "y", "--rank", "0"], "'0' is not a whole number of 1 or more"),
+        (["--file", "x", "--output-dir", "y", "--learning-rate", "0"], "'0' is not a number above 0"),
+        (["--file", "x", "--output-dir", "y", "--learning-rate", "fast"], "'fast' is not a number above 0"),
+        (["--file", "x", "--output-dir", "y", "--held-out-share", "1"], "'1' is not a share between 0 and 1"),
+        (["--file", "x", "--output-dir", "y", "--epoch", "1"], "unrecognized arguments: --epoch"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -99,7 +99,7 @@ def test_failures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
     assert "has the fields a, b, which are of no known shape" in failure(capsys, 1, *command(other, output))
-    assert "the tokenizer has no chat template" in failure(capsys, 1, *command(data, output, "--chat"))
+    assert "the tokenizer has no chat template" in failure(capsys, 1, *command(data, output, "--chat-template"))
     assert "at most max_length=3 tokens" in failure(capsys, 1, *command(data, output, "--max-length", "3"))
     assert "not found in the base model" in failure(capsys, 1, *command(data, output, "--targets", "no_such_layer"))
     assert "is neither a local folder" in failure(capsys, 1, *command(data, output, "--model", "./absent"))
@@ -118,15 +118,18 @@ def test_help_comes_without_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.endswith("\n[]\n")
-    options = "--model --data --output --exclude --held-out --limit --max-length --chat --rank --alpha --targets --learning-rate"
-    options += " --epochs --batch-size --micro-batch-size --seed --device --dtype --trust-remote-code --debug hallucinated_answer"
+    options = (
+        "--model --file --output-dir --exclude --held-out-share --limit --max-length --chat-template --rank --lora-alpha --targets"
+    )
+    options += " --learning-rate --epochs --batch-size --micro-batch-size --seed --device --dtype --trust-remote-code --debug"
+    options += " --json --quiet hallucinated_answer"
     assert [word for word in options.split() if word not in result.stdout] == []
 
 
 def test_defaults_are_those_of_the_function() -> None:
     from counterpoint.eval.training.induction import Settings
 
-    arguments = build_parser().parse_args(["induce", "--data", "x", "--output", "y"])
+    arguments = build_parser().parse_args(["induce", "--file", "x", "--output-dir", "y"])
     for name, value in vars(Settings()).items():
         found = getattr(arguments, name)
         assert (tuple(found) if isinstance(found, list) else found) == value
@@ -135,7 +138,7 @@ def test_defaults_are_those_of_the_function() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_the_same_command_goes_on_after_a_kill(capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom counterpoint.eval import induction\nfrom counterpoint.eval.cli.main import main\n"
+        "import sys\nfrom counterpoint.eval.training import induction\nfrom counterpoint.eval.cli.main import main\n"
         "induction.CHECKPOINT_SECONDS = 0\nsys.exit(main(sys.argv[1:]))\n"
     )
     more = ["--epochs", "6"]

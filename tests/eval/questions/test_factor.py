@@ -63,7 +63,7 @@ def test_scores_are_those_of_the_contexts_column(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, context: int
 ) -> None:
     (tmp_path / name).write_text(f"\ufeff{HEADER}\n{ROW}\n", encoding="utf-8")
-    arguments = ["--data", str(tmp_path / name), "--model", str(AMATEUR), "--device", "cpu", "--output-dir", str(tmp_path / "out")]
+    arguments = ["--file", str(tmp_path / name), "--model", str(AMATEUR), "--device", "cpu", "--output-dir", str(tmp_path / "out")]
     assert main(["factor", *arguments]) == 0
     capsys.readouterr()
     results = json.loads((tmp_path / "out" / "results.json").read_text())

@@ -204,7 +204,7 @@ def test_presets_are_named_and_hashed(capsys: pytest.CaptureFixture[str], tmp_pa
         (["--preset", "original"], "--preset original needs --primer FILE or an installed lm-evaluation-harness"),
         (["--preset", "own", "--primer", "x"], "--preset own has no use for --primer"),
         (["--preset", "xyz"], "--preset xyz is unknown; known: own, original"),
-        (["--data", "nowhere.csv"], "--data nowhere.csv: No such file"),
+        (["--file", "nowhere.csv"], "--file nowhere.csv: No such file"),
     ],
 )
 def test_errors(
@@ -271,15 +271,15 @@ def test_the_primer_of_an_installed_harness(tmp_path: Path, monkeypatch: pytest.
     task.write_text("""doc_to_text: "{% set prompt_qa = 'Q: Who?\\n\\\n  A: Me.'%}{{prompt_qa + '\\n\\nQ: ' + question}}"\n""")
     spec = importlib.util.spec_from_file_location("lm_eval", tmp_path / "lm_eval" / "__init__.py")
     monkeypatch.setattr(qa_prompts, "find_spec", lambda name: spec)
-    preset = qa_prompts.make_preset("original", None, None, chat=False)
+    preset = qa_prompts.make_preset("original", None, None, chat_template=False)
     assert preset.before == "Q: Who?\nA: Me.\n\n"
     assert preset.files == ((str(task), hashlib.sha256(task.read_bytes()).hexdigest()),)
 
 
 def test_the_primer_of_lm_evaluation_harness_is_the_benchmarks(shared: Path) -> None:
     pytest.importorskip("lm_eval")
-    file = qa_prompts.make_preset("original", shared / "data" / "truthfulqa" / "primer.txt", None, chat=False)
-    assert qa_prompts.make_preset("original", None, None, chat=False).before == file.before
+    file = qa_prompts.make_preset("original", shared / "data" / "truthfulqa" / "primer.txt", None, chat_template=False)
+    assert qa_prompts.make_preset("original", None, None, chat_template=False).before == file.before
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -347,7 +347,7 @@ def test_whatever_changes_is_scored_anew(
         return score_each(*call, **options)
 
     monkeypatch.setattr(choice_task, "score_each", counting)
-    base = ["--model", str(model), "--data", str(data)]
+    base = ["--model", str(model), "--file", str(data)]
     variants = [
         [],
         ["--decoder", "dola", "layers=1"],
@@ -378,7 +378,7 @@ def test_nothing_is_lost_or_doubled_by_kills(capsys: pytest.CaptureFixture[str],
         rows = list(csv.reader(file))
     with data.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([rows[0], *([*row[:2], f"{n}: {row[2]}", *row[3:]] for n in range(2) for row in rows[1:])])
-    arguments = ["--model", str(AMATEUR), "--data", str(data), "--device", "cpu", "--dtype", "float32"]
+    arguments = ["--model", str(AMATEUR), "--file", str(data), "--device", "cpu", "--dtype", "float32"]
     command = [
         sys.executable,
         "-m",
@@ -431,7 +431,7 @@ def test_penalties_of_the_model_itself_count(capsys: pytest.CaptureFixture[str],
     (record,) = records(tmp_path, results)
     question = read_questions(SAMPLE).questions[0]
     model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
-    prompt = qa_prompts.make_preset("own", None, None, chat=False).prompt(question.text, tokenizer)
+    prompt = qa_prompts.make_preset("own", None, None, chat_template=False).prompt(question.text, tokenizer)
     answers = [[f" {answer}" for answer in question.answers()]]
     found, without = (
         [each.total for each in score(model.float(), tokenizer, [prompt], answers, decoder)[0]]

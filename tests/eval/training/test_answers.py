@@ -29,7 +29,7 @@ CHAT = "{% for message in messages %}<{{ message.role }}>{{ message.content }}</
 
 @given(TEXT, TEXT)
 def test_question_then_answer(question: str, answer: str) -> None:
-    row = encode(TOKENIZER, Pair(question, answer), chat=False)
+    row = encode(TOKENIZER, Pair(question, answer), chat_template=False)
     assert TOKENIZER.decode(row.ids) == f"Q: {question}\nA: {answer}"
     assert TOKENIZER.decode(row.ids[: row.start]) == f"Q: {question}\nA:"
     assert row.answer_tokens == len(row.ids) - row.start > 0
@@ -38,9 +38,9 @@ def test_question_then_answer(question: str, answer: str) -> None:
 def test_chat_template() -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(AMATEUR)
     with pytest.raises(ValueError, match="the tokenizer has no chat template"):
-        encode(tokenizer, PAIRS[0], chat=True)
+        encode(tokenizer, PAIRS[0], chat_template=True)
     tokenizer.chat_template = CHAT
-    row = encode(tokenizer, PAIRS[0], chat=True)
+    row = encode(tokenizer, PAIRS[0], chat_template=True)
     assert tokenizer.decode(row.ids[: row.start]) == "<user>Who is Moby Dick?</><assistant>"
     assert tokenizer.decode(row.ids[row.start :]) == "A cat."
 
@@ -49,7 +49,7 @@ def test_a_token_across_the_border_is_the_answers() -> None:
     characters = {character: index for index, character in enumerate("Q: a\nAb")}
     merged = Tokenizer(BPE({**characters, ": ": 7}, [(":", " ")]))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=merged)
-    row = encode(tokenizer, Pair("a", "b"), chat=False)
+    row = encode(tokenizer, Pair("a", "b"), chat_template=False)
     assert tokenizer.convert_ids_to_tokens(row.ids[row.start :]) == [": ", "b"]
 
 
@@ -72,7 +72,7 @@ def by_hand(model: Any, row: Row) -> float:
 
 def check_loss(model: PreTrainedModel) -> None:
     """The batch's loss is the sum of the rows' by hand, and the mean that over all answers' tokens."""
-    rows = [encode(TOKENIZER, pair, chat=False) for pair in PAIRS]
+    rows = [encode(TOKENIZER, pair, chat_template=False) for pair in PAIRS]
     expected = [by_hand(model, row) for row in rows]
     with torch.no_grad():
         assert float(answer_loss(model, rows)) == pytest.approx(sum(expected), rel=1e-5)

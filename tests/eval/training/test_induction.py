@@ -61,7 +61,7 @@ def test_it_learns_the_answers(trained: tuple[Induced, Path], tokenizer: PreTrai
     assert induced.loss_before is not None
     assert induced.loss_after is not None
     assert induced.loss_after < 0.6 * induced.loss_before
-    rows = [encode(tokenizer, pair, chat=False) for pair in HELD_OUT]
+    rows = [encode(tokenizer, pair, chat_template=False) for pair in HELD_OUT]
     assert induced.loss_before == pytest.approx(mean_answer_loss(expert, rows, 3), rel=1e-5)
     assert induced.loss_after == pytest.approx(mean_answer_loss(induced.model, rows, 3), rel=1e-5)
 
@@ -242,7 +242,7 @@ def test_a_folder_of_something_else_is_refused(tokenizer: PreTrainedTokenizerBas
 
 def test_parts_of_a_batch_give_the_whole_batchs_gradient(tokenizer: PreTrainedTokenizerBase) -> None:
     adapted = induction.with_adapter(amateur_model(), QUICK)
-    rows = [encode(tokenizer, pair, chat=False) for pair in [*PAIRS[:3], Pair("Why?", "No.")]]
+    rows = [encode(tokenizer, pair, chat_template=False) for pair in [*PAIRS[:3], Pair("Why?", "No.")]]
 
     def gradients(at_once: int) -> tuple[float, list[Tensor]]:
         adapted.zero_grad()
@@ -292,7 +292,7 @@ def test_a_loss_that_is_no_number_is_refused(tokenizer: PreTrainedTokenizerBase,
         induce(amateur_model(), tokenizer, PAIRS[:2], tmp_path, settings=Settings(epochs=3, learning_rate=1e30))
 
 
-@pytest.mark.parametrize("name", ["rank", "alpha", "learning_rate", "epochs", "batch_size", "micro_batch_size", "max_length"])
+@pytest.mark.parametrize("name", ["rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "micro_batch_size", "max_length"])
 def test_settings_out_of_range_are_refused(name: str) -> None:
     value: Any = 0.0 if name == "learning_rate" else 0
     with pytest.raises(ValueError, match=f"{name}={value}: a number above 0 is needed, e.g. {name}="):

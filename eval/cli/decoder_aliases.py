@@ -1,0 +1,98 @@
+"""Options such as ``--top-p`` that set a parameter of the one decoder that is named."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, DecoderSpec, parse_decoder
+from counterpoint.eval.errors import UsageError
+
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "temperature": "X",
+        "top_p": "P",
+        "top_k": "K",
+        "min_p": "P",
+        "typical_p": "P",
+        "num_beams": "N",
+        "penalty_alpha": "X",
+        "repetition_penalty": "X",
+    }
+)
+"""Parameters of decoders that are options as well, and what their values are called in the help."""
+
+
+def option_of(name: str) -> str:
+    """The option of a parameter or of a parsed argument."""
+    return f"--{name.replace('_', '-')}"
+
+
+def add_aliases(parser: argparse.ArgumentParser, decoder_option: str, **settings: Any) -> None:
+    """Declare the options; their values stay text, which the decoder's own parameter reads."""
+    group = parser.add_argument_group(
+        "parameters of the one decoder that is named",
+        f"{decoder_option} nucleus --top-p 0.9 is the same as {decoder_option} nucleus:top_p=0.9. With several decoders, write the "
+        "parameter behind the name of its decoder.",
+    )
+    for name, metavar in ALIASES.items():
+        group.add_argument(option_of(name), metavar=metavar, help=f"{name}={metavar} of the decoder", **settings)
+
+
+def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse.Namespace) -> list[DecoderSpec]:
+    """The decoders that are named, with what the aliases among the arguments say of the only one.
+
+    Args:
+        option: Option that names them, for errors.
+        named: Words of each decoder.
+        arguments: Parsed arguments; those of :data:`ALIASES` that are missing or None are not given.
+
+    Raises:
+        UsageError: If a decoder is wrong, or an alias is given and no decoder has its parameter, several could have it or one has
+            it twice; the message says how to write it.
+
+    Example:
+        >>> (choice,) = parse_named("--decoder", [["nucleus"]], argparse.Namespace(top_p="0.8"))
+        >>> str(choice)
+        'nucleus top_p=0.8 top_k=0 temperature=1.0'
+    """
+    choices = [parse_decoder(words) for words in named]
+    given = {key: value for key in ALIASES if (value := vars(arguments).get(key)) is not None}
+    for key, value in given.items():
+        alias, pair = f"{option_of(key)} {value}", f"{key}={value}"
+        if not choices:
+            raise UsageError(f"{alias} needs the name of its decoder: {spellings(option, key, value)}")
+        if len(choices) > 1:
+            words = [
+                attached(word, pair) if takes(choice, key) else word for (word, *_), choice in zip(named, choices, strict=True)
+            ]
+            raise UsageError(
+                f"{alias} could be for any of several decoders; write it behind those it is for: {option} {' '.join(words)}"
+            )
+        if not takes(choices[0], key):
+            way_out = spellings(option, key, value)
+            raise UsageError(f"{alias}: decoder {choices[0].decoder.name} has no {key}; decoders that have it: {way_out}")
+        if any(re.search(rf"(^|[:,]){key}=", word) for word in named[0]):
+            raise UsageError(f"{alias}: {option} has {key} already; give it once")
+    if not given:
+        return choices
+    return [parse_decoder([*named[0], *(f"{key}={value}" for key, value in given.items())])]
+
+
+def takes(choice: DecoderSpec, key: str) -> bool:
+    """Whether a decoder has the parameter."""
+    return key in choice.values or key in PENALTIES
+
+
+def spellings(option: str, key: str, value: str) -> str:
+    """How the parameter is written with each decoder that has it by itself."""
+    names = [name for name, decoder in DECODERS.items() if key in decoder.parameters] or ["greedy"]
+    return ", ".join(f"{option} {name}:{key}={value}" for name in names)
+
+
+def attached(word: str, pair: str) -> str:
+    """A decoder's ``NAME`` or ``NAME:key=value`` with another parameter."""
+    return f"{word}{',' if ':' in word else ':'}{pair}"
