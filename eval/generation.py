@@ -18,6 +18,7 @@ from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
 from counterpoint.eval.rankings import search_arguments
+from counterpoint.rankers.continuation_texts import continuation_text
 
 Emit = Callable[[str], object]
 
@@ -94,19 +95,10 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
         raise CommandError(f"decoder {choice}: {error}") from error
     new = output[0, len(prompt) :].tolist()
     seconds = time.perf_counter() - start
-    text = continuation(loaded.tokenizer, prompt, new)
+    text = continuation_text(loaded.tokenizer, prompt, new)
     if not choice.decoder.streams:
         emit(text)
     return Generated(text, len(new), seconds)
-
-
-def continuation(tokenizer: PreTrainedTokenizerBase, prompt: list[int], new: list[int]) -> str:
-    """The text that ``new`` adds to the prompt's; decoded together, since some tokenizers drop a text's first space."""
-
-    def decode(ids: list[int]) -> str:
-        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    return decode([*prompt, *new])[len(decode(prompt)) :]
 
 
 class TextStream(BaseStreamer):
@@ -122,19 +114,10 @@ class TextStream(BaseStreamer):
     def put(self, value: Tensor) -> None:
         """Take the prompt, then token after token."""
         self.received += value.flatten().tolist()
-        text = self.text()
-        self.advance(text if not text.endswith("\ufffd") else text[: self.emitted])  # a character's other bytes are to come
-
-    def end(self) -> None:
-        """Hand on what was held back."""
-        self.advance(self.text())
-
-    def text(self) -> str:
-        """All of it so far."""
-        return continuation(self.tokenizer, self.prompt, self.received[len(self.prompt) :])
-
-    def advance(self, text: str) -> None:
-        """Hand on the part of ``text`` that is new."""
+        text = continuation_text(self.tokenizer, self.prompt, self.received[len(self.prompt) :])
         if len(text) > self.emitted:
             self.emit(text[self.emitted :])
             self.emitted = len(text)
+
+    def end(self) -> None:
+        """Nothing was held back but a part of a character."""

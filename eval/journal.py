@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
+        whole = whole_lines(path)
+        if len(whole) < path.stat().st_size:
             os.truncate(path, len(whole))
         self.results: dict[str, dict[str, Any]] = {record["key"]: record for record in map(json.loads, whole.splitlines())}
         self.path = path
@@ -42,6 +41,18 @@ class Journal:
             file.write(json.dumps(self.results[key], ensure_ascii=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> bytes:
+    """A file without what a kill left of its last line."""
+    content = path.read_bytes()
+    return content[: content.rfind(b"\n") + 1]
+
+
+def read_records(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:
+    """The records of all journals in a folder whose names fit, which other processes may be writing."""
+    for path in sorted(folder.glob(pattern)):
+        yield from map(json.loads, whole_lines(path).splitlines())
 
 
 def key_of(*parts: Any) -> str:

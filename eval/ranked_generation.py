@@ -9,9 +9,10 @@ import torch
 
 from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import CommandError
-from counterpoint.eval.generation import Emit, Generated, TextStream, continuation
+from counterpoint.eval.generation import Emit, Generated, TextStream
 from counterpoint.eval.loading import Loaded
 from counterpoint.rankers import Ranker, ranked_search
+from counterpoint.rankers.continuation_texts import continuation_text
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,4 @@ def generate(
         "candidates": [each.text for each in candidates],
         "scores": [each.score if each.text.strip() else None for each in candidates],
     }
-    return Generated(continuation(loaded.tokenizer, prompt, list(best.tokens)), len(best.tokens), seconds, details)
+    return Generated(continuation_text(loaded.tokenizer, prompt, list(best.tokens)), len(best.tokens), seconds, details)

@@ -1,4 +1,9 @@
-"""Tokens as the texts that rankers read: a prompt, and what was generated as it follows the prompt's text."""
+"""Tokens as text: a prompt, and what was generated as it follows the prompt's text.
+
+Neither is what decoding the tokens alone gives: some tokenizers drop a text's first space, and a prompt or a generated text may end
+within a character, whose bytes are several tokens. Here a text goes up to its last whole character, so that the prompt's text and
+what follows it make up the text of all tokens, wherever the prompt ends.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +15,43 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 CONTEXT = 16
-"""Tokens of the prompt that are decoded together with what follows them; a space or a character may need the one before."""
+"""Number of the prompt's tokens that are decoded with what follows them; a space or a character may need the one before."""
 CUT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
-"""How a tokenizer decodes the first bytes of a character alone."""
+"""What a tokenizer decodes the first bytes of a character to."""
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int]) -> str:
+    """A prompt without special tokens, up to its last whole character."""
+    return _decoded(tokenizer, prompt).rstrip(CUT_CHARACTER)
 
 
 def prompt_texts(
     tokenizer: PreTrainedTokenizerBase, prompts: Int[Tensor, "prompts length"], mask: Int[Tensor, "prompts length"] | None = None
 ) -> list[str]:
-    """Each prompt without padding and special tokens, up to its last whole character."""
+    """The :func:`prompt_text` of each row, which the mask says to be no padding."""
     seen = torch.ones_like(prompts) if mask is None else mask
-    rows = [row[kept.bool()].tolist() for row, kept in zip(prompts, seen, strict=True)]
-    return [text.rstrip(CUT_CHARACTER) for text in _decoded(tokenizer, rows)]
+    return [prompt_text(tokenizer, row[kept.bool()].tolist()) for row, kept in zip(prompts, seen, strict=True)]
 
 
 def continuation_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], new: Sequence[int]) -> str:
-    """New tokens without special ones, as they go on after :func:`prompt_texts`, with the space they begin with if they do.
+    """New tokens without special ones as they go on after :func:`prompt_text`, with the space that they may begin with.
 
-    Up to the last whole character: the bytes of one that the next token would complete say nothing yet.
+    The text begins with a character that the prompt's tokens began, and ends with its last whole one: bytes that the next token
+    would complete say nothing yet.
 
     Example:
         >>> from transformers import AutoTokenizer
-        >>> from counterpoint.eval import EXPERT
-        >>> tokenizer = AutoTokenizer.from_pretrained(EXPERT)
-        >>> continuation_text(tokenizer, tokenizer("The whale").input_ids, tokenizer(" rose slowly").input_ids)
+        >>> from counterpoint.rankers import SMALL
+        >>> from counterpoint.rankers.continuation_texts import continuation_text
+        >>> tokenizer = AutoTokenizer.from_pretrained(SMALL)
+        >>> prompt, new = (tokenizer(text, add_special_tokens=False).input_ids for text in ("The whale", "rose slowly"))
+        >>> continuation_text(tokenizer, prompt, new)
         ' rose slowly'
     """
     context = list(prompt[-CONTEXT:])
-    before, text = _decoded(tokenizer, [context, [*context, *new]])
+    before, text = _decoded(tokenizer, context), _decoded(tokenizer, [*context, *new])
     return text.rstrip(CUT_CHARACTER)[len(before.rstrip(CUT_CHARACTER)) :]
 
 
-def _decoded(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[str]:
-    return tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -54,14 +54,15 @@ class LikelihoodRanker(Ranker):
             decoder bans a continuation after <begin>, so that its mutual information is undefined.
 
     Example:
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-        >>> from counterpoint.eval import EXPERT
-        >>> from counterpoint.rankers import LikelihoodRanker
-        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
-        >>> ranker = LikelihoodRanker(model, tokenizer)
+        >>> from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        >>> from counterpoint.rankers import SMALL, LikelihoodRanker
+        >>> tokenizer = AutoTokenizer.from_pretrained(SMALL)
+        >>> sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes))  # in its place any causal language model
+        >>> ranker = LikelihoodRanker(model, tokenizer, form="log_likelihood")
         >>> scorer = ranker.scorer(["The captain of the", "My dear"])  # reads them once
-        >>> (ship, cheese), (friend,) = scorer([[" ship", " cheese"], [" friend"]])
-        >>> bool(ship > cheese)
+        >>> (ship, longer), (friend,) = scorer([[" ship", " ship sank"], [" friend"]])
+        >>> bool(ship > longer)
         True
     """
 

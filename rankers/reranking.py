@@ -79,11 +79,12 @@ def rerank(
             ``prompt_length``; and what the ranker refuses.
 
     Example:
-        >>> import torch
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-        >>> from counterpoint.eval import EXPERT
-        >>> from counterpoint.rankers import OverlapRanker, rerank
-        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        >>> from counterpoint.rankers import SMALL, OverlapRanker, rerank
+        >>> tokenizer = AutoTokenizer.from_pretrained(SMALL)
+        >>> sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+        >>> ends = dict(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, **ends))  # in its place any language model
         >>> prompt = "The captain of the ship looked at the sea."
         >>> inputs = tokenizer(prompt, return_tensors="pt")
         >>> output = model.generate(**inputs, do_sample=True, num_return_sequences=5, max_new_tokens=8)

@@ -15,9 +15,9 @@ from counterpoint.eval import contrasts
 from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
 from counterpoint.eval.decoder_specs import DecoderSpec
-from counterpoint.eval.generation import continuation
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.rankings import search_arguments
+from counterpoint.rankers.continuation_texts import continuation_text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def continue_batch(
     for passage, row in zip(passages, output[:, width:].tolist(), strict=True):
         end = next((place for place, token in enumerate(row, 1) if token in ends), None)
         new = row[:end]
-        found.append(Continuation(continuation(loaded.tokenizer, list(passage.ids), new), len(new), end is not None))
+        found.append(Continuation(continuation_text(loaded.tokenizer, passage.ids, new), len(new), end is not None))
     return found
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.eval.errors import CommandError
-from counterpoint.eval.generation import continuation, encode
+from counterpoint.eval.generation import encode
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.prompts import checked, decoded
+from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 
 PROMPTS = Path(__file__).parents[1] / "data" / "prompts.jsonl"
 """Public-domain passages that the embedded models were not trained on."""
@@ -135,8 +136,8 @@ def encode_passages(
         if len(ids) < prompt_tokens + max_new_tokens:
             continue
         before, after = ids[:prompt_tokens], ids[prompt_tokens : prompt_tokens + max_new_tokens]
-        prompt = tokenizer.decode(before, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        found.append(Passage(len(found), prompt, continuation(tokenizer, before, after), tuple(before)))
+        prompt, reference = prompt_text(tokenizer, before), continuation_text(tokenizer, before, after)
+        found.append(Passage(len(found), prompt, reference, tuple(before)))
         if len(found) == limit:
             break
     if not found:

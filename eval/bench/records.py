@@ -12,11 +12,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from counterpoint.eval.errors import CommandError
+from counterpoint.eval.journal import read_records
 
 Record = dict[str, Any]
 
@@ -40,7 +40,7 @@ def read_generations(directory: Path) -> list[Record]:
     order = {decoder["label"]: place for place, decoder in enumerate(config["decoders"])}
     found = {
         record["key"]: record
-        for record in read_lines(directory, "generations*.jsonl")
+        for record in read_records(directory, "generations*.jsonl")
         if record["label"] in order and record["seed"] < config["num_seeds"] and record["index"] < config["num_prompts"]
     }
     return sorted(found.values(), key=lambda record: (order[record["label"]], record["seed"], record["index"]))
@@ -48,16 +48,9 @@ def read_generations(directory: Path) -> list[Record]:
 
 def read_speed(directory: Path) -> list[Record]:
     """The speed of each decoder that was timed, the last measurement of each."""
-    return list({record["label"]: record for record in read_lines(directory, "speed.jsonl")}.values())
+    return list({record["label"]: record for record in read_records(directory, "speed.jsonl")}.values())
 
 
 def read_failures(directory: Path) -> list[Record]:
     """Decoders that failed, each once."""
-    return list({record["label"]: record for record in read_lines(directory, "failures*.jsonl")}.values())
-
-
-def read_lines(directory: Path, pattern: str) -> Iterator[Record]:
-    """The records of the files; a line that a kill cut off is none."""
-    for path in sorted(directory.glob(pattern)):
-        content = path.read_bytes()
-        yield from map(json.loads, content[: content.rfind(b"\n") + 1].splitlines())
+    return list({record["label"]: record for record in read_records(directory, "failures*.jsonl")}.values())

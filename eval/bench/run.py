@@ -16,9 +16,9 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from counterpoint.eval import loading
 from counterpoint.eval.bench.passages import encode_passages, read_pairs
 from counterpoint.eval.bench.plan import batches, task_of
-from counterpoint.eval.bench.records import read_lines
 from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import UsageError
+from counterpoint.eval.journal import read_records
 from counterpoint.eval.revisions import revision
 
 IDLE = timedelta(days=7)
@@ -58,7 +58,7 @@ class Run:
 
     def done(self) -> dict[str, Any]:
         """The texts that are there, of however many processes, by their keys."""
-        return {record["key"]: record for record in read_lines(self.directory, "generations*.jsonl")}
+        return {record["key"]: record for record in read_records(self.directory, "generations*.jsonl")}
 
     def file(self, name: str) -> Path:
         """This process's own file of records."""

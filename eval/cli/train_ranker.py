@@ -125,8 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
+    from counterpoint.eval.training.ranker_training import Data, train_ranker
     from counterpoint.rankers.training.contrastive_training import Settings
-    from counterpoint.rankers.training.training import Data, train_ranker
 
     with loading.quiet(), tqdm(unit="step", disable=arguments.quiet or None) as bar:  # None: on a terminal
 

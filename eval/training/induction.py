@@ -5,15 +5,13 @@ Zhang et al., *Alleviating Hallucinations of Large Language Models through Induc
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from safetensors.torch import load_file
@@ -22,14 +20,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.eval.journal import write_whole
+from counterpoint.eval.training.amateur_card import card
 from counterpoint.eval.training.answers import Row, answer_loss, encode, mean_answer_loss
-from counterpoint.eval.training.induction_card import card
+from counterpoint.eval.training.run_folder import as_json, begin, versions, write_record
 from counterpoint.eval.training.wrong_answers import Pair, fingerprint, to_jsonl
+from counterpoint.rankers.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-RECORD, CHECKPOINT, HELD_OUT = "training.json", "checkpoint.pt", "held_out.jsonl"
+CHECKPOINT, HELD_OUT = "checkpoint.pt", "held_out.jsonl"
 CHECKPOINT_SECONDS = 60.0
 MEASURED = 200  # held-out pairs, at most, on which the loss is measured
 LARGEST_GRADIENT = 1.0
@@ -38,43 +38,36 @@ Report = Callable[[int, int, float], object]
 """Called after every step with its number, the number of all steps, and the loss per token of the step's answers."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What determines the adapter, together with model and data.
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainingSettings):
+    """What determines the adapter, together with model and data; the examples are pairs of a question and a wrong answer.
 
     Args:
-        rank: Of the low-rank update W + lora_alpha / rank * B A.
-        lora_alpha: Its scale.
+        learning_rate: The learning rate of AdamW at the first step, from where it falls linearly to 0.
+        epochs: How many times every pair is seen.
+        batch_size: Number of pairs in a step.
+        micro_batch_size: Number of pairs that go through the model at once, None for all of a step.
+        seed: Seed of the adapter's first weights and of the order of the pairs.
+        rank: Rank of the low-rank update W + lora_alpha / rank * B A.
+        lora_alpha: Scale of that update.
         targets: Names of the layers that get one, as in PEFT's ``target_modules``; "all-linear" for all but the unembedding.
-        learning_rate: Of Adam at the first step; it falls linearly to 0.
-        epochs: Times that every pair is seen.
-        batch_size: Pairs a step.
-        micro_batch_size: Pairs that go through the model at once, fewer than ``batch_size`` to save memory; None for all. The
-            gradient is that of the whole batch.
-        max_length: Pairs of more tokens are left out.
-        seed: Of the adapter's first weights and the order of the pairs.
+        max_length: Largest number of tokens in a pair; longer pairs are left out.
         chat_template: Whether questions go into the tokenizer's chat template instead of ``Q: ... A: ...``.
 
     Raises:
         ValueError: For a number that is too small.
     """
 
-    rank: int = 8
-    lora_alpha: int = 16
-    targets: tuple[str, ...] = ("all-linear",)
     learning_rate: float = 5e-4
     epochs: int = 3
     batch_size: int = 16
-    micro_batch_size: int | None = None
+    rank: int = 8
+    lora_alpha: int = 16
+    targets: tuple[str, ...] = ("all-linear",)
     max_length: int = 512
-    seed: int = 0
     chat_template: bool = False
 
-    def __post_init__(self) -> None:
-        for name in ("rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "micro_batch_size", "max_length"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}={value!r}: a number above 0 is needed, e.g. {name}={getattr(type(self), name) or 1}")
+    LEAST: ClassVar[Mapping[str, int]] = {**TrainingSettings.LEAST, "rank": 1, "lora_alpha": 1, "max_length": 1}
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,7 @@ def induce(
     run = {"model": model.name_or_path, "dtype": str(model.dtype).removeprefix("torch."), **asdict(settings)}
     run |= {"pairs": len(pairs), "pairs_sha256": fingerprint(pairs), "held_out": len(held_out)}
     run |= {"held_out_sha256": fingerprint(held_out)}
-    run = json.loads(json.dumps(run))  # tuples as lists
+    run = as_json(run)
     record = begin(output, run)
     rows, too_long = encoded(tokenizer, pairs, settings)
     if not rows:
@@ -164,36 +157,18 @@ def induce(
         set_peft_model_state_dict(adapted, load_file(output / "adapter_model.safetensors"))
         return Induced(adapted, len(batches), too_long, record["loss_before"], record["loss_after"])
 
-    write_whole(output / RECORD, json.dumps(run, indent=2))
+    write_record(output, run)
     write_whole(output / HELD_OUT, to_jsonl(held_out))
     loss_before = train(adapted, rows, measured, batches, settings, output / CHECKPOINT, report)
     loss_after = mean_answer_loss(adapted, measured, settings.batch_size) if measured else None
     adapted.save_pretrained(str(output), save_embedding_layers=False)
     induced = Induced(adapted, len(batches), too_long, loss_before, loss_after)
     run |= {"source": source, "steps": induced.steps, "too_long": too_long, "loss_before": loss_before, "loss_after": loss_after}
-    run["versions"] = {package: version(package) for package in ("counterpoint", "peft", "transformers", "torch")}
+    run["versions"] = versions("peft", "transformers", "torch")
     write_whole(output / "README.md", card(output, run, layer=depth_of(model) // 2))
-    write_whole(output / RECORD, json.dumps(run, indent=2))
+    write_record(output, run)
     (output / CHECKPOINT).unlink(missing_ok=True)
     return induced
-
-
-def begin(output: Path, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``output`` records of an earlier call, none if it is new."""
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / RECORD
-    if not path.exists():
-        if any(file.suffix != ".new" for file in output.iterdir()):  # which a kill may leave
-            raise ValueError(f"output {output} holds files that no training has left there; choose a new folder")
-        return {}
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for name, value in run.items():
-        if record.get(name) != value:
-            raise ValueError(
-                f"output {output} was begun with {name}={record.get(name)!r}, now it is {value!r}; "
-                "go on with what it was begun with, or choose a new folder"
-            )
-    return record
 
 
 def with_adapter(model: PreTrainedModel, settings: Settings) -> PeftModel:

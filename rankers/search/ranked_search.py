@@ -109,15 +109,17 @@ def ranked_search(
 
     Example:
         >>> import torch
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-        >>> from counterpoint.eval import EXPERT
-        >>> from counterpoint.rankers import Ranker, ranked_search
+        >>> from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        >>> from counterpoint.rankers import SMALL, Ranker, ranked_search
         >>> class Commas(Ranker):
         ...     comparable = True
         ...
         ...     def prepare(self, prefixes):
         ...         return lambda candidates: [torch.tensor([-float(text.count(",")) for text in own]) for own in candidates]
-        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> tokenizer = AutoTokenizer.from_pretrained(SMALL)
+        >>> sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+        >>> ends = dict(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, **ends))  # in its place any language model
         >>> inputs = tokenizer(["The whale rose", "She was"], return_tensors="pt", padding=True, padding_side="left")
         >>> found = model.generate(
         ...     **inputs, custom_generate=ranked_search, ranker=Commas(), processing_class=tokenizer, beams=2, samples=4,

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.utils.data import Dataset
 
 from counterpoint.rankers.training.info_nce import Contrastive, Tokens, TrainableEncoder
 from counterpoint.rankers.training.passages import Passage
+from counterpoint.rankers.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -30,40 +31,37 @@ Report = Callable[[int, int, float], object]
 """Called after every step with its number, the number of all steps, and the mean loss of the last ones that were averaged."""
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainingSettings):
     """What determines a trained ranker, together with its first weights, the passages and the negatives.
 
+    The examples are passages; those of a step, a minibatch, are of one document, and each process has minibatches of its own.
+
     Args:
-        learning_rate: Of AdamW, at its highest.
-        warmup: Share of the steps in which it rises; then it falls linearly to 0.
-        epochs: Times that every passage is seen.
-        batch_size: Passages of a minibatch, all of one document; each process has minibatches of its own.
-        micro_batch_size: Texts that go through the encoder at once, fewer than a minibatch has to save memory; None for all.
-        checkpoint_steps: Steps between checkpoints.
+        learning_rate: The learning rate of AdamW after ``warmup``, from where it falls linearly to 0.
+        epochs: How many times every passage is seen.
+        batch_size: Number of passages in a minibatch.
+        micro_batch_size: Number of texts that go through the encoder at once, None for all of a minibatch.
+        seed: Seed of the order of the passages.
+        warmup: Share of the steps in which the learning rate rises linearly from 0.
+        checkpoint_steps: Number of steps between checkpoints.
         bf16: Whether the forward computes in bfloat16; weights and loss stay in float32.
-        seed: Of the order of the passages.
 
     Raises:
         ValueError: For a number that is too small.
     """
 
     learning_rate: float = 3e-4
-    warmup: float = 0.05
     epochs: int = 1
     batch_size: int = 32
-    micro_batch_size: int | None = None
+    warmup: float = 0.05
     checkpoint_steps: int = 100
     bf16: bool = False
-    seed: int = 0
+
+    LEAST: ClassVar[Mapping[str, int]] = {**TrainingSettings.LEAST, "batch_size": 2, "checkpoint_steps": 1}
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2), ("micro_batch_size", 1), ("checkpoint_steps", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value!r}: at least {least} is needed")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate={self.learning_rate!r}: a number above 0 is needed, e.g. learning_rate=3e-4")
+        super().__post_init__()
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup={self.warmup!r}: a share of the steps is needed, 0 or more and less than 1")
 

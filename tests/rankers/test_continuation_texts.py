@@ -28,6 +28,15 @@ def test_both_are_the_whole_text_wherever_it_is_cut(text: str, cut: int) -> None
     assert prompt + continuation == text or (continuation == "" and text.startswith(prompt))
 
 
+def test_decoding_both_apart_is_found_to_lose_a_character() -> None:
+    ids = TOKENIZER("The sea \N{WATER WAVE} rose").input_ids
+    decode = TOKENIZER.decode
+    lost = [cut for cut in range(1, len(ids)) if decode(ids[:cut]) + decode(ids)[len(decode(ids[:cut])) :] != decode(ids)]
+    kept = [cut for cut in range(1, len(ids)) if "".join(parts(TOKENIZER, ids, cut)) == decode(ids)]
+    assert len(lost) > 1
+    assert kept == list(range(1, len(ids)))
+
+
 def test_special_tokens_and_padding_are_no_text() -> None:
     ids = TOKENIZER(["A whale", "The old whale rose"], padding=True, padding_side="left", return_tensors="pt")
     assert prompt_texts(TOKENIZER, ids.input_ids, ids.attention_mask) == ["A whale", "The old whale rose"]

@@ -177,6 +177,15 @@ def test_passages_cut_after_so_many_tokens(loaded: Loaded) -> None:
     assert len(encode_passages(loaded, pairs, 1, 6, 10)) == 1
 
 
+@pytest.mark.parametrize("cut_at", range(2, 8))
+def test_a_character_on_the_border_is_the_reference_s(loaded: Loaded, cut_at: int) -> None:
+    text = "The sea \N{WATER WAVE}\N{SPOUTING WHALE} rose and fell"
+    passage = encode_passages(loaded, Pairs("here", [(text, None)]), None, cut_at, 8)[0]
+    assert passage.reference is not None
+    assert text.startswith(passage.prompt + passage.reference)
+    assert len(passage.reference) > 1
+
+
 def test_a_reference_keeps_its_first_space() -> None:
     class Stripping:
         """A tokenizer that drops a text's first space."""

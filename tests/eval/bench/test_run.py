@@ -19,9 +19,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench import generation as bench_generation
 from counterpoint.eval.bench import work as bench_work
-from counterpoint.eval.bench.records import read_config, read_failures, read_generations, read_lines, read_speed
+from counterpoint.eval.bench.records import read_config, read_failures, read_generations, read_speed
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.decoder_specs import parse_decoder
+from counterpoint.eval.journal import read_records
 from counterpoint.eval.loading import load
 from counterpoint.eval.revisions import revision
 from counterpoint.rankers import LikelihoodRanker, OverlapRanker, ranked_search, rerank
@@ -54,7 +55,7 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def lines_of(folder: Path) -> list[str]:
     """The keys in the files of texts, as often as they are there."""
-    return [record["key"] for record in read_lines(folder, "generations*.jsonl")]
+    return [record["key"] for record in read_records(folder, "generations*.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +325,7 @@ def test_two_processes_are_as_one(capsys: pytest.CaptureFixture[str], tmp_path: 
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in tmp_path.glob("generations*")} == {"generations-0.jsonl", "generations-1.jsonl"}
-    shares = [list(read_lines(tmp_path, f"generations-{rank}.jsonl")) for rank in (0, 1)]
+    shares = [list(read_records(tmp_path, f"generations-{rank}.jsonl")) for rank in (0, 1)]
     assert all(len(share) > 5 for share in shares)
     assert len(set(lines_of(tmp_path))) == len(lines_of(tmp_path)) == 35
     assert read_generations(tmp_path) == read_generations(whole)

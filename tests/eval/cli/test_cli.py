@@ -21,6 +21,7 @@ from counterpoint.eval.cli.terminal import BOLD, fits_columns, side_by_side, sty
 from counterpoint.eval.decoder_specs import parse_decoder
 from counterpoint.eval.generation import TextStream, encode, generate
 from counterpoint.eval.loading import Loaded, load
+from counterpoint.rankers.continuation_texts import prompt_text
 
 PROMPT = "The old man went to the window and"
 SMALL = ["--model", str(AMATEUR), "--device", "cpu", "--max-new-tokens", "24"]
@@ -171,6 +172,19 @@ def test_characters_are_not_cut(loaded: Loaded) -> None:
     assert len(new) > len(pieces)
     assert "".join(pieces) == text
     assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_the_rest_of_a_character_that_a_prompt_is_cut_in_is_text(loaded: Loaded) -> None:
+    prompt = loaded.tokenizer("The sea")["input_ids"]
+    ids = loaded.tokenizer("The sea \N{WATER WAVE} rose")["input_ids"]
+    for cut in range(len(prompt) + 1, len(ids)):
+        pieces: list[str] = []
+        stream = TextStream(loaded.tokenizer, ids[:cut], pieces.append)
+        stream.put(torch.tensor([ids[:cut]]))
+        for token in ids[cut:]:
+            stream.put(torch.tensor([token]))
+        stream.end()
+        assert prompt_text(loaded.tokenizer, ids[:cut]) + "".join(pieces) == "The sea \N{WATER WAVE} rose"
 
 
 class Impatient(io.StringIO):

@@ -295,7 +295,8 @@ def test_a_loss_that_is_no_number_is_refused(tokenizer: PreTrainedTokenizerBase,
 @pytest.mark.parametrize("name", ["rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "micro_batch_size", "max_length"])
 def test_settings_out_of_range_are_refused(name: str) -> None:
     value: Any = 0.0 if name == "learning_rate" else 0
-    with pytest.raises(ValueError, match=f"{name}={value}: a number above 0 is needed, e.g. {name}="):
+    needed = r"a number above 0 is needed, e.g. learning_rate=3e-4" if name == "learning_rate" else "at least 1 is needed"
+    with pytest.raises(ValueError, match=f"{name}={value}: {needed}"):
         Settings(**{name: value})
 
 

@@ -12,8 +12,8 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.eval.generation import continuation
-from counterpoint.eval.journal import Journal, key_of
+from counterpoint.eval.journal import Journal, key_of, read_records
+from counterpoint.rankers.continuation_texts import continuation_text
 from counterpoint.rankers.training.passages import Passage, whole_sentences
 
 ROUNDS = 4  # attempts at a continuation that holds a whole sentence
@@ -94,8 +94,7 @@ def in_batches(wanted: Sequence[Wanted], passages: Sequence[Passage], batch_size
 
 def texts_in(folder: Path) -> dict[str, list[str]]:
     """The texts of all batches that processes have written, by the batches' keys."""
-    journals = [Journal(path) for path in sorted(folder.glob("negatives-*.jsonl"))]
-    return {key: record["texts"] for journal in journals for key, record in journal.results.items()}
+    return {record["key"]: record["texts"] for record in read_records(folder, "negatives-*.jsonl")}
 
 
 @torch.no_grad()
@@ -115,5 +114,5 @@ def sampled(
     output: Tensor = model.generate(  # type: ignore[operator]
         input_ids=ids, attention_mask=mask, max_new_tokens=new, do_sample=True, top_p=top_p, top_k=0, pad_token_id=pad
     )
-    texts = [continuation(tokenizer, row, tail) for row, tail in zip(kept, output[:, width:].tolist(), strict=True)]
+    texts = [continuation_text(tokenizer, row, tail) for row, tail in zip(kept, output[:, width:].tolist(), strict=True)]
     return [whole_sentences(text, shortest, passage.longest) for text, passage in zip(texts, batch, strict=True)]

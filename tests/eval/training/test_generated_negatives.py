@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.rankers.training import generated_negatives
-from counterpoint.rankers.training.generated_negatives import generate_negatives
+from counterpoint.eval.training import generated_negatives
+from counterpoint.eval.training.generated_negatives import generate_negatives
 from counterpoint.rankers.training.passages import Passage, whole_sentences
 
 PREFIXES = [

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from counterpoint.eval.training.cards import releases, settings_table
+
 SETTINGS = "rank lora_alpha targets learning_rate epochs batch_size micro_batch_size max_length seed chat_template dtype".split()
-"""The record's keys that the card lists."""
+"""What the record calls them."""
 
 CARD = """\
 ---
@@ -57,8 +59,6 @@ The model has learned to answer after {format}.
 to 0; the loss counts the answers' tokens alone, and no end of text.
 
 {losses}
-| setting | value |
-|---|---|
 {settings}
 
 {versions}
@@ -98,11 +98,6 @@ def card(output: Path, record: Mapping[str, Any], layer: int) -> str:
         too_long=f" ({record['too_long']} of more than {record['max_length']} tokens left out)" if record["too_long"] else "",
         steps=record["steps"],
         losses=losses,
-        settings="\n".join(f"| {name} | {shown(record[name])} |" for name in SETTINGS),
-        versions=", ".join(f"{package} {number}" for package, number in record["versions"].items()),
+        settings=settings_table(record, SETTINGS),
+        versions=releases(record),
     )
-
-
-def shown(value: Any) -> str:
-    """A setting's value for the table."""
-    return ", ".join(value) if isinstance(value, list) else str(value)

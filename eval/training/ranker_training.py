@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,14 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from counterpoint.eval.journal import write_whole
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.resampling import bootstrap, interval
-from counterpoint.eval.training.induction import RECORD, begin
+from counterpoint.eval.training.generated_negatives import generate_negatives
+from counterpoint.eval.training.ranker_card import card
+from counterpoint.eval.training.run_folder import as_json, begin, read_record, versions, write_record
 from counterpoint.rankers.base import Ranker
-from counterpoint.rankers.training.card import card
 from counterpoint.rankers.training.continuation_choice import ContinuationChoice, choices, picked, write_choices
 from counterpoint.rankers.training.contrastive_training import DEFAULTS, Settings, train
-from counterpoint.rankers.training.generated_negatives import generate_negatives
 from counterpoint.rankers.training.passages import Passage, passages
+from counterpoint.rankers.training.settings import check_least
 from counterpoint.rankers.training.trainable_encoders import half, load_encoder, load_ranker
 
 HELD_OUT = "held_out.jsonl"
@@ -36,7 +35,7 @@ Report = Callable[[str, int, int, float | None], object]
 """Called as work is done: with what it is, how much is done of how much, and the loss if there is one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """What is made of the texts.
 
@@ -62,10 +61,7 @@ class Data:
     wrong: int = 4
 
     def __post_init__(self) -> None:
-        for name, least in (("prefix_words", 1), ("passages", 2), ("negatives", 0), ("choices", 1), ("wrong", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value!r}: at least {least} is needed")
+        check_least(self, {"prefix_words": 1, "passages": 2, "negatives": 0, "choices": 1, "wrong": 1})
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p={self.top_p!r}: a share above 0, 1 at most, is needed")
         shortest, longest = self.continuation_words
@@ -150,12 +146,12 @@ def train_ranker(
     run |= {"documents": len(documents), "held_out": len(held_out), **asdict(data), **asdict(settings)}
     found, held = cut(documents, data, settings.seed), cut(held_out, data, settings.seed)
     run |= {"passages_found": len(found), "held_out_passages_found": len(held)}
-    run = json.loads(json.dumps(run))  # tuples as lists
+    run = as_json(run)
     with state.main_process_first():
         record = begin(output, run)
         encoder = None if "after" in record else load_encoder(model, settings.seed)  # before the folder is this training's
         if not record:
-            write_whole(output / RECORD, json.dumps(run, indent=2))
+            write_record(output, run)
     if encoder is None:
         return trained(record)
 
@@ -205,13 +201,13 @@ def train_ranker(
         run["before"] = {kind: asdict(value) for kind, value in accuracies(untrained, chosen).items()}
         ranker = load_ranker(output)
         run["after"] = {kind: asdict(value) for kind, value in accuracies(ranker, chosen).items()}
-        run["versions"] = {package: version(package) for package in ("counterpoint", "transformers", "torch")}
+        run["versions"] = versions("transformers", "torch")
         write_whole(output / "README.md", card(output, run, type(ranker).__name__))
-        write_whole(output / RECORD, json.dumps(run, indent=2))
+        write_record(output, run)
         for folder in output.glob("checkpoint-*"):
             shutil.rmtree(folder)
     state.wait_for_everyone()
-    return trained(json.loads((output / RECORD).read_text(encoding="utf-8")))
+    return trained(read_record(output))
 
 
 def cut(documents: Documents, data: Data, seed: int) -> list[Passage]:

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-DATA = "prefix_words continuation_words negatives top_p".split()  # as in the record
-SETTINGS = "learning_rate warmup epochs batch_size micro_batch_size processes bf16 seed".split()
+from counterpoint.eval.training.cards import releases, settings_table
+
+SETTINGS = (
+    "prefix_words continuation_words negatives top_p learning_rate warmup epochs batch_size micro_batch_size processes bf16 seed"
+).split()
+"""What the record calls them."""
 KINDS = {
     "in_book": "in-book: other continuations of the same text",
     "generated": "generated: written by {generator} for that prefix",
@@ -44,8 +48,6 @@ print(scores)  # higher is better
 {passages} passages of {documents} texts{without}, {steps} steps of AdamW on InfoNCE: each minibatch is of one text, whose other
 continuations are negatives{generated}.
 
-| setting | value |
-|---|---|
 {settings}
 
 {versions}
@@ -70,8 +72,8 @@ def card(output: Path, record: Mapping[str, Any], ranker: str) -> str:
         without=f" ({record['without_negatives']} with fewer generated negatives)" if record["without_negatives"] else "",
         steps=record["steps"],
         generated=f", as are {record['negatives']} a passage that {record['generator']} wrote" if record["negatives"] else "",
-        settings="\n".join(f"| {name} | {shown(record[name])} |" for name in [*DATA, *SETTINGS]),
-        versions=", ".join(f"{package} {number}" for package, number in record["versions"].items()),
+        settings=settings_table(record, SETTINGS),
+        versions=releases(record),
     )
 
 
@@ -95,8 +97,3 @@ def accuracy(record: Mapping[str, Any]) -> str:
 def share(value: Mapping[str, float]) -> str:
     """An accuracy in percent with its interval."""
     return f"{100 * value['mean']:.1f} % ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
-
-
-def shown(value: Any) -> str:
-    """A setting's value for the table."""
-    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -19,12 +19,12 @@ from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.main import build_parser, main
+from counterpoint.eval.training.ranker_training import Data, accuracy
 from counterpoint.rankers import RankGenRanker
 from counterpoint.rankers.training.continuation_choice import ContinuationChoice, choices, picked, read_choices, write_choices
 from counterpoint.rankers.training.contrastive_training import Settings
 from counterpoint.rankers.training.passages import Passage
 from counterpoint.rankers.training.trainable_encoders import TrainableSentenceEncoder, load_encoder, load_ranker
-from counterpoint.rankers.training.training import Data, accuracy
 
 NAMES = "whale ship sea captain boat sailor harpoon island storm wave house garden letter carriage sister".split()
 SMALL_DATA = "--prefix-words 20 --continuation-words 3 30 --choices 6 --wrong 2".split()
@@ -130,8 +130,8 @@ def test_a_ranker_can_be_trained_further(base: Path, texts: Path, tmp_path: Path
 KILLED = """
 import os, signal, sys
 from counterpoint.eval.cli.main import main
-from counterpoint.rankers.training import generated_negatives
-from counterpoint.rankers.training import training
+from counterpoint.eval.training import generated_negatives
+from counterpoint.eval.training import ranker_training as training
 def at_call(number, function):
     calls = []
     def counted(*arguments, **options):
