@@ -42,7 +42,7 @@ from counterpoint.decoders import (
 from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.decoders.forwards.text_batches import batches, encode
-from counterpoint.decoders.forwards.text_forward import read
+from counterpoint.decoders.forwards.text_forward import forward_texts
 from counterpoint.decoders.scoring import Scorer, TextOutputs
 from counterpoint.eval.questions.truthfulqa import Question, read_questions
 from counterpoint.eval.training.induction import Settings, induce
@@ -115,10 +115,10 @@ def score(
     results: dict[str, list[dict[str, float]]] = {}
     with tqdm(total=len(pairs), desc="scoring", unit="answer", disable=None) as bar:
         for texts in batches(pairs, len(questions), scorer.start, batch_tokens=64):
-            own = read(scorer.prefix, texts, texts.positions, layers)
-            reading = TextOutputs(texts, own, scorer.taps)
+            own = forward_texts(scorer.prefix, texts, texts.positions, layers)
+            outputs = TextOutputs(texts, own, scorer.taps)
             batch = list(islice(waiting, len(texts.numbers)))
-            for name, scores in methods.scores(reading, own.logits.float().log_softmax(-1)).items():
+            for name, scores in methods.scores(outputs, own.logits.float().log_softmax(-1)).items():
                 kept = results.setdefault(name, [{} for _ in questions])
                 for (number, answer), rows, tokens in zip(batch, texts.where, texts.continuations, strict=True):
                     kept[number][answer] = float(scores[rows, list(tokens)].sum())

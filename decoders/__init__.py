@@ -4,6 +4,7 @@ from counterpoint.decoders.amateurs.adapters import AdapterAmateur
 from counterpoint.decoders.amateurs.anti_language_models import AntiLanguageModel, NGramAntiLanguageModel, VectorAntiLanguageModel
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, PooledAmateur
 from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur, LastTokenAmateur, PromptAmateur
+from counterpoint.decoders.base import ContrastParts, ContrastProcessor, DistributionProcessor, SideOutputs
 from counterpoint.decoders.contrasts.contrastive_decoding import ContextAwareLogitsProcessor, ContrastiveDecodingLogitsProcessor
 from counterpoint.decoders.contrasts.forms import (
     contrast,
@@ -34,8 +35,11 @@ __all__ = [
     "Amateur",
     "AntiLanguageModel",
     "ContextAwareLogitsProcessor",
+    "ContrastParts",
+    "ContrastProcessor",
     "ContrastiveDecodingLogitsProcessor",
     "ContrastiveSearchLogitsProcessor",
+    "DistributionProcessor",
     "DoLaLogitsProcessor",
     "EncoderDecoderAmateur",
     "FrustratinglySimpleLogitsProcessor",
@@ -48,6 +52,7 @@ __all__ = [
     "ReleasedContrastiveDecodingLogitsProcessor",
     "SLEDLogitsProcessor",
     "Score",
+    "SideOutputs",
     "VectorAntiLanguageModel",
     "adaptive_contrastive_search",
     "candidate_method",

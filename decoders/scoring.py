@@ -9,12 +9,13 @@ from itertools import islice
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, amateur_outputs
-from counterpoint.decoders.base import DistributionProcessor
+from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layer_tap import LayerTap
@@ -27,7 +28,7 @@ from counterpoint.decoders.search.contrastive_search_processor import Contrastiv
 Processor = Callable[[Any, Any], Any]
 Decoder = Processor | Sequence[Processor] | None
 AT_ONCE = 2**23
-"""Logits, early layers' included, that a contrast is given at once: more would only leave a processor's caches."""
+"""Logits, early layers' included, that a decoder is given at once: more would only leave a CPU's caches."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ class Scorer:
     def __init__(self, model: PreTrainedModel, decoder: Decoder, renormalise: bool, banned: float) -> None:
         self.model, self.renormalise, self.banned = model, renormalise, banned
         self.processors = processors_of(decoder)
-        contrasts: list[Any] = [processor for processor in self.processors if isinstance(processor, DistributionProcessor)]
-        self.taps: list[LayerTap] = [tap for each in contrasts for tap in each.taps]
+        own: list[Any] = [processor for processor in self.processors if isinstance(processor, DistributionProcessor)]
+        self.taps: list[LayerTap] = [tap for each in own for tap in each.taps]
         self.prefix = PrefixCache(model)
         self.start: int | None = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
         for tap in self.taps:
@@ -203,45 +204,54 @@ class Scorer:
         ]
 
 
-class TextOutputs:
-    """The :class:`~counterpoint.decoders.base.SideOutputs` of given texts, at all of their positions or some."""
+class TextOutputs(SideOutputs):
+    """The side outputs of scoring: at all positions of given texts, or some at a time."""
 
     def __init__(self, texts: GivenTexts, own: ForwardOutputs, taps: Sequence[LayerTap]) -> None:
         self.texts, self.own, self.taps = texts, own, taps
-        self.part = slice(None)
-        self.read: dict[int, ForwardOutputs] = {}
+        self.chosen = slice(None)
+        """The positions that are asked about now."""
+        self.amateurs: dict[int, ForwardOutputs] = {}
 
+    @override
     def logits(self, amateur: Amateur) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.SideOutputs`."""
-        return self._of(amateur).logits[self.part].float().to(self.own.logits.device)
+        return self._outputs_of(amateur).logits[self.chosen].float().to(self.own.logits.device)
 
+    @override
     def states(self, tap: LayerTap) -> Float[Tensor, "layers positions hidden"]:
-        """See :class:`~counterpoint.decoders.base.SideOutputs`."""
-        states = self._of(tap.owner).states if isinstance(tap.owner, ModelAmateur) else self.own.states
+        states = self._outputs_of(tap.owner).states if isinstance(tap.owner, ModelAmateur) else self.own.states
         device = states[tap.layers[-1]].device
-        return torch.stack([states[layer][self.part].to(device) for layer in tap.layers])
+        return torch.stack([states[layer][self.chosen].to(device) for layer in tap.layers])
 
+    @override
     def exits(self, tap: ExitTap) -> Float[Tensor, "layers positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.SideOutputs`."""
         return tap.exits(self.states(tap))
 
-    def _of(self, amateur: Amateur) -> ForwardOutputs:
-        if id(amateur) not in self.read:
+    @override
+    def text(self) -> tuple[Int[Tensor, "positions length"], Bool[Tensor, "positions length"]]:
+        written = [self.texts.before(text, position) for text, position in self.texts.positions[self.chosen]]
+        width, device = max(map(len, written)), self.own.logits.device
+        ids = torch.tensor([[*[0] * (width - len(row)), *row] for row in written], device=device)
+        lengths = torch.tensor([len(row) for row in written], device=device)
+        return ids, torch.arange(width, device=device) >= width - lengths[:, None]
+
+    def _outputs_of(self, amateur: Amateur) -> ForwardOutputs:
+        if id(amateur) not in self.amateurs:
             layers = [layer for tap in self.taps if tap.owner is amateur for layer in tap.layers]
-            self.read[id(amateur)] = amateur_outputs(amateur, self.texts, self.texts.positions, layers)
-        return self.read[id(amateur)]
+            self.amateurs[id(amateur)] = amateur_outputs(amateur, self.texts, self.texts.positions, layers)
+        return self.amateurs[id(amateur)]
 
 
 def processed(
     processor: DistributionProcessor, outputs: TextOutputs, scores: Float[Tensor, "positions vocabulary"]
 ) -> Float[Tensor, "positions vocabulary"]:
-    """The scores of a contrast, some positions at a time."""
-    wide = scores.shape[-1] * (1 + sum(len(tap.layers) for tap in processor.taps))
-    parts = []
-    for begin in range(0, len(scores), size := max(1, AT_ONCE // wide)):
-        outputs.part = slice(begin, begin + size)
-        parts.append(processor.process(outputs, scores[outputs.part]))
-    return torch.cat(parts)
+    """The scores of a decoder at all positions, computed for some at a time."""
+    logits_each = scores.shape[-1] * (1 + sum(len(tap.layers) for tap in processor.taps))
+    found = []
+    for begin in range(0, len(scores), size := max(1, AT_ONCE // logits_each)):
+        outputs.chosen = slice(begin, begin + size)
+        found.append(processor.process(outputs, scores[outputs.chosen]))
+    return torch.cat(found)
 
 
 def teacher_forced(
@@ -255,7 +265,7 @@ def teacher_forced(
     for rows in groups.values():
         where = [texts.where[text] for text in rows]
         for step in range(max(map(len, where))):
-            written = [(*texts.written(text), *texts.continuations[text][:step]) for text in rows]
+            written = [texts.before(text, step) for text in rows]
             width = max(map(len, written))  # a text that has ended goes on with its last token, and what becomes of it is dropped
             ids = torch.tensor([[*row, *[row[-1]] * (width - len(row))] for row in written], device=scores.device)
             at = [positions[min(step, len(positions) - 1)] for positions in where]

@@ -56,7 +56,7 @@ class NGramAntiLanguageModel:
         tensor([[0.4970, 0.4000]])
     """
 
-    def __init__(self, n: int = 3, beta: float = 0.9) -> None:
+    def __init__(self, *, n: int = 3, beta: float = 0.9) -> None:
         if n < 1:
             raise ValueError(f"n={n}: n-grams have at least one token, e.g. n=3")
         if not 0 <= beta <= 1:
@@ -101,11 +101,11 @@ class VectorAntiLanguageModel:
         >>> from counterpoint.decoders import FrustratinglySimpleLogitsProcessor, VectorAntiLanguageModel
         >>> from counterpoint.eval import EXPERT
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
-        >>> processor = FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model), alpha=0.45)
+        >>> processor = FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model), penalty_alpha=0.45)
         >>> ids = model.generate(**tokenizer("The whale", return_tensors="pt"), logits_processor=[processor], max_new_tokens=10)
     """
 
-    def __init__(self, model: PreTrainedModel, n: int = 2) -> None:
+    def __init__(self, model: PreTrainedModel, *, n: int = 2) -> None:
         if n < 2:
             raise ValueError(f"n={n}: the vector form compares the n - 1 states before a token, so n is at least 2")
         if model.config.is_encoder_decoder:

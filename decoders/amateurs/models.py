@@ -185,7 +185,7 @@ def amateur_outputs(amateur: Amateur, texts: GivenTexts, positions: Positions, l
     """What any amateur says at positions of given texts: read at once, or asked for texts of one length after those of another."""
     if isinstance(amateur, TextAmateur):
         return amateur.text_outputs(texts, positions, layers)
-    written = [(*texts.written(text), *texts.continuations[text][:before]) for text, before in positions]
+    written = [texts.before(text, tokens) for text, tokens in positions]
     logits: dict[int, Tensor] = {}
     for length in sorted(set(map(len, written))):
         rows = [index for index, ids in enumerate(written) if len(ids) == length]

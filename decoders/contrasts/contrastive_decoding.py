@@ -9,16 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur, PromptAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
-from counterpoint.decoders.base import DistributionProcessor, SideOutputs
+from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrasts.forms import Form, contrast, extrapolation, likelihood_ratio
 
 
-class ContrastiveDecodingLogitsProcessor(DistributionProcessor):
+class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
     """Contrastive decoding, for ``model.generate(..., logits_processor=[ContrastiveDecodingLogitsProcessor(amateur)])``.
 
     Scores are ln p(v | x) - ln q(v | x) for the tokens v with p(v | x) >= alpha * max_w p(w | x), p the expert that generates and
@@ -67,8 +68,8 @@ class ContrastiveDecodingLogitsProcessor(DistributionProcessor):
         self.amateur = as_amateur(amateur)
         self.alpha, self.form, self.positives = alpha, form, list(positives)
 
-    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
+    @override
+    def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
         positive = scores
         if self.positives:
@@ -78,7 +79,7 @@ class ContrastiveDecodingLogitsProcessor(DistributionProcessor):
         found = contrast(positive, negative, self.form, self.alpha)
         if not bool((found > -torch.inf).any(dim=-1).all()):
             raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
-        return found.to(scores.dtype)
+        return ContrastParts(scores=found.to(scores.dtype), positive=positive, negative=negative)
 
 
 class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):

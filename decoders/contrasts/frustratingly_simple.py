@@ -7,21 +7,22 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.anti_language_models import AntiLanguageModel, NGramAntiLanguageModel
+from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
-from counterpoint.decoders.hf.generate_call import current_generate_call
-from counterpoint.decoders.hf.padding import seen_tokens
 
 
-class FrustratinglySimpleLogitsProcessor(LogitsProcessor):
+class FrustratinglySimpleLogitsProcessor(ContrastProcessor):
     """Frustratingly simple decoding, for ``model.generate(..., logits_processor=[FrustratinglySimpleLogitsProcessor()])``.
 
-    The ``top_k`` most probable tokens get (1 - alpha) * p(v | x) - alpha * q(v | x), all others -inf; q is how much v would repeat
-    of the text so far, prompt included: Yang et al., *A Frustratingly Simple Decoding Method for Neural Text Generation* (2023,
-    arXiv 2305.12675). Greedy search is the paper's; beams add the scores up; sampling draws from their softmax. The result depends
-    on the ids of the call alone, so that rows may be reordered, taken back or belong to another ``generate``.
+    The ``top_k`` most probable tokens get (1 - penalty_alpha) * p(v | x) - penalty_alpha * q(v | x), all others -inf; q is how
+    much v would repeat of the text so far, prompt included: Yang et al., *A Frustratingly Simple Decoding Method for Neural Text
+    Generation* (2023, arXiv 2305.12675). Greedy search is the paper's; beams add the scores up; sampling draws from their softmax.
+    The result depends on the ids of the call alone, so that rows may be reordered, taken back or belong to another ``generate``,
+    and :func:`~counterpoint.decoders.score` gives texts the same probabilities (with n-grams; the vector form needs the states that
+    ``generate`` leaves).
 
     The released code forbids EOS for as long as texts may get, which here is ``min_new_tokens`` of ``generate``, and repeats
     newlines of GPT-2 without a penalty: ``exempt``.
@@ -29,8 +30,8 @@ class FrustratinglySimpleLogitsProcessor(LogitsProcessor):
     Args:
         anti_lm: :class:`~counterpoint.decoders.NGramAntiLanguageModel` with the released settings by default;
             :class:`~counterpoint.decoders.VectorAntiLanguageModel` compares hidden states instead.
-        alpha: Weight of the penalty in [0, 1]. As released: 0.65 for n-grams and 0.45 for vectors in English, 0.55 and 0.4 in
-            Chinese.
+        penalty_alpha: Weight of the penalty in [0, 1], the paper's alpha. As released: 0.65 for n-grams and 0.45 for vectors in
+            English, 0.55 and 0.4 in Chinese.
         top_k: Number of candidates; 3 as released.
         exempt: Tokens that may be repeated without a penalty.
         attention_mask: The prompts' mask ``[prompts, length]`` for loops other than ``generate``, which has it.
@@ -44,43 +45,37 @@ class FrustratinglySimpleLogitsProcessor(LogitsProcessor):
         >>> from counterpoint.eval import EXPERT
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
         >>> inputs = tokenizer("The whale rose", return_tensors="pt")
-        >>> processor = FrustratinglySimpleLogitsProcessor(alpha=0.65, top_k=3)
+        >>> processor = FrustratinglySimpleLogitsProcessor(penalty_alpha=0.65, top_k=3)
         >>> ids = model.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
     """
 
     def __init__(
         self,
         anti_lm: AntiLanguageModel | None = None,
-        alpha: float = 0.65,
+        *,
+        penalty_alpha: float = 0.65,
         top_k: int = 3,
         exempt: Sequence[int] = (),
         attention_mask: Int[Tensor, "prompts length"] | None = None,
     ) -> None:
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha={alpha!r}: the penalty's weight is a number in [0, 1], e.g. alpha=0.65")
+        if not 0 <= penalty_alpha <= 1:
+            raise ValueError(
+                f"penalty_alpha={penalty_alpha!r}: the penalty's weight is a number in [0, 1], e.g. penalty_alpha=0.65"
+            )
         if top_k < 1:
             raise ValueError(f"top_k={top_k}: at least one candidate is needed, e.g. top_k=3")
         self.anti_lm = NGramAntiLanguageModel() if anti_lm is None else anti_lm
-        self.alpha, self.top_k = alpha, top_k
+        self.penalty_alpha, self.top_k = penalty_alpha, top_k
         self.exempt = torch.tensor(list(exempt), dtype=torch.long)
         self.attention_mask = attention_mask
 
-    def __call__(
-        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
-    ) -> Float[Tensor, "rows vocabulary"]:
-        """Scores of the candidates from logits or log-probabilities; in an assistant's draft, ``scores`` as they are."""
-        call = current_generate_call()
-        if call is not None and call.drafting:
-            return scores
-        if input_ids.shape[1] == 0:
-            raise ValueError(
-                "input_ids are empty (inputs_embeds?): what repeats the prompt needs its tokens; pass input_ids as well"
-            )
+    @override
+    def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
         probabilities, candidates = scores.float().softmax(dim=-1).topk(min(self.top_k, scores.shape[-1]), dim=-1)
-        seen = seen_tokens(None, input_ids, self.attention_mask)
-        penalty = self.anti_lm.penalty(input_ids, seen, candidates)
+        penalty = self.anti_lm.penalty(*outputs.text(), candidates)
         penalty = penalty.masked_fill(torch.isin(candidates, self.exempt.to(candidates.device)), 0.0)
-        kept = (1 - self.alpha) * probabilities - self.alpha * penalty
+        kept = (1 - self.penalty_alpha) * probabilities - self.penalty_alpha * penalty
         kept = kept.masked_fill(scores.gather(1, candidates) == -torch.inf, -torch.inf)
-        return torch.full_like(scores, -torch.inf).scatter(1, candidates, kept.to(scores.dtype))
+        found = torch.full_like(scores, -torch.inf).scatter(1, candidates, kept.to(scores.dtype))
+        return ContrastParts(scores=found, positive=scores, choice={"candidates": candidates, "penalty": penalty})

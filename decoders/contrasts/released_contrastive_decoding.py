@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import PreTrainedModel
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import Amateur
+from counterpoint.decoders.base import ExpertLogitsProcessor
 from counterpoint.decoders.contrasts.contrastive_decoding import ContrastiveDecodingLogitsProcessor
 from counterpoint.decoders.contrasts.forms import Form, released_likelihood_ratio
 from counterpoint.decoders.hf.generate_call import current_generate_call
 
 
-class ReleasedContrastiveDecodingLogitsProcessor(LogitsProcessor):
+class ReleasedContrastiveDecodingLogitsProcessor(ExpertLogitsProcessor):
     """Contrastive decoding as Li et al.'s code runs it under beams, for ``generate(num_beams=5, logits_processor=[this])``.
 
     Of all beams of a prompt together, the 2 * num_beams tokens that the expert finds most probable (by the last step alone,
@@ -42,15 +44,15 @@ class ReleasedContrastiveDecodingLogitsProcessor(LogitsProcessor):
     def __init__(self, amateur: Amateur | PreTrainedModel, form: Form = released_likelihood_ratio) -> None:
         self.contrast = ContrastiveDecodingLogitsProcessor(amateur, alpha=0.0, form=form)
 
-    def __call__(
+    @override
+    def next_scores(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Contrastive scores of the shortlist, from log-probabilities."""
         call = current_generate_call()
         beams = 1 if call is None else call.num_beams
         if beams == 1:
             raise ValueError("num_beams=1: the shortlist is one of beams; without them use ContrastiveDecodingLogitsProcessor")
-        return self.contrast(input_ids, scores).masked_fill(~shortlist(input_ids, scores, beams), -torch.inf)
+        return self.contrast.next_scores(input_ids, scores).masked_fill(~shortlist(input_ids, scores, beams), -torch.inf)
 
 
 def shortlist(

@@ -107,6 +107,10 @@ class GivenTexts:
         """What a logits processor sees of a text before its continuation."""
         return self.prompts[text] if self.start is None else (self.start,)
 
+    def before(self, text: int, tokens: int) -> tuple[int, ...]:
+        """What a logits processor sees of a text after the first ``tokens`` tokens of its continuation."""
+        return (*self.written(text), *self.continuations[text][:tokens])
+
     def decoder_only(self) -> GivenTexts:
         """The texts as logits processors see them, without those of an encoder."""
         if self.start is None:

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+from typing_extensions import override
 
-from counterpoint.decoders.base import DistributionProcessor, SideOutputs
+from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import allowed_by, contrast
@@ -27,7 +28,7 @@ Layers = str | Sequence[int]
 """Early exits: "low", "high" or their indices."""
 
 
-class DoLaLogitsProcessor(DistributionProcessor):
+class DoLaLogitsProcessor(ContrastProcessor):
     """Decoding by contrasting layers, for ``model.generate(..., logits_processor=[DoLaLogitsProcessor(model)])``.
 
     Scores are ln q_N(v) - ln q_M(v) for the tokens v with q_N(v) >= alpha * max_w q_N(w), and -inf for all others. q_N is the
@@ -77,11 +78,16 @@ class DoLaLogitsProcessor(DistributionProcessor):
         self.tap = ExitTap(model, self.layers, EarlyExits(model, final_norm))
         self.taps = (self.tap,)
 
-    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
+    @override
+    def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
         early = outputs.exits(self.tap).to(scores.device)
-        return contrast(scores, furthest(scores, early, self.divergence), alpha=self.alpha).to(scores.dtype)
+        distances = divergences(scores, early, self.divergence)
+        chosen = distances.argmax(dim=0)
+        negative = at_layer(early, chosen)
+        found = contrast(scores, negative, alpha=self.alpha).to(scores.dtype)
+        choice = {"layer": torch.tensor(self.layers, device=scores.device)[chosen], "divergence": distances.t()}
+        return ContrastParts(scores=found, positive=scores, negative=negative, choice=choice)
 
 
 def dola(
@@ -100,30 +106,35 @@ def dola(
     return plain_loop(model, input_ids, processors, stopping_criteria, generation_config, **kwargs)
 
 
-def furthest(
+def divergences(
     final: Float[Tensor, "*batch vocabulary"], early: Float[Tensor, "layers *batch vocabulary"], divergence: Divergence
-) -> Float[Tensor, "*batch vocabulary"]:
-    """For each position the logits of the layer that is the furthest from ``final``.
+) -> Float[Tensor, "layers *batch"]:
+    """For each position divergence(q_N, q_j) of every candidate layer j, over the tokens that ``final`` allows.
+
+    A single candidate is chosen anyway, and its divergence is not computed but given as 0.
 
     Example:
         >>> import torch
         >>> from counterpoint.decoders import jensen_shannon
-        >>> furthest(torch.tensor([2.0, 0.0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), jensen_shannon)
-        tensor([0., 1.])
+        >>> divergences(torch.tensor([2.0, 0.0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), jensen_shannon)
+        tensor([0.0183, 0.2081])
     """
     if len(early) == 1:
-        return early[0]
-    chosen = furthest_layer(final, early, divergence)
-    return early.gather(0, chosen[None, ..., None].expand(1, *final.shape))[0]
-
-
-def furthest_layer(
-    final: Float[Tensor, "*batch vocabulary"], early: Float[Tensor, "layers *batch vocabulary"], divergence: Divergence
-) -> Int[Tensor, "*batch"]:
-    """For each position argmax_j divergence(q_N, q_j), the first among equals, over the tokens that ``final`` allows."""
+        return final.new_zeros(1, *final.shape[:-1])
     p = final.float().log_softmax(dim=-1)
-    # layer by layer, since temporary tensors of all layers would not stay in a processor's caches
-    return torch.stack([divergence(p, allowed_by(final, each).float().log_softmax(dim=-1)) for each in early]).argmax(dim=0)
+    # layer by layer, since temporary tensors of all layers would not stay in a CPU's caches
+    return torch.stack([divergence(p, allowed_by(final, each).float().log_softmax(dim=-1)) for each in early])
+
+
+def at_layer(early: Float[Tensor, "layers *batch vocabulary"], chosen: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch vocabulary"]:
+    """For each position the logits of the layer that was chosen for it.
+
+    Example:
+        >>> import torch
+        >>> at_layer(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([1]))
+        tensor([[0., 1.]])
+    """
+    return early.gather(0, chosen[None, ..., None].expand(1, *early.shape[1:]))[0]
 
 
 def candidate_layers(model: PreTrainedModel, layers: Layers) -> tuple[int, ...]:

@@ -9,17 +9,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.adapters import AdapterAmateur
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
-from counterpoint.decoders.base import DistributionProcessor, SideOutputs
+from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrasts.contrastive_decoding import amateur_logits, as_amateur, check_alpha
 from counterpoint.decoders.contrasts.forms import Form, allowed_by, likelihood_ratio, plausible
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
-from counterpoint.decoders.layers.dola import Divergence, furthest_layer
+from counterpoint.decoders.layers.dola import Divergence, divergences
 
 
 class LayerLogits(NamedTuple):
@@ -58,7 +59,7 @@ def fused_contrast(
     return fused
 
 
-class LayerFusionLogitsProcessor(DistributionProcessor):
+class LayerFusionLogitsProcessor(ContrastProcessor):
     """Multi-layer fusion with truthfulness refocused, for ``model.generate(..., logits_processor=[this])``.
 
     Scores, on the tokens that are plausible by the original's last layer (-inf elsewhere), are
@@ -144,8 +145,8 @@ class LayerFusionLogitsProcessor(DistributionProcessor):
         self.amateur_tap = ExitTap(self.amateur.model, self.amateur_layers, amateur_exits, owner=self.amateur)
         self.taps = (self.tap, self.amateur_tap)
 
-    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
+    @override
+    def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
         early = outputs.exits(self.tap).to(scores.device)
         logits = LayerLogits(
@@ -155,9 +156,11 @@ class LayerFusionLogitsProcessor(DistributionProcessor):
             allowed_by(scores, self._amateur_exits(outputs, scores)),
             allowed_by(scores, amateur_logits(self.guide, outputs, scores)) if self.guide and self.refocus_weight else None,
         )
-        fused = self.fusion(logits, self._weights(scores, early), self.form, self.refocus_weight)
+        weights = self._weights(scores, early)
+        fused = self.fusion(logits, weights, self.form, self.refocus_weight)
         kept = plausible(scores, self.alpha) & (logits.amateur > -torch.inf)
-        return fused.masked_fill(~kept, -torch.inf).to(scores.dtype)
+        found = fused.masked_fill(~kept, -torch.inf).to(scores.dtype)
+        return ContrastParts(scores=found, positive=scores, negative=logits.amateur, choice={"fusion_weights": weights.t()})
 
     def _amateur_exits(self, outputs: SideOutputs, scores: Tensor) -> Float[Tensor, "layers positions vocabulary"]:
         """The amateur's early exits, from the forward that gave its logits."""
@@ -169,7 +172,7 @@ class LayerFusionLogitsProcessor(DistributionProcessor):
         weights = torch.tensor(self.weights, device=scores.device)[:, None].expand(-1, len(scores))
         if self.select is None:
             return weights
-        chosen = furthest_layer(scores, early, self.select)
+        chosen = divergences(scores, early, self.select).argmax(dim=0)
         return weights * nn.functional.one_hot(chosen, len(early)).t()
 
 

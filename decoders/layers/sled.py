@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
+from typing_extensions import override
 
-from counterpoint.decoders.base import DistributionProcessor, SideOutputs
+from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
 
 
-class SLEDLogitsProcessor(DistributionProcessor):
+class SLEDLogitsProcessor(ContrastProcessor):
     """Self logits evolution decoding, for ``model.generate(..., logits_processor=[SLEDLogitsProcessor(model)])``.
 
     The ``evolution_scale`` likeliest tokens I get the logits that descent from those of the last layer makes of them,
@@ -79,12 +80,13 @@ class SLEDLogitsProcessor(DistributionProcessor):
         self.tap, self.final_tap = ExitTap(model, self.layers, self.exits), LayerTap(model, [depth])
         self.taps = (self.tap, self.final_tap)
 
-    def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
-        """See :class:`~counterpoint.decoders.base.DistributionProcessor`."""
+    @override
+    def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
         early = outputs.exits(self.tap).to(scores.device)
         final = self.exits.unembed(outputs.states(self.final_tap)[0]).to(scores.device)
-        return evolved(scores, final, early, self.rate, self.scale, self.steps, self.lower_bound).to(scores.dtype)
+        found = evolved(scores, final, early, self.rate, self.scale, self.steps, self.lower_bound)
+        return ContrastParts(scores=found.to(scores.dtype), positive=scores, choice={"evolved": found > self.lower_bound})
 
 
 def evolved(

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import PreTrainedModel
+from typing_extensions import override
 
+from counterpoint.decoders.base import ExpertLogitsProcessor
 from counterpoint.decoders.checks import check_logits, check_rule
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache, positions
 from counterpoint.decoders.forwards.tree_support import candidate_forward, candidate_method
@@ -21,7 +23,7 @@ from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
 
 
-class ContrastiveSearchLogitsProcessor(LogitsProcessor):
+class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
     """Scores of contrastive search, for ``model.generate(..., logits_processor=[ContrastiveSearchLogitsProcessor(model)])``.
 
     The ``top_k`` most probable tokens get (1 - penalty_alpha) * p(v | x) - penalty_alpha * max_j cos(h_v, h_{x_j})
@@ -74,10 +76,10 @@ class ContrastiveSearchLogitsProcessor(LogitsProcessor):
         self.context: Context | None = None  # of what the cache holds
         self.lock = threading.Lock()
 
-    def __call__(
+    @override
+    def next_scores(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        """Contrastive scores of the candidates, -inf for all other tokens; ``scores`` may be logits or log-probabilities."""
         if input_ids.shape[1] == 0:
             raise ValueError("input_ids are empty (inputs_embeds?): contrastive search needs the prompt's tokens")
         check_logits(scores)

@@ -26,6 +26,7 @@ from counterpoint.decoders import (
     ContrastiveSearchLogitsProcessor,
     DoLaLogitsProcessor,
     EncoderDecoderAmateur,
+    FrustratinglySimpleLogitsProcessor,
     LastTokenAmateur,
     LayerFusionLogitsProcessor,
     ModelAmateur,
@@ -68,6 +69,7 @@ DECODERS: dict[str, Make] = {
             positives=[ModelAmateur(FAMILY["gpt2_tied"].build())],
         )
     ],
+    "frustratingly_simple": lambda model, _: [FrustratinglySimpleLogitsProcessor(top_k=8)],
     "dola": lambda model, _: [DoLaLogitsProcessor(model, layers=[0, 1, 2]), RepetitionPenaltyLogitsProcessor(1.2)],
     "sled": lambda model, _: [SLEDLogitsProcessor(model)],
     "layer_fusion": lambda model, other: [
@@ -135,6 +137,11 @@ def test_l6_amateurs_of_every_family(family: Family) -> None:
         return [ContrastiveDecodingLogitsProcessor(PromptAmateur(family.build(), other)), DoLaLogitsProcessor(model, layers=[1])]
 
     l6_scoring_gives_what_generation_used(LLAMA.build(), make if family.name != "recurrent_gemma" else DECODERS["dola"])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bloom", "mamba", "bart"])
+def test_l6_texts_before_each_position(name: str) -> None:
+    l6_scoring_gives_what_generation_used(FAMILY[name].build(), DECODERS["frustratingly_simple"])
 
 
 @pytest.mark.parametrize("family", ENCODER_DECODER, ids=str)
@@ -333,6 +340,21 @@ def test_l6_an_amateur_under_the_wrong_prompt(monkeypatch: pytest.MonkeyPatch) -
 def test_l6_states_of_the_next_position(monkeypatch: pytest.MonkeyPatch) -> None:
     states = scoring.TextOutputs.states
     broken(monkeypatch, scoring.TextOutputs, "states", lambda self, tap: states(self, tap).roll(1, 1), DECODERS["dola"])
+
+
+def test_l6_texts_of_the_next_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = GivenTexts.before
+    broken(monkeypatch, GivenTexts, "before", lambda self, *at: before(self, *at)[:-1], DECODERS["frustratingly_simple"])
+
+
+def test_l6_padding_that_counts_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = scoring.TextOutputs.text
+
+    def unpadded(self: Any) -> tuple[Tensor, Tensor]:
+        ids, seen = text(self)
+        return ids.masked_fill(~seen, 7), torch.ones_like(seen)
+
+    broken(monkeypatch, scoring.TextOutputs, "text", unpadded, DECODERS["frustratingly_simple"])
 
 
 def test_l6_branches_left_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

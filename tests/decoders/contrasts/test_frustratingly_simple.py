@@ -15,10 +15,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 import processor_laws as laws
 import repetition_references as references
 from contrast_cases import FAMILY, sibling
-from counterpoint.decoders import FrustratinglySimpleLogitsProcessor, NGramAntiLanguageModel, VectorAntiLanguageModel, score
+from counterpoint.decoders import (
+    FrustratinglySimpleLogitsProcessor,
+    NGramAntiLanguageModel,
+    VectorAntiLanguageModel,
+    base,
+    score,
+)
 from counterpoint.decoders.amateurs import anti_language_models
 from counterpoint.decoders.amateurs.anti_language_models import vector_penalty
-from counterpoint.decoders.contrasts import frustratingly_simple
 from counterpoint.decoders.forwards import text_states
 from counterpoint.eval import rep_n
 from processor_laws import CACHES, PROCESSED, ROWS, Batch, Case, Processor, Row, Score
@@ -29,7 +34,7 @@ ALPHA, K, BETA = 0.7, 6, 0.8
 
 def ngram_case(n: int = 3) -> Case:
     def build(model: PreTrainedModel, batch: Batch) -> Sequence[Processor]:
-        return [FrustratinglySimpleLogitsProcessor(NGramAntiLanguageModel(n, BETA), ALPHA, K)]
+        return [FrustratinglySimpleLogitsProcessor(NGramAntiLanguageModel(n=n, beta=BETA), penalty_alpha=ALPHA, top_k=K)]
 
     def reference(model: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:
@@ -43,7 +48,7 @@ def ngram_case(n: int = 3) -> Case:
 
 def vector_case(n: int = 2) -> Case:
     def build(model: PreTrainedModel, batch: Batch) -> Sequence[Processor]:
-        return [FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model, n), ALPHA, K)]
+        return [FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model, n=n), penalty_alpha=ALPHA, top_k=K)]
 
     def reference(model: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:
@@ -107,7 +112,7 @@ def padded(texts: list[list[int]]) -> tuple[Tensor, Tensor]:
 @given(texts=texts_of_words, n=st.integers(1, 5), beta=st.floats(0, 1), candidates=permutations)
 def test_ngrams_are_counted_as_by_hand(texts: list[list[int]], n: int, beta: float, candidates: list[int]) -> None:
     ids, seen = padded(texts)
-    found = NGramAntiLanguageModel(n, beta).penalty(ids, seen, torch.tensor([candidates] * len(texts)))
+    found = NGramAntiLanguageModel(n=n, beta=beta).penalty(ids, seen, torch.tensor([candidates] * len(texts)))
     expected = [[references.ngrams(text, n, beta)(v) for v in candidates] for text in texts]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=1e-5)
 
@@ -127,7 +132,7 @@ def test_degenerate_settings_are_greedy() -> None:
     model = LLAMA.build()
     batch = laws.batch_of(LLAMA, model)
     greedy = laws.tokens(model, batch, [])
-    assert laws.tokens(model, batch, [FrustratinglySimpleLogitsProcessor(alpha=0.0)]) == greedy
+    assert laws.tokens(model, batch, [FrustratinglySimpleLogitsProcessor(penalty_alpha=0.0)]) == greedy
     assert laws.tokens(model, batch, [FrustratinglySimpleLogitsProcessor(top_k=1)]) == greedy
     assert laws.tokens(model, batch, [FrustratinglySimpleLogitsProcessor(exempt=range(96), top_k=8)]) == greedy
     assert laws.tokens(model, batch, [FrustratinglySimpleLogitsProcessor(top_k=8)]) != greedy
@@ -159,13 +164,13 @@ def test_both_forms_repeat_less(expert: PreTrainedModel, tokenizer: PreTrainedTo
 
     greedy = repeated([])
     assert repeated([FrustratinglySimpleLogitsProcessor()]) < greedy / 2
-    assert repeated([FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(expert), alpha=0.45)]) < greedy / 2
+    assert repeated([FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(expert), penalty_alpha=0.45)]) < greedy / 2
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FrustratinglySimpleLogitsProcessor(alpha=1.5), r"alpha=1\.5.*\[0, 1\]"),
+        (lambda: FrustratinglySimpleLogitsProcessor(penalty_alpha=1.5), r"penalty_alpha=1\.5.*\[0, 1\]"),
         (lambda: FrustratinglySimpleLogitsProcessor(top_k=0), "top_k=0"),
         (lambda: NGramAntiLanguageModel(n=0), "n=0"),
         (lambda: NGramAntiLanguageModel(beta=-0.1), r"beta=-0\.1"),
@@ -217,7 +222,7 @@ def test_broken_ones_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(AssertionError):
             laws.equals_the_reference(vector_case(), model, batch, num_beams=4)
     with monkeypatch.context() as broken:
-        broken.setattr(frustratingly_simple, "seen_tokens", lambda model, ids, mask: torch.ones_like(ids, dtype=torch.bool))
+        broken.setattr(base, "seen_tokens", lambda model, ids, mask: torch.ones_like(ids, dtype=torch.bool))
         with pytest.raises(AssertionError):
             laws.equals_the_reference(ngram_case(1), model, batch)
     with monkeypatch.context() as broken:

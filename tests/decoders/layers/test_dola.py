@@ -15,7 +15,7 @@ import laws
 import layer_references as reference
 from counterpoint.decoders import DoLaLogitsProcessor, jensen_shannon, released_divergence
 from counterpoint.decoders.layers import divergence, dola
-from counterpoint.decoders.layers.dola import candidate_layers, furthest, furthest_layer
+from counterpoint.decoders.layers.dola import at_layer, candidate_layers, divergences
 from families import ALL, prompts
 
 FAMILY = {family.name: family for family in ALL}
@@ -68,7 +68,7 @@ def test_jensen_shannon_is_symmetric_and_bounded(seed: int) -> None:
 def test_the_released_divergence_chooses_other_layers() -> None:
     """Trap 1: over random layers the two rules disagree in some cases, and each is the one its name says."""
     final, early = logits(0, 400, 50), logits(1, 8, 400, 50)
-    choices = {rule: furthest_layer(final, early, rule) for rule in DIVERGENCES}
+    choices = {rule: divergences(final, early, rule).argmax(dim=0) for rule in DIVERGENCES}
     assert 0.02 < (choices[jensen_shannon] != choices[released_divergence]).float().mean() < 0.6
     for rule, chosen in choices.items():
         for row in range(20):
@@ -78,18 +78,19 @@ def test_the_released_divergence_chooses_other_layers() -> None:
 def test_each_position_has_the_layer_of_its_own_choice() -> None:
     """Trap 2: one row's divergences have no say in another's layer. Scoring has a dimension of positions as well."""
     final, early = logits(0, 3, 5, 20), logits(1, 4, 3, 5, 20)
-    chosen, together = furthest_layer(final, early, jensen_shannon), furthest(final, early, jensen_shannon)
+    chosen = divergences(final, early, jensen_shannon).argmax(dim=0)
+    together = at_layer(early, chosen)
     assert len(chosen.unique()) > 1
     for row in range(3):
         for position in range(5):
             assert torch.equal(together[row, position], early[chosen[row, position], row, position])
-            alone = furthest_layer(final[row, position], early[:, row, position], jensen_shannon)
+            alone = divergences(final[row, position], early[:, row, position], jensen_shannon).argmax(dim=0)
             assert alone == chosen[row, position]
 
 
 def test_equally_far_layers_give_way_to_the_first() -> None:
     early = logits(1, 1, 20).expand(3, 20)
-    assert furthest_layer(logits(0, 20), early, jensen_shannon) == 0
+    assert divergences(logits(0, 20), early, jensen_shannon).argmax(dim=0) == 0
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2_sliding", "mamba"])
@@ -212,11 +213,12 @@ def test_logits_that_are_no_numbers_are_refused() -> None:
 def one_layer_for_all(final: Tensor, early: Tensor, rule: Any) -> Tensor:
     """The peer's defect."""
     p, q = final.log_softmax(-1), early.log_softmax(-1)
-    return rule(p.expand_as(q), q).mean(-1).argmax().expand(len(final))
+    distances: Tensor = rule(p.expand_as(q), q)
+    return distances.mean(-1, keepdim=True).expand_as(distances)
 
 
 def test_one_layer_for_the_whole_batch_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dola, "furthest_layer", one_layer_for_all)
+    monkeypatch.setattr(dola, "divergences", one_layer_for_all)
     with pytest.raises(AssertionError):
         test_generation_is_the_formula_from_scratch("llama")
 
