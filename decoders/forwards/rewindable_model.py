@@ -14,7 +14,7 @@ from transformers import Cache, PreTrainedModel
 
 from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.tree_support import family_obstacle
-from counterpoint.decoders.hf.caches import CACHE, start_recording, stop_recording, unusual_layers
+from counterpoint.decoders.hf.caches import CACHE, is_offloaded, start_recording, stop_recording, unusual_layers
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, float32_linears
 
@@ -92,7 +92,7 @@ def check_reversible(model: PreTrainedModel, cache: object, name: str) -> None:
     Raises:
         ValueError: Naming what is in the way.
     """
-    if isinstance(cache, Cache) and cache.offloading:
+    if isinstance(cache, Cache) and is_offloaded(cache):
         raise ValueError(f"{name} {type(model).__name__} has an offloaded cache; leave out cache_implementation")
     if isinstance(cache, Cache) and model.config.model_type not in STATE_IN_MODULES:
         unusual = unusual_layers(cache)

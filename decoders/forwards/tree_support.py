@@ -16,7 +16,7 @@ from transformers import Cache, DynamicCache, EncoderDecoderCache, PreTrainedMod
 
 from counterpoint.decoders.forwards.candidates import CandidateForward, ExpandedForward, TreeForward
 from counterpoint.decoders.hf.attention import attention_name
-from counterpoint.decoders.hf.caches import CACHE, sliding_windows, unusual_layers
+from counterpoint.decoders.hf.caches import CACHE, is_offloaded, sliding_windows, unusual_layers
 from counterpoint.decoders.hf.steps import after_forward
 
 Method = Literal["auto", "tree", "expand"]
@@ -71,7 +71,7 @@ def cache_obstacle(cache: Cache | None, length: int) -> str | None:
     """Why the tree cannot use this ``cache`` of a text of ``length`` positions, or None."""
     if cache is None:
         return "there is no cache"
-    if isinstance(cache, EncoderDecoderCache) or cache.offloading:
+    if isinstance(cache, EncoderDecoderCache) or is_offloaded(cache):
         return f"{type(cache).__name__} cannot keep one of several slots"
     if unusual := unusual_layers(cache):
         return f"a cache of {unusual} cannot keep one of several slots"

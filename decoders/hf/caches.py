@@ -84,6 +84,11 @@ def _is_convolution(layer: LinearAttentionLayer) -> bool:
     return any(layer.is_conv_states_initialized.values()) and not any(layer.is_recurrent_states_initialized.values())
 
 
+def is_offloaded(cache: Cache) -> bool:
+    """Whether layers' states lie on another device until they are needed."""
+    return bool(cache.offloading)
+
+
 def is_static(cache: Cache) -> bool:
     """Whether some layers have a fixed number of slots."""
     return any(isinstance(layer, StaticLayer) for layer in _all_layers(cache))

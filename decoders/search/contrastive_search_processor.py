@@ -18,7 +18,7 @@ from counterpoint.decoders.forwards.tree_support import candidate_forward, candi
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
-from counterpoint.decoders.hf.steps import after_forward
+from counterpoint.decoders.hf.steps import after_forward, first_inputs
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
 
@@ -112,7 +112,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         seen = seen_tokens(self.model, input_ids, self.attention_mask)
         if candidate_method(self.model)[0] == "expand":
             kwargs: dict[str, Any] = {"attention_mask": None if bool(seen.all()) else seen.long(), "use_cache": False}
-            inputs = self.model.prepare_inputs_for_generation(input_ids, is_first_iteration=True, **kwargs)
+            inputs = first_inputs(self.model, input_ids, None, kwargs)
             hidden, output = self._forward(inputs)
             return Context(hidden, seen), after_forward(self.model, output, kwargs)
         held, rows = self.prefix.hold(input_ids, seen, most=input_ids.shape[1])

@@ -152,6 +152,8 @@ def train(
     """
     from transformers import PrinterCallback, Trainer, TrainingArguments  # here, since they import PEFT where it is installed
 
+    from counterpoint.decoders.hf.training import train_on_one_device
+
     batches = minibatches(passages, settings.batch_size, settings.epochs, settings.seed)
     if not batches:
         raise ValueError(
@@ -178,7 +180,7 @@ def train(
         disable_tqdm=True,
         report_to="none",
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # a process drives one device: a minibatch cannot be split, its rows contrast
+    train_on_one_device(arguments)  # a minibatch cannot be split: its rows contrast
     trainer = Trainer(
         model=Contrastive(encoder, settings.micro_batch_size),
         args=arguments,

@@ -1,0 +1,10 @@
+"""A trainer's devices, which its arguments find for themselves and let nobody set."""
+
+from __future__ import annotations
+
+from transformers import TrainingArguments
+
+
+def train_on_one_device(arguments: TrainingArguments) -> None:
+    """Let this process drive one device of several, so that minibatches stay whole."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
