@@ -1,33 +1,47 @@
-"""``counterpoint bench ls``: what there is to choose from."""
+"""``counterpoint bench ls``: the decoders, metrics and protocols that can be named."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 
-from counterpoint.eval.decoder_specs import describe_decoders
+from counterpoint.eval.cli.options import add_shared
+from counterpoint.eval.decoder_specs import DECODERS, describe_decoders
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Declare ``counterpoint bench ls``."""
-    return subparsers.add_parser(
-        "ls", help="list decoders, metrics and presets", description="List decoders, metrics and presets.", allow_abbrev=False
+    parser = subparsers.add_parser(
+        "ls",
+        help="list decoders, metrics and MAUVE's protocols",
+        description="List the decoders, metrics and protocols of MAUVE that can be named.",
+        allow_abbrev=False,
     )
+    add_shared(parser, "--json")
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print all of it."""
+    """Print all of them."""
     from counterpoint.eval.bench.metrics import METRICS  # these import torch
     from counterpoint.eval.metrics.mauve_protocols import PROTOCOLS
 
-    print(f"decoders and their defaults:\n{describe_decoders()}\n")
     metrics = {**{name: metric.summary for name, metric in METRICS.items()}, "speed": "tokens a second and peak memory"}
+    protocols = {name: protocol.summary for name, protocol in PROTOCOLS.items()}
+    if arguments.json:
+        decoders = {
+            name: {"summary": decoder.summary, "parameters": dict(decoder.parameters)} for name, decoder in DECODERS.items()
+        }
+        print(json.dumps({"decoders": decoders, "metrics": metrics, "mauve_protocols": protocols}, ensure_ascii=False))
+        return 0
+    print(f"decoders and their defaults:\n{describe_decoders()}\n")
     print(listed("metrics", metrics), "\n")
-    print(listed("MAUVE protocols", {name: protocol.summary for name, protocol in PROTOCOLS.items()}))
+    print(listed("MAUVE protocols", protocols))
     return 0
 
 
 def listed(title: str, items: Mapping[str, str]) -> str:
-    """Names and what they are."""
+    """A title, then a line with each name and its summary."""
     width = max(map(len, items))
     return "\n".join([f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in items.items())])

@@ -12,9 +12,8 @@ from counterpoint.eval import EXPERT
 from counterpoint.eval.cli.bench_score import add_score_options
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_of
 from counterpoint.eval.cli.options import add_output_dir, add_shared, positive
-from counterpoint.eval.cli.parser import Parser
+from counterpoint.eval.cli.parser import Parser, did_you_mean
 from counterpoint.eval.errors import CommandError, UsageError
-from counterpoint.eval.key_values import suggestion
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
 """What runs unless decoders are given; beside the embedded expert, whose amateur is at hand, contrastive decoding as well."""
@@ -111,12 +110,14 @@ def read_options(path: Path) -> dict[str, Any]:
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
-            close = suggestion(name, dict.fromkeys(known))
-            raise UsageError(f"--config {path}: unknown option {key!r}{close}; known: {', '.join(known)}")
+            raise UsageError(f"--config {path}: unknown option {key!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
         words += option_words(name, value)
-    parser = Parser(prog=f"--config {path}", add_help=False, allow_abbrev=False)
+    parser = Parser(prog="counterpoint bench", allow_abbrev=False)
     add_run_options(parser)
-    return vars(parser.parse_args(words))
+    try:
+        return vars(parser.parse_args(words))
+    except UsageError as error:
+        raise UsageError(f"--config {path}: {error}") from error
 
 
 def option_words(name: str, value: object) -> list[str]:

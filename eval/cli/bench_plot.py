@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+
+from counterpoint.eval.cli.options import add_shared
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -14,8 +17,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Draw quality against diversity and speed, and MAUVE's divergence curves where there are some, as PNG and SVG.",
         allow_abbrev=False,
     )
-    parser.add_argument("directory", metavar="DIR", type=Path, help="where `counterpoint bench` wrote")
-    parser.add_argument("--output-dir", metavar="DIR", type=Path, help="where the pictures go; default: beside the results")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="folder that `counterpoint bench` wrote")
+    add_shared(parser, "--output-dir", help="folder for the pictures (default: DIR, beside the results)")
+    add_shared(parser, "--json")
     return parser
 
 
@@ -34,6 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--output-dir {output}: {error}") from error
     if not paths:
         raise CommandError(f"{arguments.directory}: nothing to draw; score coherence or mauve, and diversity or speed")
-    for path in paths:
-        print(path)
+    files = [str(path) for path in paths]
+    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
     return 0

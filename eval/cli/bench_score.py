@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "report.html in it.",
         allow_abbrev=False,
     )
-    parser.add_argument("directory", metavar="DIR", type=Path, help="where `counterpoint bench` wrote")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="folder that `counterpoint bench` wrote")
     add_score_options(parser)
     add_shared(
         parser,

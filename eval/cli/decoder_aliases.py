@@ -11,19 +11,19 @@ from typing import Any
 from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, DecoderSpec, parse_decoder
 from counterpoint.eval.errors import UsageError
 
-ALIASES: Mapping[str, str] = MappingProxyType(
+ALIASES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "temperature": "X",
-        "top_p": "P",
-        "top_k": "K",
-        "min_p": "P",
-        "typical_p": "P",
-        "num_beams": "N",
-        "penalty_alpha": "X",
-        "repetition_penalty": "X",
+        "temperature": ("X", "divide the logits by X before tokens are drawn"),
+        "top_p": ("P", "draw from the likeliest tokens whose probabilities add up to P"),
+        "top_k": ("K", "draw from, or choose among, the K likeliest tokens"),
+        "min_p": ("P", "draw from tokens at least P times as likely as the likeliest"),
+        "typical_p": ("P", "draw from the locally typical tokens whose probabilities add up to P"),
+        "num_beams": ("N", "number of beams"),
+        "penalty_alpha": ("X", "weight of the degeneration penalty in contrastive search"),
+        "repetition_penalty": ("X", "make tokens that are in the text already less likely, by a factor of X on their logits"),
     }
 )
-"""Parameters of decoders that are options as well, and what their values are called in the help."""
+"""Parameters of decoders that are options as well, each with what its value is called and what it does."""
 
 
 def option_of(name: str) -> str:
@@ -38,8 +38,8 @@ def add_aliases(parser: argparse.ArgumentParser, decoder_option: str, **settings
         f"{decoder_option} nucleus --top-p 0.9 is the same as {decoder_option} nucleus:top_p=0.9. With several decoders, write the "
         "parameter behind the name of its decoder.",
     )
-    for name, metavar in ALIASES.items():
-        group.add_argument(option_of(name), metavar=metavar, help=f"{name}={metavar} of the decoder", **settings)
+    for name, (metavar, meaning) in ALIASES.items():
+        group.add_argument(option_of(name), metavar=metavar, help=meaning, **settings)
 
 
 def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse.Namespace) -> list[DecoderSpec]:
@@ -66,16 +66,16 @@ def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse
         if not choices:
             raise UsageError(f"{alias} needs the name of its decoder: {spellings(option, key, value)}")
         if len(choices) > 1:
-            words = [
-                attached(word, pair) if takes(choice, key) else word for (word, *_), choice in zip(named, choices, strict=True)
+            spelled = [
+                attached(words[0], pair) if takes(choice, key) and not has(words, key) else words[0]
+                for words, choice in zip(named, choices, strict=True)
             ]
-            raise UsageError(
-                f"{alias} could be for any of several decoders; write it behind those it is for: {option} {' '.join(words)}"
-            )
+            way_out = f"{option} {' '.join(spelled)}"
+            raise UsageError(f"{alias} could be for any of several decoders; write it behind those it is for: {way_out}")
         if not takes(choices[0], key):
             way_out = spellings(option, key, value)
             raise UsageError(f"{alias}: decoder {choices[0].decoder.name} has no {key}; decoders that have it: {way_out}")
-        if any(re.search(rf"(^|[:,]){key}=", word) for word in named[0]):
+        if has(named[0], key):
             raise UsageError(f"{alias}: {option} has {key} already; give it once")
     if not given:
         return choices
@@ -87,10 +87,19 @@ def takes(choice: DecoderSpec, key: str) -> bool:
     return key in choice.values or key in PENALTIES
 
 
+def has(words: Sequence[str], key: str) -> bool:
+    """Whether the words of a decoder give it the parameter already."""
+    return any(re.search(rf"(^|[:,]){key}=", word) for word in words)
+
+
 def spellings(option: str, key: str, value: str) -> str:
     """How the parameter is written with each decoder that has it by itself."""
-    names = [name for name, decoder in DECODERS.items() if key in decoder.parameters] or ["greedy"]
-    return ", ".join(f"{option} {name}:{key}={value}" for name in names)
+    return ", ".join(f"{option} {name}:{key}={value}" for name in decoders_with(key) or ["greedy"])
+
+
+def decoders_with(key: str) -> list[str]:
+    """The decoders that have a parameter of their own by this name."""
+    return [name for name, decoder in DECODERS.items() if key in decoder.parameters]
 
 
 def attached(word: str, pair: str) -> str:

@@ -1,10 +1,12 @@
-"""``counterpoint export``: a decoder as a directory that ``generate(custom_generate=DIR)`` loads."""
+"""``counterpoint export``: a decoder as a folder that ``generate(custom_generate=DIR)`` loads."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
+from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.errors import CommandError
 
 
@@ -12,25 +14,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Declare the options of ``counterpoint export``."""
     parser = subparsers.add_parser(
         "export",
-        help="write a decoder as a directory for custom_generate=DIR",
-        description="Write a decoder as a directory that model.generate(custom_generate=DIR, trust_remote_code=True) loads, "
-        "for tools that can only pass text on.",
+        help="write a decoder as a folder for custom_generate=DIR",
+        description="Write a decoder as a folder that model.generate(custom_generate=DIR, trust_remote_code=True) loads, "
+        "for tools that can pass on nothing but text.",
         allow_abbrev=False,
     )
-    parser.add_argument("directory", metavar="DIR", type=Path, help="the directory to write")
-    parser.add_argument("--decoder", metavar="NAME", default="contrastive_search", help="the decoder (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="replace files that are there already")
+    parser.add_argument("directory", metavar="DIR", type=Path, help="folder to write")
+    parser.add_argument(
+        "--decoder", metavar="NAME", default="contrastive_search", help="name of the decoder (default: %(default)s)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist already")
+    add_shared(parser, "--json")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, and print the directory."""
+    """Export, and print the folder."""
     from counterpoint.decoders import export  # imports torch
 
     try:
-        print(export(arguments.directory, arguments.decoder, overwrite=arguments.force))
+        directory = export(arguments.directory, arguments.decoder, overwrite=arguments.force)
     except FileExistsError as error:
         raise CommandError(f"{error} (--force on the command line)") from error
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
+    print(json.dumps({"directory": str(directory)}) if arguments.json else directory)
     return 0

@@ -40,7 +40,6 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands; ``run`` in its result is the chosen command's function."""
     parser = Parser(prog="counterpoint", description="Decoding methods that contrast, on the command line.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('counterpoint')}")
-    parser.set_defaults(others=None)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = command.add_parser(subparsers)
@@ -72,9 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             parser = build_parser()
             arguments, others = parser.parse_known_args(argv)
-            if others and arguments.others is None:
-                parser.error(f"unrecognized arguments: {' '.join(others)}")
-            arguments.others = others  # of a command that passes them on
+            arguments.others = others  # for a command that passes them on
             debug = arguments.debug
             code: int = arguments.run(arguments)
             return code

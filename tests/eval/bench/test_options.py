@@ -51,7 +51,7 @@ def test_a_file_of_options_and_the_command_line_above_it(tmp_path: Path) -> None
     [
         ("limits: 3", "unknown option 'limits' (did you mean limit?); known: model, decoders, file"),
         ("config: other.yaml", "unknown option 'config'"),
-        ("num_seeds: 0", "argument --num-seeds: '0' is not a whole number of 1 or more (--config"),
+        ("num_seeds: 0", "argument --num-seeds: '0' is not a whole number of 1 or more; see counterpoint bench --help"),
         ("dtype: int8", "argument --dtype: invalid choice: 'int8'"),
         ("- greedy", "not a mapping of options"),
         ("a: [", "--config"),

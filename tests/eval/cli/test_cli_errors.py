@@ -31,7 +31,7 @@ def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> s
     ("arguments", "message"),
     [
         ([], "required: COMMAND"),
-        (["generat"], "invalid choice: 'generat'"),
+        (["generat"], "invalid choice: 'generat' (did you mean generate?)"),
         (["generate", "x", "--decoder", "nuclues"], "did you mean nucleus?"),
         (["generate", "x", "--decoder", "nucleus", "p=1"], "it takes: top_p, top_k, temperature"),
         (["generate", "--decoder", "greedy", "Once"], "a prompt goes before"),
@@ -41,7 +41,7 @@ def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> s
         (["generate", "x", "--max-new-tokens", "0"], "'0' is not a whole number of 1 or more"),
         (["generate", "x", "--seed", "1.5"], "'1.5' is not a whole number of 0 or more"),
         (["generate", "x", "--dtype", "int8"], "invalid choice: 'int8'"),
-        (["generate", "x", "--js"], "unrecognized arguments: --js"),
+        (["generate", "x", "--js"], "unknown option --js (did you mean --json?)"),
         (["export"], "required: DIR"),
     ],
 )

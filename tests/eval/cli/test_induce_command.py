@@ -86,7 +86,7 @@ def test_excluded_questions_and_a_limit(capsys: pytest.CaptureFixture[str], data
         (["--file", "x", "--output-dir", "y", "--learning-rate", "0"], "'0' is not a number above 0"),
         (["--file", "x", "--output-dir", "y", "--learning-rate", "fast"], "'fast' is not a number above 0"),
         (["--file", "x", "--output-dir", "y", "--held-out-share", "1"], "'1' is not a share between 0 and 1"),
-        (["--file", "x", "--output-dir", "y", "--epoch", "1"], "unrecognized arguments: --epoch"),
+        (["--file", "x", "--output-dir", "y", "--epoch", "1"], "unknown option --epoch (did you mean --epochs?)"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -216,7 +216,7 @@ def test_two_processes(base: Path, texts: Path, tmp_path: Path) -> None:
         (["--file", "x", "--output-dir", "y"], "required: --model"),
         (["--file", "x", "--output-dir", "y", "--model", "z", "--epochs", "0"], "'0' is not a whole number of 1 or more"),
         (["--file", "x", "--output-dir", "y", "--model", "z", "--learning-rate", "fast"], "'fast' is not a number above 0"),
-        (["--file", "x", "--output-dir", "y", "--model", "z", "--epoch", "1"], "unrecognized arguments: --epoch"),
+        (["--file", "x", "--output-dir", "y", "--model", "z", "--epoch", "1"], "unknown option --epoch (did you mean --epochs?)"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
