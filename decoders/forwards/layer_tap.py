@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.layers import decoder_layers
-from counterpoint.decoders.hf.caches import CACHE, cached_length
+from counterpoint.decoders.hf.caches import cached_length, find_cache
 from counterpoint.decoders.hf.side_forward import forward_owner
 
 KEPT = 128
@@ -59,7 +59,7 @@ class LayerTap:
             if (this := tap()) is not None and forward_owner() is this.owner:
                 ids = keywords.get("input_ids", arguments[0] if arguments else None)
                 before: Pass | None = getattr(this.latest, "forward", None)
-                this.latest.forward = Pass(ids, cached_length(keywords.get(CACHE)), expected=before is not None and before.asked)
+                this.latest.forward = Pass(ids, cached_length(find_cache(keywords)), expected=before is not None and before.asked)
 
         def enter(layer: int) -> Any:
             def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from counterpoint.decoders.hf.caches import CACHE, has_no_keys, is_recurrent, lost_tokens
+from counterpoint.decoders.hf.caches import cache_argument, has_no_keys, is_recurrent, lost_tokens
 
 STATE_IN_MODULES = {"recurrent_gemma"}
 """Model types that keep the state of the text in their own modules, not in the cache that they take."""
@@ -30,14 +30,15 @@ class PrefixCache:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.parameters = signature(model.forward).parameters
-        self.cached = CACHE in self.parameters and model.config.model_type not in STATE_IN_MODULES
+        argument = cache_argument(model)
+        self.argument = None if model.config.model_type in STATE_IN_MODULES else argument
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""
         self.ids: Tensor | None = None
         self.seen: Tensor | None = None
-        self.cache: Cache | None = DynamicCache(config=self.model.config) if self.cached else None
+        self.cache: Cache | None = None if self.argument is None else DynamicCache(config=self.model.config)
 
     def hold(
         self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], most: int
@@ -71,19 +72,19 @@ class PrefixCache:
 
     def arguments(self, seen: Bool[Tensor, "rows length"], held: int) -> dict[str, Any]:
         """What the forward of the tokens from ``held`` on takes besides them."""
-        arguments: dict[str, Any] = {"use_cache": self.cached}
+        arguments: dict[str, Any] = {"use_cache": self.argument is not None}
         text_only = held > 0 and self.cache is not None and has_no_keys(self.cache)
         if not text_only and not bool(seen.all()):  # a state without keys has no padding to be told of
             arguments["attention_mask"] = seen.long()
         if "position_ids" in self.parameters:
             arguments["position_ids"] = positions(seen)[:, held:]
-        if self.cached:
-            arguments[CACHE] = self.cache
+        if self.argument is not None:
+            arguments[self.argument] = self.cache
         return arguments
 
     def keep(self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]) -> None:
         """The forward went well: the cache holds these rows."""
-        if self.cached:
+        if self.argument is not None:
             self.ids, self.seen = input_ids.clone(), seen
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import common_beginning
-from counterpoint.decoders.hf.caches import CACHE, cached_length
+from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
 from counterpoint.decoders.hf.side_forward import forward_owner
 
 
@@ -50,7 +50,7 @@ class TextStates:
 
         def begin(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             if (this := own()) is not None and forward_owner() is None:
-                this.local.start = cached_length(keywords.get(CACHE))
+                this.local.start = cached_length(find_cache(keywords))
 
         def end(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
             if (this := own()) is not None and forward_owner() is None:

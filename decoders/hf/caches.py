@@ -6,18 +6,32 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from transformers import Cache, EncoderDecoderCache, GenerationMixin, cache_utils
+from transformers import Cache, EncoderDecoderCache, GenerationMixin, PreTrainedModel, cache_utils
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, StaticLayer
 from transformers.generation.utils import ALL_CACHE_NAMES
 
 CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"
 """The cache's name among a model's arguments and outputs: ``cache`` since transformers 5.24, ``past_key_values`` before."""
 
+CACHE_ARGUMENTS = (CACHE, "cache_params")
+"""The names of those that are a :class:`~transformers.Cache`; Mamba has a name of its own before transformers 5.24."""
+
 CACHE_NAMES = tuple(ALL_CACHE_NAMES)
 """All names that some model has for it."""
 
 QuantisedLayer: type = getattr(cache_utils, "BaseQuantizedLayer", cache_utils.QuantizedLayer)
 """Layers of quantised states: ``BaseQuantizedLayer`` since transformers 5.21, ``QuantizedLayer`` before."""
+
+
+def cache_argument(model: PreTrainedModel) -> str | None:
+    """What the forward of ``model`` calls its cache; None if it takes none."""
+    parameters = signature(model.forward).parameters
+    return next((name for name in CACHE_ARGUMENTS if name in parameters), None)
+
+
+def without_cache(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a model that computes the whole text anew."""
+    return {name: value for name, value in model_kwargs.items() if name not in CACHE_NAMES} | {"use_cache": False}
 
 
 def find_cache(mapping: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
 from counterpoint.decoders.forwards.tree_support import Method, candidate_forward
 from counterpoint.decoders.hf import steps
-from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, holds_uncounted_text
+from counterpoint.decoders.hf.caches import cached_length, find_cache, holds_uncounted_text, without_cache
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.outputs import (
     BaseStreamer,
@@ -150,9 +150,8 @@ def prefill(
     held = cached_length(past) if config.use_cache else 0
     if held or holds_uncounted_text(past):
         check_continuation(held, length, model_kwargs.get("attention_mask"))
-        again = {**model_kwargs, CACHE: None, "use_cache": False}
         with narrowed_unembedding(model, narrow):
-            model(**first_inputs(model, input_ids, None, again), return_dict=True)
+            model(**first_inputs(model, input_ids, None, without_cache(model_kwargs)), return_dict=True)
         hidden = [hidden[0][:, :held]]
     with narrowed_unembedding(model, narrow):
         if config.prefill_chunk_size is None:
