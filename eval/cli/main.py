@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from counterpoint.eval.cli import bench as bench_command
 from counterpoint.eval.cli import export as export_command
 from counterpoint.eval.cli import factor as factor_command
 from counterpoint.eval.cli import generate as generate_command
@@ -18,6 +17,7 @@ from counterpoint.eval.cli import lm_eval as lm_eval_command
 from counterpoint.eval.cli import rerank as rerank_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
+from counterpoint.eval.cli.bench import command as bench_command
 from counterpoint.eval.cli.parser import Parser
 from counterpoint.eval.errors import CommandError
 

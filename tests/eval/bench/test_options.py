@@ -11,8 +11,8 @@ import pytest
 
 from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.bench.passages import PROMPTS, Pairs, Passage, cut, encode_passages, read_pairs
-from counterpoint.eval.cli.bench_options import DEFAULTS, add_run_options, resolve
-from counterpoint.eval.cli.bench_run import parse_decoders
+from counterpoint.eval.cli.bench.options import DEFAULTS, add_run_options, resolve
+from counterpoint.eval.cli.bench.run import parse_decoders
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.parser import Parser
 from counterpoint.eval.errors import CommandError

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from counterpoint.eval.cli import bench_compare as bench_compare_command
-from counterpoint.eval.cli import bench_ls as bench_ls_command
-from counterpoint.eval.cli import bench_plot as bench_plot_command
-from counterpoint.eval.cli import bench_run as bench_run_command
-from counterpoint.eval.cli import bench_score as bench_score_command
-from counterpoint.eval.cli.bench_options import add_run_options
+from counterpoint.eval.cli.bench import compare as bench_compare_command
+from counterpoint.eval.cli.bench import ls as bench_ls_command
+from counterpoint.eval.cli.bench import plot as bench_plot_command
+from counterpoint.eval.cli.bench import run as bench_run_command
+from counterpoint.eval.cli.bench import score as bench_score_command
+from counterpoint.eval.cli.bench.options import add_run_options
 
 COMMANDS = (bench_run_command, bench_score_command, bench_compare_command, bench_plot_command, bench_ls_command)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.bench.records import read_failures, read_generations
-from counterpoint.eval.cli.bench_options import DECODERS, add_run_options, resolve
-from counterpoint.eval.cli.bench_score import score, show
+from counterpoint.eval.cli.bench.options import DECODERS, add_run_options, resolve
+from counterpoint.eval.cli.bench.score import score, show
 from counterpoint.eval.cli.decoder_aliases import parse_named
 from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError, UsageError

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.bench_score import add_score_options
+from counterpoint.eval.cli.bench.score import add_score_options
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_of
 from counterpoint.eval.cli.options import add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser, did_you_mean

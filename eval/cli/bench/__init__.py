@@ -1,0 +1,1 @@
+"""``counterpoint bench``: one module a command of it."""
