@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from counterpoint.eval import AMATEUR
-from counterpoint.eval.cli.bench_options import add_run_options, resolve
-from counterpoint.eval.cli.bench_run import parse_decoders
+from counterpoint.eval.cli.bench.options import add_run_options, resolve
+from counterpoint.eval.cli.bench.run import parse_decoders
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, decoders_with, option_of, parse_named
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.parser import Parser
