@@ -44,11 +44,14 @@ class BiEncoderRanker(Ranker):
         read = self.vectors(prefixes, "prefix")
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
-            suffixes = iter(self.vectors([text for texts in candidates for text in texts], "suffix"))
-            own = [[next(suffixes) for _ in texts] for texts in candidates]
-            return [
+            distinct = [list(dict.fromkeys(texts)) for texts in candidates]  # equal texts get one score
+            suffixes = iter(self.vectors([text for texts in distinct for text in texts], "suffix"))
+            own = [[next(suffixes) for _ in texts] for texts in distinct]
+            found = [
                 self.similarity(prefix, torch.stack(vectors)).to("cpu", torch.float32) if vectors else torch.empty(0)
                 for prefix, vectors in zip(read, own, strict=True)
             ]
+            places = [dict(zip(texts, range(len(texts)), strict=True)) for texts in distinct]
+            return [scores[[place[text] for text in texts]] for scores, place, texts in zip(found, places, candidates, strict=True)]
 
         return scores_of

@@ -70,7 +70,7 @@ class CombinedRanker(Ranker):
     def combined(self, scores: Sequence[Float[Tensor, " candidates"]]) -> Float[Tensor, " candidates"]:
         """The weighted sum of what each ranker gives the candidates of one prefix."""
         terms = map(standardised, scores) if self.standardise else scores
-        total = torch.stack([weight * term for weight, term in zip(self.weights, terms, strict=True)]).sum(dim=0)
+        total = sum((weight * term for weight, term in zip(self.weights, terms, strict=True)), torch.zeros_like(scores[0]))
         banned = torch.stack(list(scores)).isneginf().any(dim=0)  # whatever the sign of the weight
         return total.masked_fill(banned, -math.inf)
 

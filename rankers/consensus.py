@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -89,7 +90,15 @@ class ConsensusRanker(Ranker):
 
     def prepare(self, prefixes: Texts) -> CandidateScorer:
         """See :meth:`Ranker.prepare`."""
-        return lambda candidates: [mean_of_others(self.pairs(texts)) for texts in candidates]
+        return lambda candidates: [self.mean_of_others(texts) for texts in candidates]
+
+    def mean_of_others(self, texts: Texts) -> Float[Tensor, " hypotheses"]:
+        """Each candidate's mean utility; equal texts are compared once and counted as often as they occur."""
+        count = Counter(texts)
+        pairs = self.pairs(list(count))
+        total = (pairs * torch.tensor(list(count.values()))).sum(dim=1) - pairs.diagonal()
+        scores = dict(zip(count, (total / max(len(texts) - 1, 1)).tolist(), strict=True))
+        return torch.tensor([scores[text] for text in texts])
 
     def pairs(self, texts: Texts) -> Float[Tensor, "hypotheses references"]:
         """The utility of each candidate for each."""
@@ -97,8 +106,3 @@ class ConsensusRanker(Ranker):
         if found.shape != (len(texts), len(texts)):
             raise ValueError(f"utility gave {tuple(found.shape)} for {len(texts)} texts; it compares all with all")
         return found.to("cpu", torch.float32)
-
-
-def mean_of_others(pairs: Float[Tensor, "hypotheses references"]) -> Float[Tensor, " hypotheses"]:
-    """The mean of every row without the diagonal."""
-    return (pairs.sum(dim=1) - pairs.diagonal()) / max(len(pairs) - 1, 1)

@@ -1,4 +1,4 @@
-"""Set up before the packages are imported: shapes and types checked at run time, nothing fetched, one thread."""
+"""Set up before the packages are imported: shapes and types checked at run time, nothing fetched, one thread unless told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # transformers reads it when it is imported
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # toy models gain nothing from more; processes that tests start have as many
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from transformers.utils import logging
 install_import_hook(["counterpoint.decoders", "counterpoint.rankers", "counterpoint.eval"], "beartype.beartype")
 pytest.register_assert_rewrite("laws", "processor_laws", "references", "contrast_references", "layer_references", "ranker_laws")
 logging.disable_progress_bar()
-torch.set_num_threads(1)  # toy models gain nothing from more
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # whatever imported torch before
 
 
 @pytest.fixture(scope="session")

@@ -53,3 +53,14 @@ def test_another_similarity_may_take_the_place_of_the_dot_product() -> None:
 
     (scores,) = Cosine().score(["a e"], [["a e", "a", "o"]])
     assert scores.tolist() == pytest.approx([1.0, 0.5**0.5, 0.0])
+
+
+def test_equal_texts_have_one_score_however_a_similarity_rounds() -> None:
+    """On many CPUs a product's last bits depend on the row's place."""
+
+    class ByPlace(Letters):
+        def similarity(self, prefix: Tensor, suffixes: Tensor) -> Tensor:
+            return super().similarity(prefix, suffixes) + 1e-6 * torch.arange(len(suffixes))
+
+    (scores,) = ByPlace().score(["a e"], [["o", "e", "o", "e"]])
+    assert scores[0] == scores[2] != scores[1] == scores[3]

@@ -457,6 +457,14 @@ def test_consensus_of_a_wrong_utility() -> None:
         ConsensusRanker(lambda texts: torch.zeros(len(texts), 1)).score(["It rained."], [[" Why?", " No."]])
 
 
+def test_consensus_of_equal_texts_is_one_score_however_a_utility_rounds() -> None:
+    def by_place(texts: Sequence[str]) -> torch.Tensor:
+        return ngram_f1(texts) + 1e-6 * torch.rand(len(texts), len(texts), generator=torch.Generator().manual_seed(0))
+
+    (scores,) = ConsensusRanker(by_place).score(["It rained."], [[" No.", " Why?", " No.", " Why, no.", " Why?"]])
+    assert scores[0] == scores[2] != scores[1] == scores[4]
+
+
 NUMBERS = st.lists(st.integers(-1000, 1000).map(lambda tenths: tenths / 10), min_size=2, max_size=6, unique=True)
 
 
