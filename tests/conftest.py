@@ -15,9 +15,15 @@ from jaxtyping import install_import_hook
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+import other_machine
+
 install_import_hook(["counterpoint.decoders", "counterpoint.rankers", "counterpoint.eval"], "beartype.beartype")
-pytest.register_assert_rewrite("laws", "processor_laws", "references", "contrast_references", "layer_references", "ranker_laws")
+pytest.register_assert_rewrite(
+    "laws", "processor_laws", "references", "contrast_references", "layer_references", "ranker_laws", "rounding"
+)
 logging.disable_progress_bar()
+if "COUNTERPOINT_ROUNDING" in os.environ:
+    other_machine.install(int(os.environ["COUNTERPOINT_ROUNDING"]))
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # whatever imported torch before
 
 

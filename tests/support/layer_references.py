@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rounding import noted
+
 Model = Any  # called as a transformers model is
 Divergence = Callable[[Tensor, Tensor], float]
 Scores = Callable[[Tensor], Tensor]
@@ -43,7 +45,9 @@ class Exits(NamedTuple):
 
 def exits(model: Model, input_ids: Tensor, layers: Sequence[int], final_norm: bool = False) -> Exits:
     """What the model says, ``[vocabulary]``, and what it would say if it ended at each of ``layers``."""
-    return _exits(model, tuple(input_ids[0].tolist()), tuple(layers), final_norm)
+    found = _exits(model, tuple(input_ids[0].tolist()), tuple(layers), final_norm)
+    noted(found.final, found.early)
+    return found
 
 
 @cache
