@@ -11,9 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 import laws
 from counterpoint.decoders import ContrastiveSearchLogitsProcessor, adaptive_contrastive_search
-from families import ALL, prompts
-
-FAMILY = {family.name: family for family in ALL}
+from families import FAMILY, prompts
 
 
 @pytest.fixture

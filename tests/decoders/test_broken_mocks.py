@@ -19,9 +19,8 @@ from counterpoint.decoders.search import contrastive_score as degeneration
 from counterpoint.decoders.search import contrastive_search_loop as search
 from counterpoint.decoders.search.adaptive_contrastive_search import EntropyRule
 from counterpoint.decoders.search.contrastive_score import Context
-from families import ALL
+from families import FAMILY
 
-FAMILY = {family.name: family for family in ALL}
 LLAMA = FAMILY["llama"]
 
 

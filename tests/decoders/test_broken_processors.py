@@ -12,12 +12,13 @@ from transformers import PreTrainedModel, UnbatchedClassifierFreeGuidanceLogitsP
 
 import contrast_references as references
 import processor_laws as laws
-from contrast_cases import FAMILY, context_case, model_case, sibling
+from contrast_cases import context_case, model_case, sibling
 from counterpoint.decoders import ModelAmateur
 from counterpoint.decoders.amateurs import models as amateurs
 from counterpoint.decoders.amateurs import prompts as prompt_amateurs
 from counterpoint.decoders.contrasts import contrastive_decoding
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from families import FAMILY
 from processor_laws import CACHES, ROWS, Batch, Case, Processor, Row, Score
 
 LLAMA = FAMILY["llama"]

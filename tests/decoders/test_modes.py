@@ -22,9 +22,8 @@ import laws
 from counterpoint.decoders import contrastive_search, install, uninstall
 from counterpoint.decoders.hf.caches import CACHE, QuantisedLayer
 from counterpoint.decoders.hf.generate_call import GENERATE_CODE
-from families import ALL, WINDOW, prompts
+from families import FAMILY, WINDOW, prompts
 
-FAMILY = {family.name: family for family in ALL}
 LLAMA = FAMILY["llama"]
 SOME = ["llama", "gpt2", "mistral_sliding", "gemma3_sliding", "bloom", "mamba", "lfm2"]
 

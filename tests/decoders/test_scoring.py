@@ -42,9 +42,8 @@ from counterpoint.decoders import (
 )
 from counterpoint.decoders.forwards import text_forward
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
-from families import ALL, ENCODER_DECODER, Family, prompts
+from families import ALL, ENCODER_DECODER, FAMILY, Family, prompts
 
-FAMILY = {family.name: family for family in ALL}
 LLAMA, GPT2 = FAMILY["llama"], FAMILY["gpt2"]
 STEPS = 9
 CLOSE = dict(atol=2e-4, rtol=1e-5)

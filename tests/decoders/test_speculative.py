@@ -42,10 +42,9 @@ from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.decoders.speculative import speculative_contrastive_decoding as speculative
 from counterpoint.decoders.speculative.drafts import MIN_ACCEPTED, AmateurSource, Drafter, Repetition, Track
 from counterpoint.decoders.speculative.speculative_contrastive_decoding import speculative_draw
-from families import ALL, VOCABULARY, prompts
+from families import FAMILY, VOCABULARY, prompts
 from laws import Listener
 
-FAMILY = {family.name: family for family in ALL}
 LLAMA = FAMILY["llama"]
 STEPS = 64
 PLAIN: dict[str, Any] = {"max_new_tokens": STEPS, "do_sample": False, "pad_token_id": 0, "eos_token_id": None, "use_cache": True}

@@ -18,11 +18,10 @@ from contrast_cases import context_case, encoder_decoder_case, model_case, sibli
 from counterpoint.decoders import DoLaLogitsProcessor, FrustratinglySimpleLogitsProcessor, VectorAntiLanguageModel
 from counterpoint.rankers import ConsensusRanker, OverlapRanker, Ranker, ranked_search
 from counterpoint.rankers.search import proposals
-from families import ALL, EOS, EXPAND, FIRST_WORD, PAD, RECURRENT, STATELESS, TREE, VOCABULARY
+from families import EOS, EXPAND, FAMILY, FIRST_WORD, PAD, RECURRENT, STATELESS, TREE, VOCABULARY
 from layer_cases import dola_case, sled_case
 from processor_laws import Batch, Case, batch_of
 
-FAMILY = {family.name: family for family in ALL}
 LLAMA = FAMILY["llama"]
 
 

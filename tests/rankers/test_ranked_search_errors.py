@@ -21,11 +21,9 @@ from transformers.generation.streamers import TextStreamer
 import ranked_search_laws as laws
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.rankers import ranked_search
-from families import ALL
+from families import FAMILY
 from laws import Listener
 from processor_laws import Batch, batch_of
-
-FAMILY = {family.name: family for family in ALL}
 
 
 @pytest.fixture

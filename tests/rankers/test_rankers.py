@@ -44,12 +44,11 @@ from counterpoint.rankers import (
 )
 from counterpoint.rankers.base import Texts
 from counterpoint.rankers.combination import standardised
-from families import ALL
+from families import FAMILY
 from ranker_laws import CANDIDATES, PREFIXES, TokenCount, tokens_through
 from rankgen_cases import tiny_encoder, tiny_tokenizer
 from sentence_models import bi_encoder, cross_encoder
 
-FAMILY = {family.name: family for family in ALL}
 TOKENIZER: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(AMATEUR)
 
 

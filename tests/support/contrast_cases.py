@@ -23,10 +23,9 @@ from counterpoint.decoders import (
     extrapolation,
     likelihood_ratio,
 )
-from families import ALL, Family, prompts
+from families import Family, prompts
 from processor_laws import LENGTHS, Batch, Case, Processor, Row, Score
 
-FAMILY = {family.name: family for family in ALL}
 OTHER_LENGTHS = (6, 9, 3)
 
 

@@ -268,6 +268,8 @@ ALL: list[Family] = [
     Family("pegasus", "pegasus", "encoder_decoder", SEQ2SEQ, seed=2),
 ]
 
+FAMILY = {family.name: family for family in ALL}
+
 TREE, EXPAND, RECURRENT, STATELESS, ENCODER_DECODER = (
     [family for family in ALL if family.kind == kind]
     for kind in ("tree", "expand", "recurrent", "stateless_cache", "encoder_decoder")

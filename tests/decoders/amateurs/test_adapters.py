@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 import contrast_references as references
 import processor_laws as laws
-from contrast_cases import FAMILY
 from counterpoint.decoders import AdapterAmateur, ContrastiveDecodingLogitsProcessor
+from families import FAMILY
 from processor_laws import ROWS, Batch, Case, Processor, Row, Score
 
 LLAMA = FAMILY["llama"]

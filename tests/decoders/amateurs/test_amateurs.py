@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 import contrast_references as references
 import processor_laws as laws
-from contrast_cases import FAMILY, last_token_case, model_case, other_prompts, sibling
+from contrast_cases import last_token_case, model_case, other_prompts, sibling
 from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
@@ -30,7 +30,7 @@ from counterpoint.decoders import (
     PromptAmateur,
 )
 from counterpoint.decoders.hf.generate_call import current_generate_call
-from families import VOCABULARY
+from families import FAMILY, VOCABULARY
 from processor_laws import ROWS, STEPS, Batch
 
 LLAMA = FAMILY["llama"]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import processor_laws as laws
 import repetition_references as references
-from contrast_cases import FAMILY, sibling
+from contrast_cases import sibling
 from counterpoint.decoders import (
     FrustratinglySimpleLogitsProcessor,
     NGramAntiLanguageModel,
@@ -26,6 +26,7 @@ from counterpoint.decoders.amateurs import anti_language_models
 from counterpoint.decoders.amateurs.anti_language_models import vector_penalty
 from counterpoint.decoders.forwards import text_states
 from counterpoint.eval import rep_n
+from families import FAMILY
 from processor_laws import CACHES, PROCESSED, ROWS, Batch, Case, Processor, Row, Score
 
 LLAMA = FAMILY["llama"]

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import contrast_references as references
 import processor_laws as laws
-from contrast_cases import FAMILY, sibling
+from contrast_cases import sibling
 from counterpoint.decoders import (
     ContrastiveDecodingLogitsProcessor,
     LastTokenAmateur,
@@ -22,6 +22,7 @@ from counterpoint.decoders import (
 )
 from counterpoint.decoders.contrasts import released_contrastive_decoding
 from counterpoint.decoders.contrasts.released_contrastive_decoding import shortlist
+from families import FAMILY
 from processor_laws import Batch
 
 LLAMA = FAMILY["llama"]

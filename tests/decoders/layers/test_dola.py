@@ -16,9 +16,8 @@ import layer_references as reference
 from counterpoint.decoders import DoLaLogitsProcessor, jensen_shannon, released_divergence
 from counterpoint.decoders.layers import divergence, dola
 from counterpoint.decoders.layers.dola import at_layer, candidate_layers, divergences
-from families import ALL, prompts
+from families import FAMILY, prompts
 
-FAMILY = {family.name: family for family in ALL}
 LLAMA = FAMILY["llama"]
 DIVERGENCES = {jensen_shannon: reference.jensen_shannon, released_divergence: reference.released_divergence}
 both_divergences = pytest.mark.parametrize("rule", DIVERGENCES, ids=lambda rule: rule.__name__)

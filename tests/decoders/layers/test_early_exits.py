@@ -12,9 +12,8 @@ import layer_references as reference
 from counterpoint.decoders.forwards import layers
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, decoder_layers, depth_of
-from families import ALL, ENCODER_DECODER, Family, prompts
+from families import ALL, ENCODER_DECODER, FAMILY, Family, prompts
 
-FAMILY = {family.name: family for family in ALL}
 DECODER_ONLY = [family for family in ALL if family not in ENCODER_DECODER]
 SCALED = ["cohere", "granite", "falcon_h1", "gemma2_sliding", "recurrent_gemma"]
 

@@ -16,9 +16,8 @@ from transformers import LogitsProcessor, PreTrainedModel
 from counterpoint.decoders import DoLaLogitsProcessor, LayerFusionLogitsProcessor, SLEDLogitsProcessor
 from counterpoint.decoders.forwards import exit_tap
 from counterpoint.decoders.forwards.exit_tap import ExitTap
-from families import ALL, prompts
+from families import FAMILY, prompts
 
-FAMILY = {family.name: family for family in ALL}
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 SOME = ["llama", "gpt2", "cohere", "opt_350m", "gemma2_sliding", "mamba"]
 BUILD: dict[str, Callable[[PreTrainedModel], LogitsProcessor]] = {

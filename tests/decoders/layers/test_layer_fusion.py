@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import processor_laws as laws
-from contrast_cases import FAMILY, other_prompts, sibling
+from contrast_cases import other_prompts, sibling
 from counterpoint.decoders import (
     AdapterAmateur,
     ContrastiveDecodingLogitsProcessor,
@@ -29,6 +29,7 @@ from counterpoint.decoders import (
 from counterpoint.decoders.contrasts.forms import Form
 from counterpoint.decoders.layers import layer_fusion
 from counterpoint.decoders.layers.layer_fusion import LayerLogits, fused_contrast, layer_pairs, layer_weights
+from families import FAMILY
 from layer_cases import chosen_fusion_case, deeper, fusion_case
 from processor_laws import ROWS, Batch
 

@@ -1,4 +1,4 @@
-"""DoLa, SLED and layer fusion in every mode of ``generate`` (laws L1 to L4 and L7)."""
+"""DoLa, SLED and layer fusion over other amateurs and the embedded models, and mocks that break the laws of processors."""
 
 from __future__ import annotations
 
@@ -10,89 +10,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import processor_laws as laws
-from contrast_cases import FAMILY, sibling
 from counterpoint.decoders.contrasts.forms import likelihood_ratio, plausible
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.layers import dola, sled
-from layer_cases import chosen_fusion_case, deeper, dola_case, fusion_case, normed_dola_case, sled_case
-from processor_laws import CACHES, PROCESSED, ROWS, Batch, Case
-
-ALL_MODES = ROWS | PROCESSED | CACHES
-WHOLE = [("llama", "DoLa"), ("llama", "SLED"), ("llama", "layer fusion"), ("gemma3_sliding", "DoLa")]
-"""Families and cases that run in every mode; others in those that treat rows differently."""
-OTHERS = [
-    ("gpt2_tied", "DoLa as the paper"),
-    ("mistral_sliding", "SLED"),
-    ("gemma3_sliding", "layer fusion"),
-    ("bloom", "chosen layer fusion"),
-    ("opt_350m", "DoLa"),
-    ("cohere", "layer fusion"),
-    ("mamba", "SLED"),
-    ("mamba", "layer fusion"),
-]
-FEW = ["greedy", "beams", "beam sample", "finished rows", "penalty before", "few allowed tokens"]
-each_case = pytest.mark.parametrize(("name", "case"), WHOLE + OTHERS)
-some_cases = pytest.mark.parametrize(("name", "case"), [*WHOLE, ("bloom", "chosen layer fusion"), ("mamba", "SLED")])
-
-
-def subject(name: str, case: str) -> tuple[Case, Any, Batch]:
-    family = FAMILY[name]
-    model, other = family.build(), sibling(family)
-    if case == "chosen layer fusion":
-        return chosen_fusion_case(other, {0: 0, 1: 1, 2: 2}), model, laws.batch_of(family, model)
-    found = {str(known): known for known in (dola_case(), normed_dola_case(), sled_case(), fusion_case(other))}
-    return found[case], model, laws.batch_of(family, model)
-
-
-@pytest.mark.parametrize(
-    ("name", "case", "mode"),
-    [(*pair, mode) for pairs, modes in ((WHOLE, ALL_MODES), (OTHERS, FEW)) for pair in pairs for mode in modes],
-)
-def test_every_mode_is_the_reference(name: str, case: str, mode: str) -> None:
-    laws.equals_the_reference(*subject(name, case), **ALL_MODES[mode])
-
-
-@each_case
-def test_rows_are_independent(name: str, case: str) -> None:
-    laws.rows_are_independent(*subject(name, case))
-
-
-@pytest.mark.parametrize(("name", "case"), [*WHOLE, ("mistral_sliding", "SLED"), ("opt_350m", "DoLa")])
-@pytest.mark.parametrize("drafter", ["prompt lookup", "the model itself", "another model"])
-def test_drafts_change_nothing(name: str, case: str, drafter: str) -> None:
-    found, model, batch = subject(name, case)
-    mode = {
-        "prompt lookup": {"prompt_lookup_num_tokens": 3},
-        "the model itself": {"assistant_model": model},
-        "another model": {"assistant_model": sibling(FAMILY[name], 7)},
-    }[drafter]
-    laws.drafts_change_nothing(found, model, batch, **mode)
-
-
-@pytest.mark.parametrize("case", ["DoLa", "SLED", "layer fusion"])
-def test_a_draft_by_the_first_layers_changes_nothing(case: str) -> None:
-    laws.drafts_change_nothing(*subject("llama", case), assistant_early_exit=2)
-
-
-@some_cases
-def test_calls_do_not_meet(name: str, case: str) -> None:
-    laws.calls_do_not_meet(*subject(name, case))
-
-
-@some_cases
-@pytest.mark.parametrize("mode", ["greedy", "beams"])
-def test_bans_hold(name: str, case: str, mode: str) -> None:
-    laws.bans_hold(*subject(name, case), **ROWS[mode])
-
-
-@some_cases
-def test_inputs_stay(name: str, case: str) -> None:
-    laws.inputs_stay(*subject(name, case))
-
-
-@pytest.mark.parametrize("case", ["DoLa", "SLED", "layer fusion"])
-def test_embeds_work_or_are_refused(case: str) -> None:
-    laws.embeds_work_or_are_refused(*subject("llama", case))
+from families import FAMILY
+from layer_cases import chosen_fusion_case, deeper, dola_case, fusion_case, sled_case
+from processor_cases import subject
+from processor_laws import PROCESSED, ROWS
 
 
 @pytest.mark.parametrize(
@@ -130,14 +54,14 @@ def test_bans_that_the_contrast_of_layers_lifts_are_caught(mode: str, monkeypatc
 
     monkeypatch.setattr(dola, "contrast", lifted)
     with pytest.raises(AssertionError, match="a banned token"):
-        test_bans_hold("llama", "DoLa", mode)
+        laws.bans_hold(*subject("llama", "DoLa"), **ROWS[mode])
 
 
 def test_bans_that_the_lower_bound_lifts_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     right = sled.evolved
     monkeypatch.setattr(sled, "evolved", lambda *given: right(*given).clamp(min=-1000.0))
     with pytest.raises(AssertionError, match="a banned token"):
-        test_bans_hold("llama", "SLED", "greedy")
+        laws.bans_hold(*subject("llama", "SLED"))
 
 
 @pytest.mark.parametrize("case", ["DoLa", "SLED", "layer fusion"])
@@ -162,4 +86,4 @@ def test_scores_changed_in_place_are_caught(monkeypatch: pytest.MonkeyPatch) -> 
     right = dola.contrast
     monkeypatch.setattr(dola, "contrast", lambda positive, negative, alpha: positive.copy_(right(positive, negative, alpha=alpha)))
     with pytest.raises(AssertionError, match="output_logits were changed"):
-        test_inputs_stay("llama", "DoLa")
+        laws.inputs_stay(*subject("llama", "DoLa"))

@@ -19,9 +19,8 @@ from counterpoint.decoders.forwards.layer_tap import KEPT, LayerTap
 from counterpoint.decoders.forwards.layers import EarlyExits
 from counterpoint.decoders.hf import generate_call
 from counterpoint.decoders.hf.generate_call import current_generate_call
-from families import ALL, prompts
+from families import FAMILY, prompts
 
-FAMILY = {family.name: family for family in ALL}
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 SOME = ["llama", "gpt2", "mistral_sliding", "gemma3_sliding", "bloom", "mpt", "mamba", "lfm2", "rwkv", "recurrent_gemma"]
 CACHED = ["llama", "gpt2", "mistral_sliding", "gemma3_sliding", "bloom"]

@@ -15,9 +15,8 @@ import laws
 import layer_references as reference
 from counterpoint.decoders import SLEDLogitsProcessor
 from counterpoint.decoders.layers import sled
-from families import ALL, prompts
+from families import FAMILY, prompts
 
-FAMILY = {family.name: family for family in ALL}
 SOME = ["llama", "gemma2_sliding", "mamba"]
 ALIGNMENT = sled.alignment
 SETTINGS: list[dict[str, Any]] = [{}, {"evolution_rate": 1.5, "evolution_scale": 5, "evolution_steps": 10}]

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 import laws
 from counterpoint.decoders import candidate_method, contrastive_search
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
-from families import ALL, ENCODER_DECODER, EXPAND, RECURRENT, STATELESS, TREE, Family, prompts
+from families import ALL, ENCODER_DECODER, EXPAND, FAMILY, RECURRENT, STATELESS, TREE, Family, prompts
 
 CACHED = [family for family in ALL if family.kind != "stateless_cache"]
-FAMILY = {family.name: family for family in ALL}
 
 
 def by_attention(families: list[Family]) -> pytest.MarkDecorator:

@@ -12,9 +12,8 @@ from transformers import PreTrainedModel
 import laws
 import references
 from counterpoint.decoders import ContrastiveSearchLogitsProcessor
-from families import ALL, prompts
+from families import FAMILY, prompts
 
-FAMILY = {family.name: family for family in ALL}
 SOME = ["llama", "gpt2", "mistral_sliding", "gemma3_sliding", "bloom", "mamba", "rwkv"]
 CACHED = ["llama", "mistral_sliding", "gemma3_sliding"]
 

@@ -17,9 +17,8 @@ import laws
 import layer_references as reference
 from counterpoint.decoders import DoLaLogitsProcessor, contrastive_search, install, uninstall
 from counterpoint.decoders.hf.modes import VALIDATE
-from families import ALL, prompts
+from families import FAMILY, prompts
 
-FAMILY = {family.name: family for family in ALL}
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 
 

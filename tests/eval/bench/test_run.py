@@ -212,6 +212,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds its file by /proc")
 @pytest.mark.parametrize("moment", ["batch", "line"])
 def test_a_kill_loses_the_batch_in_hand_and_nothing_else(
@@ -317,6 +318,7 @@ LAUNCH = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes of the CPU")
 def test_two_processes_are_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
     command = [*LAUNCH, *arguments_of(tmp_path, "--num-seeds", "2")]

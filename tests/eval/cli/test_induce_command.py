@@ -148,6 +148,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
 def test_the_same_command_goes_on_after_a_kill(capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path) -> None:
     more = ["--epochs", "6"]

@@ -159,6 +159,7 @@ def unkilled(base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 @pytest.mark.parametrize("moment", ["negatives", "step", "card"])
 def test_after_a_kill_the_same_command_ends_as_without(
@@ -185,6 +186,7 @@ def test_a_model_that_is_not_there_takes_no_folder(
     assert main(command(base, texts, tmp_path / "ranker", "--negatives", "0")) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes of the CPU")
 def test_two_processes(base: Path, texts: Path, tmp_path: Path) -> None:
     """Each takes every other minibatch and writes every other batch of negatives; both end with the same ranker."""
