@@ -63,6 +63,13 @@ def test_output_and_files(capsys: pytest.CaptureFixture[str], data: Path, tmp_pa
     assert "Loss of the answers to 4 held-out pairs" in card
     assert main(command(data, output, "--held-out-share", "0.2", "--rank", "4", "--epochs", "2")) == 0
     assert capsys.readouterr().out == captured.out
+    assert main(command(data, output, "--held-out-share", "0.2", "--rank", "4", "--epochs", "2", "--quiet")) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(command(data, output, "--held-out-share", "0.2", "--rank", "4", "--epochs", "2", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        **{"output_dir": str(output), "pairs": 16, "too_long": 0, "steps": 8},
+        **{name: record[name] for name in ("loss_before", "loss_after")},
+    }
 
 
 def test_excluded_questions_and_a_limit(capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path) -> None:

@@ -96,6 +96,12 @@ def test_output_and_files(capsys: pytest.CaptureFixture[str], base: Path, texts:
         assert record["after"][kind]["mean"] == sum(outcomes) / len(outcomes)
     assert main(command(base, texts, output)) == 0  # again: only the figures
     assert capsys.readouterr().out == captured.out
+    assert main([*command(base, texts, output), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main([*command(base, texts, output), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["output_dir"], found["candidates"], found["steps"]) == (str(output), 3, record["steps"])
+    assert {name: found[name] for name in ("before", "after")} == {name: record[name] for name in ("before", "after")}
     card = (output / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     exec(code, {})  # noqa: S102 - ours
