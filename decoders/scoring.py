@@ -20,6 +20,7 @@ from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, forward_texts
 from counterpoint.decoders.hf.side_forward import side_forward
@@ -230,10 +231,8 @@ class TextOutputs(SideOutputs):
     @override
     def text(self) -> tuple[Int[Tensor, "positions length"], Bool[Tensor, "positions length"]]:
         written = [self.texts.before(text, position) for text, position in self.texts.positions[self.chosen]]
-        width, device = max(map(len, written)), self.own.logits.device
-        ids = torch.tensor([[*[0] * (width - len(row)), *row] for row in written], device=device)
-        lengths = torch.tensor([len(row) for row in written], device=device)
-        return ids, torch.arange(width, device=device) >= width - lengths[:, None]
+        ids, mask = padded(written, side="left", device=self.own.logits.device)
+        return ids, mask.bool()
 
     def _outputs_of(self, amateur: Amateur) -> ForwardOutputs:
         if id(amateur) not in self.amateurs:

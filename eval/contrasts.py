@@ -7,7 +7,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import (
     LogitsProcessor,
     NoRepeatNGramLogitsProcessor,
@@ -29,6 +28,7 @@ from counterpoint.decoders import (
     log_ratio,
 )
 from counterpoint.decoders.forwards.layers import depth_of
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.eval.decoder_specs import PENALTIES, DecoderSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.errors import CommandError, UsageError
@@ -95,7 +95,7 @@ def context_aware(values: Values, loaded: Loaded, prompts: Sequence[str]) -> Log
     contexts, questions = zip(*(prompt.rpartition("\n\n")[::2] for prompt in prompts), strict=True)
     if not all(contexts):
         raise ValueError("a prompt has no context: put it before the question, with a blank line between them")
-    return ContextAwareLogitsProcessor(loaded.model, padded(loaded, questions), values["alpha"])
+    return ContextAwareLogitsProcessor(loaded.model, prompt_batch(loaded, questions), values["alpha"])
 
 
 def dola(values: Values, loaded: Loaded, prompts: Sequence[str]) -> LogitsProcessor:
@@ -119,7 +119,7 @@ def layer_fusion(values: Values, loaded: Loaded, prompts: Sequence[str]) -> Logi
         amateur,
         layers=[depth_of(loaded.model) // 2] if name == "middle" else numbers("layers", name),
         fusion_weight=values["fusion_weight"],
-        guide=PromptAmateur(loaded.model, padded(loaded, [f"{guide}\n\n{prompt}" for prompt in prompts])) if guide else None,
+        guide=PromptAmateur(loaded.model, prompt_batch(loaded, [f"{guide}\n\n{prompt}" for prompt in prompts])) if guide else None,
         refocus_weight=values["refocus_weight"],
         alpha=values["alpha"],
     )
@@ -141,7 +141,7 @@ def amateur_of(values: Values, loaded: Loaded, prompts: Sequence[str]) -> ModelA
     if text and named:
         raise UsageError("amateur_prompt is another prompt for the expert itself: leave out amateur and amateur_adapter")
     if text:
-        return PromptAmateur(loaded.model, padded(loaded, [f"{text}\n\n{prompt}" for prompt in prompts]))
+        return PromptAmateur(loaded.model, prompt_batch(loaded, [f"{text}\n\n{prompt}" for prompt in prompts]))
     if named is None:
         raise UsageError("no amateur: give amateur=MODEL, amateur_adapter=DIR or amateur_prompt=TEXT")
     return named
@@ -181,15 +181,12 @@ def with_adapter(model: PreTrainedModel, adapter: str) -> Any:
     return PeftModel.from_pretrained(model, adapter)
 
 
-def padded(loaded: Loaded, texts: Sequence[str]) -> dict[str, Any]:
+def prompt_batch(loaded: Loaded, texts: Sequence[str]) -> dict[str, Any]:
     """Prompts for a :class:`~counterpoint.decoders.PromptAmateur`, padded on the left."""
     tokenizer: Any = loaded.tokenizer
     rows = [tokenizer(text)["input_ids"] for text in texts]
-    width = max(map(len, rows))
-    return {
-        "input_ids": torch.tensor([[0] * (width - len(row)) + row for row in rows], device=loaded.model.device),
-        "attention_mask": torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=loaded.model.device),
-    }
+    ids, mask = padded(rows, side="left", device=loaded.model.device)
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def numbers(key: str, text: str) -> list[int]:

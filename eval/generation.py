@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedTokenizerBase
 
+from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.outputs import BaseStreamer
 from counterpoint.eval import contrasts
 from counterpoint.eval.decoder_specs import DecoderSpec
@@ -51,7 +52,7 @@ def encode(loaded: Loaded, prompt: str, max_new_tokens: int) -> list[int]:
     ids: list[int] = loaded.tokenizer(prompt, verbose=False)["input_ids"]
     if not ids:
         raise CommandError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
-    context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)  # recurrent models have none
+    context = context_length(loaded.model)
     if context is not None and len(ids) + max_new_tokens > context:
         room = context - len(ids)
         way_out = f"take --max-new-tokens {room} or a shorter prompt" if room > 0 else "shorten the prompt"

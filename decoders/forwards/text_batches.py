@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
+from counterpoint.decoders.hf.configuration import context_length
 
 Encoded = tuple[tuple[int, ...], tuple[int, ...]]
 """The tokens of a prompt and of a continuation."""
@@ -22,7 +23,7 @@ def encode(
         ValueError: If one has none, or both do not fit in the model's context.
     """
     pairs = [encode_pair(model, tokenizer, prompt, continuation) for continuation in continuations]
-    room = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)  # recurrent models have none
+    room = context_length(model)
     for (before, after), continuation in zip(pairs, continuations, strict=True):
         if not before or not after:
             raise ValueError(f"prompt {prompt!r} with continuation {continuation!r}: at least one token is needed on both sides")

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.forwards.tree_support import candidate_method
 from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
@@ -135,14 +136,6 @@ def forward_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) ->
             use_cache=False,
         ).logits[0]
     return ForwardOutputs(logits, states)
-
-
-def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "rows width"], Int[Tensor, "rows width"]]:
-    """Rows padded on the right by token 0, and their mask."""
-    width = max(map(len, sequences))
-    ids = torch.tensor([[*sequence, *[0] * (width - len(sequence))] for sequence in sequences])
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    return ids, (torch.arange(width) < lengths[:, None]).long()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessorList
 
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.eval import contrasts
 from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
@@ -61,7 +62,7 @@ def generate(
     elif choice.decoder.sampling:
         arguments |= {"custom_generate": row_sampling, "row_seeds": [row_seed(seed, passage) for passage in passages]}
     found: Tensor = model.generate(
-        **padded(passages, model.device),
+        **prompt_batch(passages, model.device),
         logits_processor=LogitsProcessorList(contrasts.processors(choice, loaded, texts)),
         max_new_tokens=max_new_tokens,
         **arguments,
@@ -70,12 +71,10 @@ def generate(
     return found
 
 
-def padded(passages: Sequence[Passage], device: torch.device) -> dict[str, Tensor]:
+def prompt_batch(passages: Sequence[Passage], device: torch.device) -> dict[str, Tensor]:
     """The prompts' tokens, padded on the left."""
-    width = max(len(passage.ids) for passage in passages)
-    ids = [[0] * (width - len(passage.ids)) + [*passage.ids] for passage in passages]
-    mask = [[0] * (width - len(passage.ids)) + [1] * len(passage.ids) for passage in passages]
-    return {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(mask, device=device)}
+    ids, mask = padded([passage.ids for passage in passages], side="left", device=device)
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def row_seed(seed: int, passage: Passage) -> int:

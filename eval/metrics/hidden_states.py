@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.ragged import padded
+
 
 def batched_states(
     model: PreTrainedModel,
@@ -26,12 +28,10 @@ def batched_states(
     order = sorted((row for row, each in enumerate(tokens) if each), key=lambda row: len(tokens[row]))
     for begin in range(0, len(order), batch_size):
         rows = order[begin : begin + batch_size]
-        width = len(tokens[rows[-1]])
-        ids = torch.tensor([tokens[row] + [0] * (width - len(tokens[row])) for row in rows], device=body.device)
-        seen = torch.arange(width, device=body.device) < torch.tensor([[len(tokens[row])] for row in rows], device=body.device)
+        ids, mask = padded([tokens[row] for row in rows], device=body.device)
         with torch.no_grad():  # not around the yield, where the caller's code runs
-            output = body(input_ids=ids, attention_mask=seen.long(), output_hidden_states=True)
-        yield rows, output.hidden_states[layer], seen
+            output = body(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        yield rows, output.hidden_states[layer], mask.bool()
 
 
 def check_layer(model: PreTrainedModel, layer: int) -> None:

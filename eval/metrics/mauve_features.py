@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders.forwards.text_forward import padded
+from counterpoint.decoders.forwards.ragged import padded
+from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import choose_device, on_hub, quiet
 
@@ -58,7 +59,7 @@ class LoadedFeaturizer:
             raise ValueError("texts is empty; pass at least one")
         cut: dict[str, Any] = {} if max_length is None else {"truncation": True, "max_length": max_length}
         sequences = [tuple(ids) for ids in self.tokenizer(list(texts), **cut)["input_ids"]]
-        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)  # recurrent models have none
+        room = context_length(self.model)
         for text, sequence in zip(texts, sequences, strict=True):
             if not sequence:
                 raise ValueError(f"text {text!r} has no tokens, hence no last one; leave it out")

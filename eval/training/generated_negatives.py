@@ -12,6 +12,8 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.ragged import padded
+from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.eval.journal import Journal, key_of, read_records
 from counterpoint.rankers.continuation_texts import continuation_text
 from counterpoint.rankers.training.passages import Passage, whole_sentences
@@ -105,14 +107,12 @@ def sampled(
     rows: list[list[int]] = tokenizer([passage.prefix for passage in batch], verbose=False)["input_ids"]
     words = sum(len(passage.prefix.split()) for passage in batch)
     new = math.ceil(MARGIN * max(passage.longest for passage in batch) * sum(map(len, rows)) / words)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # recurrent models have none
+    context = context_length(model)
     kept = [row[max(len(row) + new - context, 0) if context else 0 :] for row in rows]
-    width = max(map(len, kept))
     pad: Any = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in kept], device=model.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in kept], device=model.device)
+    ids, mask = padded(kept, side="left", padding=pad, device=model.device)
     output: Tensor = model.generate(  # type: ignore[operator]
         input_ids=ids, attention_mask=mask, max_new_tokens=new, do_sample=True, top_p=top_p, top_k=0, pad_token_id=pad
     )
-    texts = [continuation_text(tokenizer, row, tail) for row, tail in zip(kept, output[:, width:].tolist(), strict=True)]
+    texts = [continuation_text(tokenizer, row, tail) for row, tail in zip(kept, output[:, ids.shape[1] :].tolist(), strict=True)]
     return [whole_sentences(text, shortest, passage.longest) for text, passage in zip(texts, batch, strict=True)]

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.rankers.base import Texts
 from counterpoint.rankers.bi_encoder import BiEncoderRanker, Side
 from counterpoint.rankers.rankgen.checkpoints import PUBLISHED_TOKENIZER, checkpoint_folder, load_encoder, load_tokenizer
@@ -148,10 +148,8 @@ class RankGenRanker(BiEncoderRanker):
 
     def padded(self, tokens: list[list[int]]) -> dict[str, Tensor]:
         """A batch for the encoder, padded on the right; the mask hides what with."""
-        rows = [torch.tensor(row) for row in tokens]
-        ids = pad_sequence(rows, batch_first=True)
-        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        return {"input_ids": ids.to(self.encoder.device), "attention_mask": mask.to(self.encoder.device)}
+        ids, mask = padded(tokens, device=self.encoder.device)
+        return {"input_ids": ids, "attention_mask": mask}
 
 
 def check_vocabulary(encoder: RankGenEncoder, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from counterpoint.decoders.checks import check_prompt
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.outputs import BaseStreamer, ModelOutput
 from counterpoint.decoders.hf.steps import padding_token
@@ -157,8 +158,9 @@ def ranked_search(
         stream.end(found.kept[0])
 
     best = [each for pool in found.kept for each in (pool + pool[-1:] * texts_each)[:texts_each]]
-    new = _padded([each.tokens for each in best], config)
-    sequences = torch.cat([input_ids, new.to(input_ids.device)], dim=1)
+    padding = padding_token(config)
+    new, _ = padded([each.tokens for each in best], padding=0 if padding is None else int(padding), device=input_ids.device)
+    sequences = torch.cat([input_ids, new], dim=1)
     if not config.return_dict_in_generate:
         return sequences
     return RankedSearchOutput(sequences, torch.tensor([each.score for each in best]), found.rounds)
@@ -183,10 +185,3 @@ class Stream:
         for token in tokens[self.sent :]:
             self.streamer.put(torch.tensor([token]))
         self.sent = len(tokens)
-
-
-def _padded(rows: Sequence[Sequence[int]], config: GenerationConfig) -> Int[Tensor, "rows longest"]:
-    """Rows padded on the right."""
-    padding = padding_token(config)
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[0 if padding is None else int(padding)] * (longest - len(row))] for row in rows])
