@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # toy models gain nothing from mo
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -24,6 +25,8 @@ pytest.register_assert_rewrite(
 logging.disable_progress_bar()
 if "COUNTERPOINT_ROUNDING" in os.environ:
     other_machine.install(int(os.environ["COUNTERPOINT_ROUNDING"]))
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # whatever imported torch before
 
 

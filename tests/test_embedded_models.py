@@ -72,13 +72,11 @@ def test_expert_beats_amateur_beats_unigrams(
 
 
 def test_greedy_loops_and_contrastive_search_does_not(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    inputs = tokenizer(PROMPTS, padding=True, return_tensors="pt")
+
     def texts(**kwargs: object) -> list[str]:
-        found = []
-        for prompt in PROMPTS:
-            inputs = tokenizer(prompt, return_tensors="pt")
-            ids = expert.generate(**inputs, max_new_tokens=120, do_sample=False, **kwargs)
-            found.append(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
-        return found
+        ids = expert.generate(**inputs, max_new_tokens=120, do_sample=False, **kwargs)
+        return tokenizer.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
     greedy, contrastive = texts(), texts(custom_generate=contrastive_search, penalty_alpha=0.6, top_k=5)
     assert diversity(greedy) < 0.5

@@ -28,7 +28,7 @@ def tensors(rows: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
     return ids.masked_fill(~seen, 0), seen
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from(FAMILIES), st.lists(texts, min_size=2, max_size=5), st.booleans())
 def test_history_leaves_no_trace(family: Family, history: list[list[tuple[list[int], int]]], whole: bool) -> None:
     model = family.build()

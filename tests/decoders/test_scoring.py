@@ -183,7 +183,7 @@ def reference(model: PreTrainedModel, prompt: list[int], continuation: list[int]
 words = st.lists(st.integers(4, 9), min_size=1, max_size=14)  # few words, so that texts begin alike
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(words, st.lists(words, min_size=0, max_size=4)), min_size=1, max_size=4), st.sampled_from([1, 7, 10**6]))
 @pytest.mark.parametrize("name", ["gpt2", "mistral_sliding", "gemma3_sliding", "bloom"])
 def test_whatever_is_shared_and_however_it_is_batched(name: str, texts: list[Any], batch_tokens: int) -> None:

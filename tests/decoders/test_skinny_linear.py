@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -14,7 +14,6 @@ from families import ALL
 LLAMA = next(family for family in ALL if family.name == "llama")
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 70), st.integers(1, 20), st.integers(1, 20), st.booleans())
 def test_is_the_layer(batch: int, rows: int, width: int, out: int, bias: bool) -> None:
     torch.manual_seed(rows)

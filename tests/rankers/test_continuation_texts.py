@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -19,7 +19,6 @@ def parts(tokenizer: PreTrainedTokenizerBase, ids: list[int], cut: int) -> tuple
     return prompt_texts(tokenizer, torch.tensor([ids[:cut]]))[0], continuation_text(tokenizer, ids[:cut], ids[cut:])
 
 
-@settings(deadline=None)
 @given(text=st.text(min_size=1, max_size=2 * CONTEXT), cut=st.integers(1, 4 * CONTEXT))
 def test_both_are_the_whole_text_wherever_it_is_cut(text: str, cut: int) -> None:
     """Within a word, or within a character."""

@@ -50,7 +50,7 @@ def test_batches_are_prompts_alone_from_scratch(family: Any) -> None:
     laws.equals_reference(model, batch, eos=laws.some_end(model, batch, **cached), **cached)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     beams=st.integers(1, 3),
     samples=st.integers(1, 4),

@@ -406,7 +406,7 @@ WORDS = st.lists(st.sampled_from(["the", "Whale", "sea", "of", "Sea", "white"]),
 TEXTS = WORDS.map(lambda words: " " + " ".join(words) + ".")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=4), st.sampled_from([1, 2, 3]))
 def test_overlap_by_hand(prefix: str, texts: list[str], n: int) -> None:
     def grams(text: str) -> list[str]:
@@ -433,7 +433,7 @@ def test_overlap_leaves_out_what_it_is_told() -> None:
         OverlapRanker(0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TEXTS, min_size=1, max_size=5), st.sampled_from([1, 2]))
 def test_consensus_by_hand(texts: list[str], n: int) -> None:
     def f1(one: str, other: str) -> float:
@@ -467,7 +467,7 @@ def test_consensus_of_equal_texts_is_one_score_however_a_utility_rounds() -> Non
 NUMBERS = st.lists(st.integers(-1000, 1000).map(lambda tenths: tenths / 10), min_size=2, max_size=6, unique=True)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(NUMBERS, st.floats(0.5, 20), st.floats(-50, 50))
 def test_standardised_scores(values: list[float], scale: float, shift: float) -> None:
     """Mean 0 and deviation 1; the unit and the origin of scores do not matter."""

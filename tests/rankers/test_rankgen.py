@@ -46,7 +46,7 @@ def test_scores_from_scratch() -> None:
     same(ranker(batch_size=2).score(PREFIXES, CANDIDATES), reference_scores(PREFIXES, CANDIDATES))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(prefix=TEXTS, candidates=st.lists(TEXTS, min_size=1, max_size=6), batch_size=st.integers(1, 4))
 def test_scores_of_any_texts_in_any_batches(prefix: str, candidates: list[str], batch_size: int) -> None:
     same(ranker(batch_size=batch_size).score([prefix], [candidates]), reference_scores([prefix], [candidates]))

@@ -250,7 +250,7 @@ def test_a_pickle_cannot_change_what_the_next_one_gets(tmp_path: Path) -> None:
         assert torch.equal(read_arrays(good), torch.ones(2, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_damaged_pickles_are_refused_or_arrays(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.pickle"

@@ -49,7 +49,7 @@ def check(found: Reranked, ranker: Ranker, candidates: list[str]) -> None:
     assert pairs == sorted(pairs)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(lists=st.lists(st.lists(st.sampled_from(["a", " T", "the sea", "S", "a"]), max_size=6), min_size=1, max_size=3))
 def test_texts_of_each_prefix(lists: list[list[str]]) -> None:
     prefixes = PROMPTS[: len(lists)]
@@ -60,7 +60,7 @@ def test_texts_of_each_prefix(lists: list[list[str]]) -> None:
         assert rerank(Longest(), prefixes, [text for texts in lists for text in texts]) == rerank(Longest(), prefixes, lists)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(candidates=st.permutations([" a", " the sea", " the sea", " The", " of it", " S."]))
 def test_another_order_gives_the_same_texts_in_the_same_order(candidates: list[str]) -> None:
     found = rerank(Longest(), PROMPTS[0], candidates)

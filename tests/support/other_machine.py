@@ -35,7 +35,7 @@ def rounded(product: Callable[..., Tensor], machine: int) -> Callable[..., Tenso
     @wraps(product)
     def other(*arguments: Any, **options: Any) -> Tensor:
         exact = product(*arguments, **options)
-        if not exact.is_floating_point() or not exact.numel() or options.get("out") is not None:
+        if exact.dtype not in (torch.float32, torch.float64) or not exact.numel():  # lower precisions are summed in float32
             return exact
         size = exact.detach().abs()
         return exact + bits(machine, tuple(exact.shape)).to(exact) * torch.finfo(exact.dtype).eps * (size + size.mean())

@@ -58,7 +58,7 @@ def agree(model: PreTrainedModel, build: Callable[[PreTrainedModel], LogitsProce
         return product
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExitTap, "join", lambda self: None)
+        patch.setattr(ExitTap, "fuse", lambda self: None)
         ids, scores = generated(model, build(model), **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ExitTap, "unembed", counted)
@@ -116,7 +116,7 @@ def test_two_on_one_model(model: PreTrainedModel) -> None:
     together = model.generate(ids, attention_mask=mask, logits_processor=both, **PLAIN)
     fresh = [DoLaLogitsProcessor(model, [1]), DoLaLogitsProcessor(model, [2])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExitTap, "join", lambda self: None)
+        patch.setattr(ExitTap, "fuse", lambda self: None)
         expected = model.generate(ids, attention_mask=mask, logits_processor=fresh, **PLAIN)
     assert torch.equal(together, expected)
     assert torch.equal(generated(model, first)[0], alone[0])
@@ -161,7 +161,7 @@ def test_threads_do_not_meet(model: PreTrainedModel) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.fuse()
+        thread.join()
     assert [found[number].tolist() for number in range(len(texts))] == [ids.tolist() for ids in expected]
     assert "forward" not in vars(model.lm_head)
 

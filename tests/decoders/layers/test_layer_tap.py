@@ -205,7 +205,7 @@ def test_threads_do_not_meet(model: PreTrainedModel) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.fuse()
+        thread.join()
     assert len(found) == len(texts)
     for number, early in found.items():
         expected = reference.exits(model, texts[number], layers).early.float()

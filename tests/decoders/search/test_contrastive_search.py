@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import laws
@@ -105,7 +105,6 @@ def test_scores_are_the_equation(scores: list[tuple[float, float]], alpha: float
     assert found == pytest.approx([(1 - alpha) * a - alpha * b for a, b in scores], abs=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_context_similarity(length: int, k: int, batch: int, random: object) -> None:
     generator = torch.Generator().manual_seed(random.randint(0, 10**6))  # type: ignore[attr-defined]

@@ -219,7 +219,7 @@ def test_a_kill_loses_the_batch_in_hand_and_nothing_else(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path, moment: str
 ) -> None:
     command = [sys.executable, "-c", PROGRAM, moment, *arguments_of(tmp_path, "--num-seeds", "2")]
-    killed = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    killed = subprocess.run(command, capture_output=True, check=False, timeout=600)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept = lines_of(tmp_path)
     assert len(kept) == (4 if moment == "batch" else 2)  # fsync of config.json is the first
@@ -322,7 +322,7 @@ LAUNCH = [
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes of the CPU")
 def test_two_processes_are_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
     command = [*LAUNCH, *arguments_of(tmp_path, "--num-seeds", "2")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in tmp_path.glob("generations*")} == {"generations-0.jsonl", "generations-1.jsonl"}
     shares = [list(read_records(tmp_path, f"generations-{rank}.jsonl")) for rank in (0, 1)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from counterpoint.eval import distinct_n, hapax_n, zipf
@@ -55,7 +55,6 @@ def test_hapax_by_hand() -> None:
     assert hapax_n(["a b", "a b"], 1) == 0
 
 
-@settings(deadline=None)
 @given(TEXTS, st.integers(1, 4))
 def test_against_counts_of_strings(texts: list[str], n: int) -> None:
     grams = grams_of(texts, n)
@@ -64,7 +63,6 @@ def test_against_counts_of_strings(texts: list[str], n: int) -> None:
     assert hapax_n(texts, n) <= distinct_n(texts, n)
 
 
-@settings(deadline=None)
 @given(TEXTS, st.integers(1, 4))
 def test_order_space_and_copies(texts: list[str], n: int) -> None:
     value = distinct_n(texts, n)
@@ -95,7 +93,6 @@ def test_zipf_takes_the_most_frequent_words() -> None:
     assert zipf([text], ranks=3) == pytest.approx(zipf_by_numpy([text], 3)) != pytest.approx(zipf([text]))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=20), st.integers(2, 25))
 def test_zipf_against_least_squares(counts: list[int], ranks: int) -> None:
     texts = [" ".join([f"w{word}"] * count) for word, count in enumerate(counts)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
@@ -68,7 +68,6 @@ def test_the_hand_computed_check_catches_a_wrong_rule(broken: Callable[[list[str
         check_loops(broken)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("ab"), max_size=4), st.lists(st.sampled_from("ab"), min_size=1, max_size=5), st.integers(1, 60))
 def test_against_every_phrase(start: list[str], phrase: list[str], times: int) -> None:
     words = start + phrase * times

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -211,7 +211,6 @@ def test_the_hand_computed_check_catches_a_wrong_cosine(broken: EmbeddingCoheren
         check_cosines(broken, Embeddings(list, VECTORS))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.floats(-9, 9)] * 3), min_size=2, max_size=8).filter(lambda rows: len(rows) % 2 == 0))
 def test_embedding_coherence_is_the_cosine(rows: list[tuple[float, ...]]) -> None:
     vectors = np.array(rows) + np.array([10.0, 0, 0])  # none near 0

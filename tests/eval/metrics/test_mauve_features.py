@@ -79,7 +79,7 @@ def test_features_are_those_of_each_text_alone(folder: Path, monkeypatch: pytest
     check_features(load_featurizer(folder / name), [text for text in TEXTS if text], max_length=3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=st.lists(st.text("ab .,é", min_size=1, max_size=30), min_size=1, max_size=8))
 def test_any_texts(texts: list[str]) -> None:
     check_features(EMBEDDED, texts)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from counterpoint.eval import mean_over_texts, recent_repetition
@@ -45,7 +45,6 @@ def test_the_hand_computed_check_catches_a_wrong_metric(broken: Metric) -> None:
         check_by_hand(broken)
 
 
-@settings(deadline=None)
 @given(WORDS, WORDS.filter(bool), st.integers(1, 25))
 def test_against_a_queue(prompt: str, text: str, window: int) -> None:
     queue, repeated = deque(prompt.split(), maxlen=window), 0

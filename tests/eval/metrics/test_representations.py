@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -79,7 +79,6 @@ def test_families_are_read_right_in_batches(numbers: PreTrainedTokenizerBase, fa
     check_isotropy(isotropy(model, numbers, texts, batch_size=4), naive)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4), st.data())
 def test_sum_of_cosines(tokens: int, hidden: int, data: st.DataObject) -> None:
     values = data.draw(st.lists(st.floats(-5, 5), min_size=2 * tokens * hidden, max_size=2 * tokens * hidden))

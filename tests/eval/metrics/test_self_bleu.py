@@ -76,7 +76,7 @@ def test_the_hand_computed_check_catches_a_wrong_metric(broken: Metric) -> None:
         check_by_hand(broken)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 5))
 def test_against_the_definition(texts: list[str], n: int) -> None:
     assert self_bleu_of_each(texts, n) == pytest.approx(from_scratch(texts, n))
@@ -88,7 +88,7 @@ def translate() -> Any:
     return pytest.importorskip("nltk.translate.bleu_score", reason="rouge-score brings NLTK")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(texts=TEXTS, n=st.integers(1, 5))
 def test_against_nltk(translate: Any, texts: list[str], n: int) -> None:
     words = [text.split() for text in texts]
@@ -100,7 +100,7 @@ def test_against_nltk(translate: Any, texts: list[str], n: int) -> None:
     assert self_bleu_of_each(texts, n) == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 5))
 def test_order_bounds_and_copies(texts: list[str], n: int) -> None:
     values = self_bleu_of_each(texts, n)
@@ -111,7 +111,7 @@ def test_order_bounds_and_copies(texts: list[str], n: int) -> None:
     assert self_bleu_of_each(whole * 2, n) == pytest.approx([1.0] * 2 * len(whole))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=8), st.data())
 def test_closest_other(lengths: list[int], data: st.DataObject) -> None:
     ordered = sorted(lengths)

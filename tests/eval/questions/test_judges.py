@@ -45,7 +45,7 @@ def test_shares_by_hand() -> None:
 
 
 @needs_metrics
-@settings(deadline=None, max_examples=25)  # the harness draws bootstrap samples
+@settings(max_examples=25)  # the harness draws bootstrap samples
 @given(SENTENCES, st.lists(SENTENCES, min_size=1, max_size=3), st.lists(SENTENCES, min_size=1, max_size=3))
 def test_similarity_is_that_of_the_harness(answer: str, true: list[str], false: list[str]) -> None:
     harness = pytest.importorskip("lm_eval.tasks.truthfulqa.utils", reason="needs the extra lm-eval")

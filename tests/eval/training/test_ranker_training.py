@@ -173,7 +173,7 @@ def test_after_a_kill_the_same_command_ends_as_without(
 ) -> None:
     output = tmp_path / "ranker"
     program = [sys.executable, "-c", KILLED, moment, *command(base, texts, output)]
-    killed = subprocess.run(program, capture_output=True, check=False, timeout=300)
+    killed = subprocess.run(program, capture_output=True, check=False, timeout=600)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (output / "README.md").exists()
     assert main(command(base, texts, output)) == 0
@@ -200,7 +200,7 @@ def test_two_processes(base: Path, texts: Path, tmp_path: Path) -> None:
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "counterpoint.eval.cli"]
     output = tmp_path / "ranker"
     arguments = command(base, texts, output)
-    result = subprocess.run([*launch, *arguments], capture_output=True, text=True, check=False, timeout=300)
+    result = subprocess.run([*launch, *arguments], capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == 4
     record = json.loads((output / "training.json").read_text(encoding="utf-8"))
@@ -262,7 +262,7 @@ def test_help_comes_without_torch() -> None:
         "try:\n    main(['train-ranker', '--help'])\n"
         "except SystemExit:\n    print(sorted({'torch', 'transformers', 'numpy', 'accelerate'} & set(sys.modules)))\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     assert result.stdout.endswith("\n[]\n")
 
 
