@@ -1,6 +1,6 @@
 """What a contrast costs: DoLa, SLED, contrastive and context-aware decoding and layer fusion against greedy search alone.
 
-Usage: ``python contrast.py --expert PATH --amateur PATH --batch 1 8 --output DIR``; the embedded models by default.
+Usage: ``python contrast.py --expert PATH --amateur PATH --batch 1 8 --output-dir DIR``; the embedded models by default.
 
 Every case times all methods in turn, round after round, in one process: milliseconds between two tokens (median over the tokens of
 a round, then over rounds), without the prompt's own forward. A ratio is the median over rounds of a method's time over that of
@@ -139,12 +139,12 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
-    parser.add_argument("--output", type=Path, default=Path())
+    parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     environment = environment_of(arguments.expert, arguments.device, arguments.new_tokens)
-    results = Results(arguments.output / "contrast.json", environment, ("dtype", "batch", "context"), table)
+    results = Results(arguments.output_dir / "contrast.json", environment, ("dtype", "batch", "context"), table)
     measure(arguments, results.add)
     print(results.markdown())
 

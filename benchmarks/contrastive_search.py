@@ -1,6 +1,6 @@
 """Contrastive search against greedy search and against the usual batch-expanded loop, on one model and one machine.
 
-Usage: ``python contrastive_search.py --model PATH --dtype float32 --contexts 128 1024 4096 --k 5 --output DIR``
+Usage: ``python contrastive_search.py --model PATH --dtype float32 --contexts 128 1024 4096 --k 5 --output-dir DIR``
 
 Every case times all three methods in turn, round after round, in one process: milliseconds between two tokens (median over the
 tokens of a round, then over rounds), without the prompt's own forward. Peak memory is that of a fresh process that runs one
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
     parser.add_argument("--memory", action="store_true", help="measure peak memory as well, a process for each method")
     parser.add_argument("--memory-of", choices=["greedy", "ours", "batch-expanded"], help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path, default=Path())
+    parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -196,7 +196,7 @@ def main() -> None:
         return
 
     environment = environment_of(arguments.model, arguments.device, arguments.new_tokens)
-    results = Results(arguments.output / "contrastive_search.json", environment, ("dtype", "batch", "context", "k"), table)
+    results = Results(arguments.output_dir / "contrastive_search.json", environment, ("dtype", "batch", "context", "k"), table)
     measure(arguments, results.add)
     print(results.markdown())
 

@@ -1,6 +1,6 @@
 """Does contrast with an induced hallucinator make a model more truthful? TruthfulQA's multiple choice on held-out questions.
 
-Usage: ``python induce.py --data TruthfulQA.csv --primer primer.txt --work DIR --output results MODEL [MODEL ...]``
+Usage: ``python induce.py --file TruthfulQA.csv --primer primer.txt --work DIR --output-dir results MODEL [MODEL ...]``
 
 Half of the questions, drawn by the seed, train two LoRA adapters: one on their incorrect answers, and as a control one on their
 correct answers. Questions of the other half are scored by the model, by induce-then-contrast with either adapter, and by
@@ -228,22 +228,22 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="model folders or ids")
-    parser.add_argument("--data", type=Path, required=True, help="TruthfulQA.csv")
+    parser.add_argument("--file", type=Path, required=True, help="TruthfulQA.csv")
     parser.add_argument("--primer", type=Path, required=True, help="the benchmark's six question/answer pairs")
     parser.add_argument("--work", type=Path, required=True, help="folder for the adapters")
-    parser.add_argument("--output", type=Path, required=True, help="folder for induce.json")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for induce.json")
     parser.add_argument("--pairs", type=int, default=1000, help="to train on, at most")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--questions", type=int, default=200, help="of the held-out half")
+    parser.add_argument("--questions", type=int, default=200, help="questions of the held-out half")
     parser.add_argument("--depth", type=float, default=0.8, help="of the lower layer, as a share of all layers")
     parser.add_argument("--shift", type=int, default=0, help="score answers after the question so many places further")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    questions, primer = read_questions(arguments.data).questions, arguments.primer.read_text(encoding="utf-8").strip()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    path = arguments.output / "induce.json"
+    questions, primer = read_questions(arguments.file).questions, arguments.primer.read_text(encoding="utf-8").strip()
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    path = arguments.output_dir / "induce.json"
     for name in arguments.models:
         result = experiment(name, questions, primer, arguments)
         results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=5)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--num-seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "mauve_spread.md")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # that texts are few is what is measured
@@ -61,10 +61,10 @@ def main() -> None:
         p, q = (reader.features(side, COUNTERPOINT.max_length) for side in texts)
         for n in SIZES:
             if n <= len(p):
-                mean, seeds, samples = spread(p, q, n, arguments.samples, arguments.seeds)
+                mean, seeds, samples = spread(p, q, n, arguments.samples, arguments.num_seeds)
                 table.append(f"| {n} | {name} | {mean:.3f} | {seeds:.3f} | {samples:.3f} |")
                 print(table[-1], flush=True)
-    content = "\n".join([*table, "", f"{arguments.samples} samples, {arguments.seeds} seeds; {COUNTERPOINT.summary}"]) + "\n"
+    content = "\n".join([*table, "", f"{arguments.samples} samples, {arguments.num_seeds} seeds; {COUNTERPOINT.summary}"]) + "\n"
     arguments.out.write_text(content, encoding="utf-8")
 
 

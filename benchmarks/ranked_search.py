@@ -1,6 +1,6 @@
 """Ranked search against plain sampling of as many tokens, and against the algorithm as RankGen's authors released it.
 
-Usage: ``python ranked_search.py --model PATH --prompts 1 4 --context 16 256 --output DIR``; the embedded expert by default.
+Usage: ``python ranked_search.py --model PATH --prompts 1 4 --context 16 256 --output-dir DIR``; the embedded expert by default.
 
 Every case times all three in turn, round after round, in one process, with the paper's settings (two beams, ten samples, twenty
 tokens a round, 115 tokens, nucleus 0.9) and without EOS, so that all sample the same number of tokens:
@@ -179,13 +179,13 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=115)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
-    parser.add_argument("--output", type=Path, default=Path())
+    parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     environment = environment_of("", arguments.device, arguments.new_tokens)
     del environment["model"]  # several models share the file
-    results = Results(arguments.output / "ranked_search.json", environment, ("model", "dtype", "prompts", "context"), table)
+    results = Results(arguments.output_dir / "ranked_search.json", environment, ("model", "dtype", "prompts", "context"), table)
     for name in arguments.model:
         measure(arguments, name, results.add)
     print(results.markdown())

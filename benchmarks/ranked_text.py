@@ -1,6 +1,6 @@
 """What ranking does to text: MAUVE and diversity of samples, of the best of 20, and of ranked search, over several seeds.
 
-Usage: ``python ranked_text.py --output DIR``; the embedded expert continues the passages that come with the package.
+Usage: ``python ranked_text.py --output-dir DIR``; the embedded expert continues the passages that come with the package.
 
 One pool of nucleus samples serves all rankers, whose choice is the only difference; its first sample of each prompt is the plain
 sampler. Ranked search has two beams of half as many samples, and so samples as many tokens. All texts end at their last sentence
@@ -117,15 +117,15 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the model that writes")
     parser.add_argument("--sentence-model", help="a bi-encoder of sentence-transformers, as one more ranker")
     parser.add_argument("--featurizer", default=str(EXPERT), help="whose features MAUVE compares, in bfloat16 unless the expert's")
-    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--num-candidates", type=int, default=20)
+    parser.add_argument("--num-seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=160)
-    parser.add_argument("--output", type=Path, default=Path())
+    parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
 
-    records = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()][: arguments.prompts]
+    records = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()][: arguments.limit]
     prompts, human = [record["prompt"] for record in records], [record["reference"] for record in records]
     write = Writer(arguments.model, arguments.dtype, prompts, arguments.new_tokens, arguments.rows)
     references, later = ([write.cut(text, part) for text in human] for part in (0, 1))
@@ -144,19 +144,19 @@ def main() -> None:
     }
     environment = environment_of(Path(arguments.model).name, "cpu", arguments.new_tokens)
     environment |= {"dtype": arguments.dtype, "features": Path(arguments.featurizer).name}
-    results = Results(arguments.output / "ranked_text.json", environment, ["prompts", "samples"], table)
+    results = Results(arguments.output_dir / "ranked_text.json", environment, ["prompts", "samples"], table)
     warnings.filterwarnings("ignore", message="MAUVE of")  # said above
-    wanted = {"prompts": len(prompts), "samples": arguments.samples}
+    wanted = {"prompts": len(prompts), "samples": arguments.num_candidates}
     before = next((case for case in results.cases if wanted.items() <= case.items()), {"seeds": 0, "figures": {}})
     figures: dict[str, dict[str, list[float]]] = before["figures"]
-    for seed in range(before["seeds"], arguments.seeds):
+    for seed in range(before["seeds"], arguments.num_seeds):
         torch.manual_seed(seed)
         texts = {name: [own[0] for own in write(1, **options)] for name, options in SAMPLERS.items() if name != PLAIN}
-        pool = write(arguments.samples, **SAMPLERS[PLAIN])
+        pool = write(arguments.num_candidates, **SAMPLERS[PLAIN])
         texts = {PLAIN: [own[0] for own in pool], **texts, "human": references, "human, further on": later}
-        texts |= {f"best of {arguments.samples} by {name}": best(ranker)(prompts, pool) for name, ranker in rankers.items()}
+        texts |= {f"best of {arguments.num_candidates} by {name}": best(ranker)(prompts, pool) for name, ranker in rankers.items()}
         for name, ranker in searches.items():
-            search = {"beams": BEAMS, "samples": arguments.samples // BEAMS, "tokens_per_round": ROUND, "ranker": ranker}
+            search = {"beams": BEAMS, "samples": arguments.num_candidates // BEAMS, "tokens_per_round": ROUND, "ranker": ranker}
             found = write(1, custom_generate=ranked_search, processing_class=write.tokenizer, **search, **SAMPLERS[PLAIN])
             texts[f"ranked search by {name}"] = [*chain(*found)]
         for name, own in texts.items():

@@ -1,6 +1,6 @@
 """How often rankers pick the true continuation: among texts that a model has generated, and among other passages of the same book.
 
-Usage: ``python rankers.py --corpus DIR/heldout.jsonl --sentence-model all-MiniLM-L6-v2 --output DIR``, where the corpus is what
+Usage: ``python rankers.py --corpus DIR/heldout.jsonl --sentence-model all-MiniLM-L6-v2 --output-dir DIR``, where the corpus is what
 ``embedded/corpus.py`` held out. The default generator, the embedded expert, has not seen it.
 
 A prefix has up to ``--prefix-words`` words, its true continuation up to ``--continuation-words``, both of whole sentences
@@ -149,7 +149,7 @@ def measure(arguments: argparse.Namespace, environment: dict[str, Any], report: 
         return [generated(model, tokenizer, passage, arguments) for passage in found]
 
     kinds = {
-        "generated": kept(arguments.output / "generated.json", environment, sample),
+        "generated": kept(arguments.output_dir / "generated.json", environment, sample),
         "in the book": [in_book(passage, every, arguments.candidates) for passage in found],
     }
     for name, make in rankers(arguments):
@@ -185,14 +185,14 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="of the language models")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
-    parser.add_argument("--output", type=Path, default=Path())
+    parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     environment = environment_of(arguments.model, arguments.device, arguments.new_tokens)
     settings = ("prefixes", "candidates", "prefix_words", "continuation_words", "seed", "dtype")
     environment |= {name.replace("_", " "): getattr(arguments, name) for name in settings}
-    results = Results(arguments.output / "rankers.json", environment, ("negatives", "ranker"), table)
+    results = Results(arguments.output_dir / "rankers.json", environment, ("negatives", "ranker"), table)
     measure(arguments, environment, results.add)
     print(results.markdown())
 

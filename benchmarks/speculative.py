@@ -1,6 +1,6 @@
 """Speculative contrastive decoding against the expert's greedy search and against plain contrastive decoding, in one process.
 
-Usage: ``python speculative.py [--expert PATH] [--amateurs PATH | random | first:N ...] --forms ratio extrapolation --output DIR``
+Usage: ``python speculative.py [--expert PATH] [--amateurs PATH | random | first:N ...] --forms ratio --output-dir DIR``
 
 Without paths: the embedded pair. ``random`` is the embedded amateur's (or the given expert's) architecture with random weights, a
 poor amateur; ``first:N`` the expert's first N layers. For every prompt the three methods run in turn; milliseconds a token with the
@@ -110,7 +110,7 @@ def measure(arguments: argparse.Namespace, expert: PreTrainedModel, tokenizer: A
     }
     times: dict[str, list[float]] = {method: [] for method in methods}
     forwards = 0
-    prompts = [tokenizer(prompt, return_tensors="pt").input_ids.to(expert.device) for prompt in PROMPTS[: arguments.prompts]]
+    prompts = [tokenizer(prompt, return_tensors="pt").input_ids.to(expert.device) for prompt in PROMPTS[: arguments.limit]]
     for kwargs in methods.values():
         run(expert, prompts[0], 8, **kwargs)
     for _ in range(arguments.rounds):
@@ -156,11 +156,11 @@ def main() -> None:
     parser.add_argument("--amateurs", nargs="+", default=[str(AMATEUR), "random"])
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--new-tokens", type=int, default=128)
-    parser.add_argument("--prompts", type=int, default=len(PROMPTS))
+    parser.add_argument("--limit", type=int, default=len(PROMPTS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--output", type=Path, default=Path())
+    parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
     expert = AutoModelForCausalLM.from_pretrained(arguments.expert, dtype=arguments.dtype).to(arguments.device).eval()
     tokenizer = AutoTokenizer.from_pretrained(arguments.expert)
@@ -171,8 +171,8 @@ def main() -> None:
         "transformers": version("transformers"),
         "python": platform.python_version(),
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    path = arguments.output / "speculative.json"
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    path = arguments.output_dir / "speculative.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"environment": environment, "cases": []}
     cases: list[dict[str, Any]] = before["cases"] if before["environment"] == environment else []
     key = ("expert", "amateur", "form", "new_tokens")

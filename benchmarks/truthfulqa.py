@@ -1,6 +1,6 @@
 """TruthfulQA's answers scored by ``counterpoint.decoders.score`` and by one forward for each answer, on one machine.
 
-Usage: ``python truthfulqa.py --model PATH --data TruthfulQA.csv --primer primer.txt --questions 8 --output DIR``
+Usage: ``python truthfulqa.py --model PATH --file TruthfulQA.csv --primer primer.txt --limit 8 --output-dir DIR``
 
 The reference is what published scripts do: prompt and answer in one forward, logits of all positions, the answer's picked out; for
 DoLa the hidden states of the same forward, unembedded at the answer's positions; for contrastive decoding a second forward by the
@@ -67,11 +67,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--amateur", help="for contrastive decoding; default: the model's own first third of layers")
-    parser.add_argument("--data", type=Path, default=SAMPLE)
+    parser.add_argument("--file", type=Path, default=SAMPLE)
     parser.add_argument("--primer", type=Path, help="default: a primer of our own")
-    parser.add_argument("--questions", type=int, default=8, help="so many, spread evenly over the file")
+    parser.add_argument("--limit", type=int, default=8, help="so many, spread evenly over the file")
     parser.add_argument("--cases", nargs="+", default=["plain", "dola", "contrastive_decoding"], help="default: all three")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output-dir", type=Path, required=True)
     arguments = parser.parse_args()
     model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
@@ -80,9 +80,9 @@ def main() -> None:
         del amateur.model.layers[len(amateur.model.layers) // 3 :]
         amateur.config.num_hidden_layers = len(amateur.model.layers)
     preset = make_preset("original" if arguments.primer else "own", arguments.primer, None, chat_template=False)
-    data = read_questions(arguments.data)
-    step = max(1, len(data.questions) // arguments.questions)
-    questions = data.questions[::step][: arguments.questions]
+    data = read_questions(arguments.file)
+    step = max(1, len(data.questions) // arguments.limit)
+    questions = data.questions[::step][: arguments.limit]
     dola_processor = DoLaLogitsProcessor(model, layers="high", alpha=0.0)
     cases: dict[str, tuple[Any, Reference]] = {
         "plain": (None, plain(model)),
@@ -110,9 +110,9 @@ def main() -> None:
         "processor": platform.processor() or platform.machine(),
         "versions": {package: version(package) for package in ("counterpoint", "torch", "transformers")},
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "truthfulqa.json").write_text(json.dumps(record, indent=2) + "\n")
-    (arguments.output / "truthfulqa.md").write_text(table(record))
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    (arguments.output_dir / "truthfulqa.json").write_text(json.dumps(record, indent=2) + "\n")
+    (arguments.output_dir / "truthfulqa.md").write_text(table(record))
 
 
 def measure(model: Any, tokenizer: Any, questions: Any, preset: Any, decoder: Any, reference: Reference) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Clean public-domain prose into training and held-out documents.
 
-Usage: ``python corpus.py --novels DIR --speeches DIR --output DIR``
+Usage: ``python corpus.py --novels DIR --speeches DIR --output-dir DIR``
 
 Writes ``train.jsonl`` and ``heldout.jsonl`` (one ``{"source", "text"}`` document a line) and ``manifest.json`` (the SHA-256 of
 every source file and the sizes of both splits). Paragraphs become single lines, documents are chapters or whole speeches. Held
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--novels", type=Path, required=True, help="folder of *.txt, one novel each")
     parser.add_argument("--speeches", type=Path, required=True, help="folder of collections, each a folder of *.txt")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output-dir", type=Path, required=True)
     arguments = parser.parse_args()
 
     splits: dict[str, list[dict[str, str]]] = {"train": [], "heldout": []}
@@ -109,11 +109,11 @@ def main() -> None:
             addresses.append("\n".join(speech(read(path))))
         add(folder.name, *split_speeches(addresses))
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
     sizes = {}
     for name, documents in splits.items():
         lines = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
-        (arguments.output / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        (arguments.output_dir / f"{name}.jsonl").write_text(lines, encoding="utf-8")
         sizes[name] = {
             "documents": len(documents),
             "bytes": sum(len(document["text"].encode()) for document in documents),
@@ -121,7 +121,7 @@ def main() -> None:
             "sha256": hashlib.sha256(lines.encode()).hexdigest(),
         }
     manifest = {"splits": sizes, "sources": sources}
-    (arguments.output / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (arguments.output_dir / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(sizes, indent=2))
 
 

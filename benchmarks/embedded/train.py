@@ -1,6 +1,6 @@
 """Train the tokenizer and the two embedded language models from scratch on one processor core.
 
-Usage: ``python train.py expert --corpus DIR --work DIR --output DIR --minutes 95`` (then the same with ``amateur``).
+Usage: ``python train.py expert --corpus DIR --work DIR --output-dir DIR --minutes 95`` (then the same with ``amateur``).
 
 The schedule is a function of the time spent training, so a run always ends with its learning rate decayed to zero. Checkpoints
 in ``--work`` are taken every minute and picked up again when the same command is repeated.
@@ -213,7 +213,7 @@ def train(arguments: argparse.Namespace) -> None:
             saved = spent
             keep()
     keep()
-    save(model, tokenizer, arguments.output)
+    save(model, tokenizer, arguments.output_dir)
     held = heldout_loss(model, heldout, 128)
     print(f"done: {spent / 60:.1f} min, {step} steps, {seen} tokens, held out {held:.4f} ({math.exp(held):.2f})", flush=True)
 
@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("model", choices=sorted(SHAPES))
     parser.add_argument("--corpus", type=Path, required=True, help="folder written by corpus.py")
     parser.add_argument("--work", type=Path, required=True, help="folder for the tokenizer and checkpoints")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the finished model")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder of the finished model")
     parser.add_argument("--minutes", type=float, required=True, help="time to train for, resumed runs included")
     parser.add_argument("--tokens-per-step", type=int, default=2048)
     train(parser.parse_args())

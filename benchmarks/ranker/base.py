@@ -1,6 +1,6 @@
 """A T5 encoder with the embedded expert's weights, to be trained as the embedded ranker.
 
-Usage: ``python base.py --output DIR --layers 2``
+Usage: ``python base.py --output-dir DIR --layers 2``
 
 T5 and Llama have the same layers but for positions: T5 has no rotary embedding and adds a bias for each distance, here 0 at first,
 and it does not scale the products of queries and keys, so that the scale is put into the queries. The last layer attends to all
@@ -23,7 +23,7 @@ from counterpoint.eval import EXPERT
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--layers", type=int, default=2, help="of the expert's, from the lowest")
     arguments = parser.parse_args()
 
@@ -65,8 +65,8 @@ def main() -> None:
         encoder.encoder.final_layer_norm.weight.copy_(expert.model.norm.weight)
         encoder.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.zero_()
         encoder.encoder.block[-1].layer[0].SelfAttention.q.weight.zero_()
-    encoder.save_pretrained(arguments.output)
-    tokenizer.save_pretrained(arguments.output)
+    encoder.save_pretrained(arguments.output_dir)
+    tokenizer.save_pretrained(arguments.output_dir)
 
 
 if __name__ == "__main__":

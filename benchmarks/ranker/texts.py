@@ -1,6 +1,6 @@
 """The corpus of the embedded models as the plain text files that ``counterpoint train-ranker`` reads, with the same held out.
 
-Usage: ``python texts.py --corpus DIR --output DIR``, after ``benchmarks/embedded/corpus.py``.
+Usage: ``python texts.py --corpus DIR --output-dir DIR``, after ``benchmarks/embedded/corpus.py``.
 
 Writes ``train/`` and ``heldout/``: a file for each novel (of the held-out ones its last 5 %) and for each address.
 """
@@ -19,10 +19,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="folder written by corpus.py")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output-dir", type=Path, required=True)
     arguments = parser.parse_args()
     for split in ("train", "heldout"):
-        folder = arguments.output / split
+        folder = arguments.output_dir / split
         folder.mkdir(parents=True, exist_ok=True)
         lines = (arguments.corpus / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
         for source, documents in groupby(map(json.loads, lines), key=lambda document: document["source"]):

@@ -15,7 +15,7 @@ PREFIX_KEYS = ("prompt", "prefix")
 
 @dataclass(frozen=True)
 class CandidateList:
-    """One line: a prefix, its candidates, and the whole record they come from."""
+    """A prefix and its candidates, with the whole record of their line."""
 
     prefix: str
     candidates: list[str]
@@ -23,7 +23,7 @@ class CandidateList:
 
 
 def read_candidates(file: str | None) -> list[CandidateList]:
-    """The lines of a file, "-" or None for standard input; blank ones are skipped.
+    """Read the lines of a file, or of standard input if it is "-" or None; blank lines are skipped.
 
     Raises:
         UsageError: If there is nothing to read.
@@ -36,12 +36,12 @@ def read_candidates(file: str | None) -> list[CandidateList]:
     content = sys.stdin.read() if file is None or file == "-" else read_file(file)
     lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
     if not lines:
-        raise CommandError(f'{source}: nothing in it; write {{"prompt": ..., "candidates": [...]}}, one a line')
+        raise CommandError(f'{source} is empty; write {{"prompt": ..., "candidates": [...]}}, one a line')
     return [parse_line(line, f"{source}, line {number}") for number, line in lines]
 
 
 def parse_line(line: str, where: str) -> CandidateList:
-    """A line's prefix and candidates.
+    """Parse a line into its prefix and candidates.
 
     Example:
         >>> parse_line('{"prefix": "It was", "candidates": [" late.", " I."], "id": 7}', "line 1").candidates
@@ -52,11 +52,11 @@ def parse_line(line: str, where: str) -> CandidateList:
         raise CommandError(f"{where}: not a JSON object")
     prefixes = [record[key] for key in PREFIX_KEYS if key in record]
     if len(prefixes) != 1 or not isinstance(prefixes[0], str) or not prefixes[0].strip():
-        raise CommandError(f'{where}: has to have one text that is not empty, under "prompt" or "prefix"')
+        raise CommandError(f'{where}: needs one text that is not empty, under "prompt" or "prefix"')
     candidates = record.get("candidates")
     if not isinstance(candidates, list) or not all(isinstance(text, str) for text in candidates):
-        raise CommandError(f'{where}: has to have a list of texts under "candidates"')
+        raise CommandError(f'{where}: needs a list of texts under "candidates"')
     for index, text in enumerate(candidates):
         if not text.strip():
-            raise CommandError(f"{where}: candidate {index} is empty, and there is nothing to judge; leave it out")
+            raise CommandError(f"{where}: candidate {index} is empty; leave it out, since a ranker judges words")
     return CandidateList(prefixes[0], candidates, record)

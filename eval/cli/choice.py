@@ -50,9 +50,9 @@ def run_choice(
     generate: bool = False,
     more: Callable[[Sequence[Any], Sequence[Mapping[str, Any]], Journal], Mapping[str, float]] | None = None,
 ) -> int:
-    """Score the questions of a task that ``make`` makes, or let it ``generate``, and write ``results.json``, with ``facts`` in it.
+    """Score the questions of the task that ``make`` returns, or ``generate`` their answers, and write ``results.json``.
 
-    ``more`` gives further metrics of the questions and their records.
+    ``facts`` go into the results as they are; ``more`` computes further metrics from the questions and their records.
 
     Raises:
         CommandError: If the decoder refuses the model, or the results cannot be written.
@@ -97,7 +97,7 @@ def run_choice(
 
 
 def score_facts(arguments: argparse.Namespace, choice: DecoderSpec, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the scores are, and how many of them are minus infinity."""
+    """The facts that explain the scores: their number, how many are minus infinity, and whether they are normalised."""
     return {
         "answers": sum(len(record["scores"]) for record in records),
         "banned_answers": sum(value is None for record in records for value in record["scores"].values()),
@@ -112,7 +112,7 @@ def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def print_results(results: Mapping[str, Any], path: Path) -> None:
-    """The measures, and what they are measures of."""
+    """Print the measures, the number of questions and the file of the results."""
     for name, value in results["metrics"].items():
         print(f"{name:<17}{value:.4f}")
     scored = f", {results['answers']} answers, scores: {results['scores']}" if "scores" in results else ""

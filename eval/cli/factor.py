@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score, and write ``results.json`` and a file of the rows' results."""
+    """Score the rows, and write ``results.json`` and a file with the results of each row."""
     parse_decoder(arguments.decoder, scoring=True)  # its errors come first
     data = read_completions(arguments.file, arguments.context)
 

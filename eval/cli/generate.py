@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Generate for every prompt and print as asked."""
+    """Continue every prompt, and print the texts, a comparison or JSON."""
     choices = chosen_decoders(arguments)
     rankers = ranker_choices(arguments, choices)
     prompts = read_prompts(arguments.prompt, arguments.file)
@@ -106,7 +106,7 @@ def chosen_decoders(arguments: argparse.Namespace) -> list[DecoderSpec]:
 
 
 def ranker_choices(arguments: argparse.Namespace, choices: Sequence[DecoderSpec]) -> list[RankerSpec]:
-    """The rankers, if there are any.
+    """Parse the rankers, if any are named.
 
     Raises:
         UsageError: If there are options of candidates but no ranker, or if a decoder proposes only one text.

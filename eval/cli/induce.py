@@ -67,7 +67,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, and print the losses and the directory."""
+    """Train the adapter, and print the losses and the folder."""
     if find_spec("peft") is None:
         raise CommandError(
             "counterpoint induce trains an adapter by PEFT, which is not installed: pip install counterpoint[adapters]"
@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def print_results(found: Mapping[str, Any], max_length: int) -> None:
-    """What was trained on, and the losses; there are none if every pair that is held out is too long."""
+    """Print the number of pairs and the losses, which are missing if every pair that is held out is too long."""
     left_out = f" ({found['too_long']} of more than {max_length} tokens left out)" if found["too_long"] else ""
     print(f"{found['pairs']} pairs{left_out}, {found['steps']} steps")
     if found["loss_before"] is not None:
@@ -142,12 +142,14 @@ def print_results(found: Mapping[str, Any], max_length: int) -> None:
 
 
 def read_data(arguments: argparse.Namespace) -> tuple[list[Pair], list[Pair]]:
-    """The pairs to train on, and those held out."""
+    """Read the pairs, and split them into those to train on and those held out."""
     pairs: Sequence[Pair] = read_pairs(arguments.file)
     if arguments.exclude is not None:
         pairs = without_questions(pairs, [pair.question for pair in read_pairs(arguments.exclude)])
         if not pairs:
-            raise ValueError(f"--exclude {arguments.exclude} has all questions of {arguments.file}: nothing is left to train on")
+            raise ValueError(
+                f"--exclude {arguments.exclude} has all questions of {arguments.file}, so that none is left to train on"
+            )
     train, held_out = split_by_question(pairs, arguments.held_out_share, arguments.seed)
     if arguments.limit is not None and arguments.limit < len(train):
         train = random.Random(arguments.seed).sample(train, arguments.limit)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""``counterpoint lm-eval``: lm-evaluation-harness, which then knows the model ``counterpoint``: any model under any decoder."""
+"""``counterpoint lm-eval``: lm-evaluation-harness with the model ``counterpoint``, which is any model under any decoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``counterpoint`` command: one module per subcommand, imported without torch until one of them runs."""
+"""The ``counterpoint`` command: one module a command, imported without torch until one of them runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; ``run`` in its result is the chosen command's function."""
+    """Build the parser of all commands; ``run`` in its result is the function of the command that was chosen."""
     parser = Parser(prog="counterpoint", description="Decoding methods that contrast, on the command line.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('counterpoint')}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

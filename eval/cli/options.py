@@ -11,24 +11,24 @@ from counterpoint.eval import EXPERT
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Parse a whole number above 0."""
     return at_least(1, text)
 
 
 def non_negative(text: str) -> int:
-    """A whole number, 0 or more."""
+    """Parse a whole number that is 0 or more."""
     return at_least(0, text)
 
 
 def at_least(least: int, text: str) -> int:
-    """A whole number that is not below ``least``."""
+    """Parse a whole number that is not below ``least``."""
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
     return int(text)
 
 
 def above_zero(text: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     try:
         number = float(text)
     except ValueError:
@@ -39,7 +39,7 @@ def above_zero(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A number between 0 and 1, both excluded."""
+    """Parse a number between 0 and 1, both excluded."""
     number = above_zero(text)
     if number >= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
@@ -47,7 +47,7 @@ def share(text: str) -> float:
 
 
 def new_file(text: str) -> Path:
-    """A file that can be written: its folder exists, and it is no folder itself."""
+    """Parse the path of a file to write: its folder exists, and it is not a folder itself."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a folder: name a file")

@@ -17,7 +17,7 @@ Continue = Callable[[DecoderSpec, Emit], Generated]
 
 
 def print_text(prompt: str, choice: DecoderSpec, continue_prompt: Continue) -> None:
-    """The prompt, and its continuation as it comes."""
+    """Print the prompt, and its continuation as it comes."""
     write(style(prompt, DIM))
     try:
         continue_prompt(choice, write)
@@ -26,7 +26,7 @@ def print_text(prompt: str, choice: DecoderSpec, continue_prompt: Continue) -> N
 
 
 def print_comparison(prompt: str, choices: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
-    """The prompt, then every decoder's text and measures: in columns if they fit, else one under the other."""
+    """Print the prompt, then the text and the measures of each decoder: in columns if they fit, or one under the other."""
     write(style(prompt, DIM) + "\n\n")
     width = shutil.get_terminal_size().columns
     if fits_columns(len(choices), width):
@@ -36,7 +36,7 @@ def print_comparison(prompt: str, choices: Sequence[DecoderSpec], continue_promp
 
 
 def print_stacked(choices: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
-    """One text under the other, as they come."""
+    """Print one text under the other, as they come."""
     for index, choice in enumerate(choices):
         write(("\n" if index else "") + style(str(choice), BOLD) + "\n")
         try:
@@ -47,7 +47,7 @@ def print_stacked(choices: Sequence[DecoderSpec], continue_prompt: Continue) -> 
 
 
 def print_columns(choices: Sequence[DecoderSpec], continue_prompt: Continue, width: int) -> None:
-    """Side by side when all are there; what there is if one is interrupted or fails."""
+    """Print the texts side by side when all are complete, or as much as there is if one is interrupted or fails."""
     columns: list[list[str]] = []
     try:
         for choice in choices:

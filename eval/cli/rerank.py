@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print every line with its candidates in order."""
+    """Print the candidates of every line in order."""
     choices = parse_rankers(arguments.ranker)
     lists = read_candidates(arguments.file)
 

@@ -38,7 +38,7 @@ def printing_to(path: Path | None) -> Iterator[None]:
 
 
 def style(text: str, code: str) -> str:
-    """``text`` in a style, or as it is if standard output is no terminal or NO_COLOR is set (https://no-color.org)."""
+    """Style a text, unless standard output is not a terminal or NO_COLOR is set (https://no-color.org)."""
     styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return f"\x1b[{code}m{text}\x1b[0m" if styled else text
 
@@ -49,12 +49,12 @@ def fits_columns(count: int, width: int) -> bool:
 
 
 def column_width(count: int, width: int) -> int:
-    """Characters to a column."""
+    """Number of characters in each column."""
     return (width - len(GAP) * (count - 1)) // count
 
 
 def side_by_side(texts: Sequence[str], width: int) -> str:
-    """Texts as columns, each line of a text wrapped to its column.
+    """Lay out texts as columns, with every line wrapped to its column.
 
     Example:
         >>> from counterpoint.eval.cli.terminal import side_by_side

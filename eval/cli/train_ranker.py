@@ -112,13 +112,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, and print the accuracies and the folder."""
+    """Train the ranker, and print its accuracies and the folder."""
     from counterpoint.rankers.training.passages import read_documents
 
     try:
         documents, held_out = read_documents(arguments.file), read_documents(arguments.held_out_file)
         if twice := documents.keys() & held_out.keys():
-            raise ValueError(f"{min(twice)} is both trained on and held out: name it once")
+            raise ValueError(f"{min(twice)} is both trained on and held out; name it once")
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
 

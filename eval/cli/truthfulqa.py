@@ -68,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score, and write ``results.json`` and a file of the questions' results."""
+    """Score the questions, and write ``results.json`` and a file with the results of each question."""
     generate = arguments.task == "generation"
     parse_decoder(arguments.decoder, scoring=not generate)  # its errors come first
     check_judges(arguments)
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_judges(arguments: argparse.Namespace) -> None:
-    """Refuse judges that have nothing to judge, and one of two."""
+    """Refuse judges where nothing is generated, and one of the two judges without the other."""
     given = [name for name in JUDGING if vars(arguments)[name]]
     if given and arguments.task != "generation":
         raise UsageError(f"--{given[0].replace('_', '-')} judges answers that the model writes: add --task generation")
@@ -104,7 +104,7 @@ def check_judges(arguments: argparse.Namespace) -> None:
 def judgements(
     arguments: argparse.Namespace, questions: Sequence[Question], records: Sequence[Mapping[str, Any]], journal: Journal
 ) -> dict[str, float]:
-    """What judges and BLEURT make of the answers, where they are given."""
+    """Measures by the judges and by BLEURT, as far as they are given."""
     from counterpoint.eval.loading import load  # imports torch
 
     metrics: dict[str, float] = {}

@@ -34,6 +34,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the command of bench that was chosen."""
     code: int = arguments.bench(arguments)
     return code

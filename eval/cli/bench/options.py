@@ -1,4 +1,4 @@
-"""The options of ``counterpoint bench run``, from the command line and from a file, the command line first."""
+"""The options of ``counterpoint bench run``, which the command line and a file give; the command line wins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from counterpoint.eval.cli.parser import Parser, did_you_mean
 from counterpoint.eval.errors import CommandError, UsageError
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
-"""What runs unless decoders are given; beside the embedded expert, whose amateur is at hand, contrastive decoding as well."""
+"""Decoders that run unless others are named; with the embedded expert, contrastive decoding runs too, by the embedded amateur."""
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -84,7 +84,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def resolve(given: argparse.Namespace) -> argparse.Namespace:
-    """The options with what the file and the defaults say of those not given.
+    """Complete the options: those that the command line lacks come from the file, and the rest are defaults.
 
     Raises:
         CommandError: If the file cannot be read.
@@ -96,7 +96,7 @@ def resolve(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """The options of a YAML file, checked as on the command line."""
+    """Read the options of a YAML file and check them as on the command line."""
     import yaml  # type: ignore[import-untyped]  # transformers depends on it
 
     try:
@@ -104,7 +104,7 @@ def read_options(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CommandError(f"--config {path}: {error}") from error
     if not isinstance(content, dict):
-        raise UsageError(f"--config {path}: not a mapping of options, e.g. `max-new-tokens: 64`")
+        raise UsageError(f"--config {path}: the file is not a mapping of options; write lines such as `max-new-tokens: 64`")
     known = [name for name in DEFAULTS if name != "config"]
     words: list[str] = []
     for key, value in content.items():
@@ -121,7 +121,7 @@ def read_options(path: Path) -> dict[str, Any]:
 
 
 def option_words(name: str, value: object) -> list[str]:
-    """An option of a file as on the command line; null and false are as if it were not there."""
+    """Write an option of a file as on the command line; one that is null or false is left out."""
     if value is None or value is False:
         return []
     flag = option_of(name)

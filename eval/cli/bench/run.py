@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Generate what is not there yet, and score all of it.
+    """Generate the texts that are missing, and score all of them.
 
     Raises:
         CommandError: If decoders failed, after the others were generated and scored.
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:
-    """The decoders, each once."""
+    """Parse the decoders, and refuse one that is named twice."""
     default = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
     named = parse_named("--decoders", [[word] for word in options.decoders or ()], options)
     choices = named or [parse_decoder([name]) for name in default]
@@ -87,7 +87,7 @@ def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:
 
 
 def print_plan(prepared: Run) -> None:
-    """What there is to do, as a table or as JSON."""
+    """Print the plan, as a table or as JSON."""
     from counterpoint.eval.bench.plan import costs
 
     options = prepared.options
@@ -97,11 +97,11 @@ def print_plan(prepared: Run) -> None:
         return
     print(f"{options.model}, {prepared.facts['dtype']}, {len(prepared.passages)} prompts of {prepared.source}")
     print(table(rows))
-    print("tokens and forwards of the model are at most; rows: of its largest forward (beams and candidates count)")
+    print("tokens and forwards are upper bounds; rows are those of the largest forward, where beams and candidates count")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Columns of equal names, and their sums where they are sums."""
+    """Lay out rows of the same keys as a table, with the totals of countable columns in the last line."""
     names = list(rows[0])
     total = {name: sum(row[name] for row in rows) for name in ("texts", "done", "tokens", "forwards")}
     lines = [names, *([str(row[name]) for name in names] for row in rows), ["all", *map(str, total.values()), ""]]

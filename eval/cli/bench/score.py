@@ -1,4 +1,4 @@
-"""``counterpoint bench score``: metrics of texts that are there, without generating."""
+"""``counterpoint bench score``: metrics of saved texts, without generating."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from counterpoint.eval.bench.records import read_config
 from counterpoint.eval.cli.options import add_shared
 
 JUDGES = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
-"""Options of the models that judge: in their own precision, whatever that of the model that wrote."""
+"""Options of the models that judge, which run in their own precision, whatever the precision of the model that wrote."""
 
 
 def add_score_options(parser: argparse.ArgumentParser) -> None:
-    """Declare which metrics are computed, and with what; options not given are not in the result."""
+    """Declare the options of the metrics and their models; those not given are missing from the result."""
     group = parser.add_argument_group("what is measured")
 
     def add(*names: str, **settings: Any) -> None:
@@ -44,8 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "score",
         help="compute metrics of saved texts anew, without generating",
-        description="Compute metrics of the texts in a directory anew, without generating: results.json, table.md, plots and "
-        "report.html in it.",
+        description="Compute metrics of the texts in a folder anew, without generating, and write results.json, table.md, plots "
+        "and report.html there.",
         allow_abbrev=False,
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="folder that `counterpoint bench` wrote")
@@ -69,11 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Compute the metrics of a directory's texts and write all that people read of them: what is left of a run once it generated.
+    """Compute the metrics of a folder's texts, and write the results, the tables, the pictures and the report.
 
     Args:
-        directory: Where ``counterpoint bench`` wrote.
-        options: Those of :func:`add_score_options` and ``device``, ``trust_remote_code``, ``quiet``, as far as given.
+        directory: Folder that ``counterpoint bench`` wrote.
+        options: Options of :func:`add_score_options` and ``device``, ``trust_remote_code``, ``quiet``, as far as they are given.
     """
     from counterpoint.eval.bench.metric_models import MetricModels
     from counterpoint.eval.bench.results import default_metrics, score_directory
@@ -90,7 +90,7 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show(results: Mapping[str, Any], directory: Path, options: Mapping[str, Any]) -> None:
-    """Results on standard output, for machines or for people."""
+    """Print the results, for machines or for people."""
     from counterpoint.eval.report.table import markdown
 
     if options.get("json"):
@@ -101,11 +101,11 @@ def show(results: Mapping[str, Any], directory: Path, options: Mapping[str, Any]
 
 
 def silent(what: str) -> None:
-    """Nothing."""
+    """Show nothing."""
 
 
 def progress(what: str) -> None:
-    """What is measured, in place of what was, on a terminal."""
+    """Show what is measured now in place of what was measured before, if there is a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{what}")
         sys.stderr.flush()
