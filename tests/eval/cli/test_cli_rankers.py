@@ -100,7 +100,7 @@ def test_only_the_best_are_printed_if_so_asked(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "nothing in it"),
+        ("", "is empty; write"),
         ("It was", "line 1: not a JSON object"),
         ("[1]", "line 1: not a JSON object"),
         ('{"candidates": ["a"]}', 'line 1: needs one text that is not empty, under "prompt" or "prefix"'),
