@@ -31,7 +31,7 @@ def spread(p: Any, q: Any, n: int, samples: int, seeds: int) -> tuple[float, flo
     found = []
     for _ in range(samples):
         rows = rng.choice(len(p), n, replace=False)
-        found.append(mauve(p[rows], q[rows], seeds))
+        found.append(mauve(p[rows], q[rows], seeds=seeds))
     means = [one.mauve for one in found]
     return statistics.fmean(means), math.sqrt(statistics.fmean(one.sd**2 for one in found if one.sd)), statistics.stdev(means)
 

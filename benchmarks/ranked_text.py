@@ -134,7 +134,7 @@ def main() -> None:
     searches: dict[str, Ranker] = {"embedded ranker": small}
     if arguments.sentence_model:
         name = Path(arguments.sentence_model).name
-        searches[name] = SentenceTransformerRanker.from_pretrained(arguments.sentence_model, device="cpu")
+        searches[name] = SentenceTransformerRanker(arguments.sentence_model, device="cpu")
     rankers: dict[str, Ranker] = {
         **searches,
         "unigram overlap": OverlapRanker(),
@@ -161,7 +161,9 @@ def main() -> None:
             texts[f"ranked search by {name}"] = [*chain(*found)]
         for name, own in texts.items():
             values = figures.setdefault(name, {key: [] for key in COLUMNS})
-            values["mauve"].append(mauve_score(prompts, own, references, "mauve_text", featurizer, seeds=3).mauve)
+            values["mauve"].append(
+                mauve_score(prompts, own, references, protocol="mauve_text", featurizer=featurizer, seeds=3).mauve
+            )
             values["diversity"].append(diversity(own))
             values["words"].append(fmean(len(text.split()) for text in own))
             values["whole"].append(fmean(whole(text) for text in own))

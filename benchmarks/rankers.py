@@ -97,7 +97,7 @@ def rankers(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], R
     yield "unigram overlap", OverlapRanker
     yield "bigram overlap", partial(OverlapRanker, 2)
     yield "consensus, unigrams", ConsensusRanker
-    yield "consensus, bigrams", lambda: ConsensusRanker(partial(ngram_f1, n=2))
+    yield "consensus, bigrams", lambda: ConsensusRanker(utility=partial(ngram_f1, n=2))
     informations: list[Callable[[], Ranker]] = []
     for path in (arguments.model, *arguments.other):
         model, tokenizer = load(path, arguments.dtype, arguments.device), AutoTokenizer.from_pretrained(path)
@@ -106,10 +106,10 @@ def rankers(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], R
             yield f"{form}, {Path(path).name}", judge
         informations.append(judge)
     if arguments.sentence_model:
-        sentence = SentenceTransformerRanker.from_pretrained(arguments.sentence_model, device=arguments.device)
+        sentence = SentenceTransformerRanker(arguments.sentence_model, device=arguments.device)
         name = Path(arguments.sentence_model).name
         yield name, lambda: sentence
-        yield f"consensus, {name}", lambda: ConsensusRanker(embedding_cosine(sentence))
+        yield f"consensus, {name}", lambda: ConsensusRanker(utility=embedding_cosine(sentence))
         yield f"pmi, {Path(arguments.model).name} + {name}", lambda: CombinedRanker([informations[0](), sentence])
     for path in arguments.rankgen:
         yield f"RankGen, {Path(path).name}", partial(RankGenRanker.from_pretrained, path)

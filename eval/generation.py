@@ -35,7 +35,7 @@ class Generated:
     """What else there is to say of it in JSON."""
 
     def measures(self) -> dict[str, float | None]:
-        """Tokens a second, rep-n in percent and diversity as a fraction; None where the text has too few words."""
+        """Tokens a second, rep-n and diversity as fractions; None where the text has too few words."""
         words = len(self.text.split())
         measures: dict[str, float | None] = {"tokens_per_second": self.tokens / self.seconds}
         for n in (2, 3, 4):

@@ -49,7 +49,7 @@ def load_ranker(choices: Sequence[RankerSpec], model: Model, device: str | None)
     if weights == [1.0]:
         return rankers[0]
     try:
-        return CombinedRanker(rankers, weights)
+        return CombinedRanker(rankers, weights=weights)
     except ValueError as error:
         raise CommandError(f"--ranker: {error}") from error
 
@@ -68,15 +68,15 @@ def rankgen(values: Values, model: Model, device: str | None) -> Ranker:
 
 def sentence(values: Values, model: Model, device: str | None) -> Ranker:
     """A bi-encoder, with its own prompts unless others are given."""
-    ranker = SentenceTransformerRanker.from_pretrained(values["path"], device=str(choose_device(device)))
+    ranker = SentenceTransformerRanker(values["path"], device=str(choose_device(device)))
     prompts = {name: values[name] or None for name in ("prefix_prompt", "suffix_prompt")}
     return SentenceTransformerRanker(ranker.model, batch_size=values["batch_size"], **prompts)
 
 
 def cross_encoder(values: Values, model: Model, device: str | None) -> Ranker:
     """A cross-encoder, with its own prompt unless another is given."""
-    ranker = CrossEncoderRanker.from_pretrained(values["path"], device=str(choose_device(device)))
-    return CrossEncoderRanker(ranker.model, values["prompt"] or None, values["batch_size"])
+    ranker = CrossEncoderRanker(values["path"], device=str(choose_device(device)))
+    return CrossEncoderRanker(ranker.model, prompt=values["prompt"] or None, batch_size=values["batch_size"])
 
 
 def likelihood(values: Values, model: Model, device: str | None) -> Ranker:
@@ -87,12 +87,12 @@ def likelihood(values: Values, model: Model, device: str | None) -> Ranker:
 
 def overlap(values: Values, model: Model, device: str | None) -> Ranker:
     """The share of n-grams that the prefix has too."""
-    return OverlapRanker(values["n"])
+    return OverlapRanker(n=values["n"])
 
 
 def consensus(values: Values, model: Model, device: str | None) -> Ranker:
     """The mean F1 of n-grams with the other candidates."""
-    return ConsensusRanker(partial(ngram_f1, n=values["n"]))
+    return ConsensusRanker(utility=partial(ngram_f1, n=values["n"]))
 
 
 BUILDERS: dict[str, Callable[[Values, Model, str | None], Ranker]] = {

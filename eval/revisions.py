@@ -1,4 +1,4 @@
-"""Which version of a model a name stands for."""
+"""Which version of a model a name stands for, and which weights it has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
 
 
 def revision(name: str) -> str:
@@ -30,3 +31,12 @@ def revision(name: str) -> str:
                 content.update(block)
         digest.update(f"{path.name} {content.hexdigest()}\n".encode())
     return f"sha256:{digest.hexdigest()}"
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """A hash of a model's weights and configuration, wherever they came from."""
+    digest = hashlib.sha256(model.config.to_json_string().encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a ranker is: something that scorers how well continuations follow a prefix."""
+"""The base of every ranker, which scores how well continuations follow a prefix."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 Texts = Sequence[str]
 Scores = list[Float[Tensor, " candidates"]]
-"""For every prefix the scores of its candidates, float32 on the CPU; higher is better."""
+"""The scores of every prefix's candidates, float32 on the CPU; higher is better."""
 
 CandidateScorer = Callable[[Sequence[Texts]], Scores]
-"""From every prefix's candidates to their scores; the prefixes are already read."""
+"""Gives the scores of every prefix's candidates; the prefixes were read when it was made."""
 
 
 class Ranker(ABC):
-    """Judges continuations of prefixes: s(prefix, continuation), higher is better.
+    """Scores continuations of prefixes: s(prefix, continuation), higher is better.
 
     A subclass writes :meth:`prepare`. Everything a ranker can compute of the prefixes alone belongs there, before the function it
-    returns, so that a search that scorers longer and longer continuations reads them once:
+    returns, so that a search that scores longer and longer continuations reads them once:
 
         scorer = ranker.scorer(prefixes)
         scores = scorer(candidates)      # as often as wanted, for other candidates of the same prefixes
@@ -55,7 +55,7 @@ class Ranker(ABC):
         check_texts("prefixes", prefixes)
         scores_of = self.prepare(prefixes)
 
-        def judged(candidates: Sequence[Texts]) -> Scores:
+        def checked(candidates: Sequence[Texts]) -> Scores:
             if len(candidates) != len(prefixes):
                 raise ValueError(
                     f"candidates: {len(candidates)} lists for {len(prefixes)} prefixes; pass one list of texts for each prefix"
@@ -79,7 +79,7 @@ class Ranker(ABC):
                     )
             return scores
 
-        return judged
+        return checked
 
     def score(self, prefixes: Texts, candidates: Sequence[Texts]) -> Scores:
         """s(prefix, candidate) for every prefix's candidates: :meth:`scorer`, used once.
@@ -109,9 +109,9 @@ def check_texts(argument: str, texts: Texts) -> None:
         raise TypeError(f"{argument} is one string; pass a list of texts, [text] for a single one")
     for index, text in enumerate(texts):
         if not text.strip():
-            raise ValueError(f"{argument}[{index}]={text!r} is empty: there is nothing to judge; leave it out")
+            raise ValueError(f"{argument}[{index}]={text!r} is empty: there is nothing to score; leave it out")
 
 
 def split(scores: Float[Tensor, " all"], candidates: Sequence[Texts]) -> Scores:
-    """Scores of all candidates in one row, as one tensor for each prefix."""
+    """Divide the scores of all candidates, which stand in one row, into one tensor for each prefix."""
     return list(scores.to("cpu", torch.float32).split([len(texts) for texts in candidates]))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 
 Side = Literal["prefix", "suffix"]
-"""What a text is read as; a bi-encoder may read the two differently."""
+"""Whether a text is read as a prefix or as a continuation; a bi-encoder may read the two differently."""
 
 
 class BiEncoderRanker(Ranker):
@@ -39,19 +40,24 @@ class BiEncoderRanker(Ranker):
         found = dict(zip(distinct, self.embed(distinct, side).float(), strict=True)) if distinct else {}
         return [found[text] for text in texts]
 
+    @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:
-        """See :meth:`Ranker.prepare`."""
         read = self.vectors(prefixes, "prefix")
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
-            distinct = [list(dict.fromkeys(texts)) for texts in candidates]  # equal texts get one score
-            suffixes = iter(self.vectors([text for texts in distinct for text in texts], "suffix"))
-            own = [[next(suffixes) for _ in texts] for texts in distinct]
-            found = [
-                self.similarity(prefix, torch.stack(vectors)).to("cpu", torch.float32) if vectors else torch.empty(0)
-                for prefix, vectors in zip(read, own, strict=True)
-            ]
-            places = [dict(zip(texts, range(len(texts)), strict=True)) for texts in distinct]
-            return [scores[[place[text] for text in texts]] for scores, place, texts in zip(found, places, candidates, strict=True)]
+            distinct = list(dict.fromkeys(text for texts in candidates for text in texts))
+            vectors = dict(zip(distinct, self.vectors(distinct, "suffix"), strict=True))
+            return [self.scores(prefix, texts, vectors) for prefix, texts in zip(read, candidates, strict=True)]
 
         return scores_of
+
+    def scores(
+        self, prefix: Float[Tensor, " width"], texts: Texts, vectors: Mapping[str, Float[Tensor, " width"]]
+    ) -> Float[Tensor, " candidates"]:
+        """The scores of a prefix's candidates; equal ones are compared once, so that they have one score."""
+        distinct = list(dict.fromkeys(texts))
+        if not distinct:
+            return torch.empty(0)
+        found = self.similarity(prefix, torch.stack([vectors[text] for text in distinct])).to("cpu", torch.float32)
+        place = {text: index for index, text in enumerate(distinct)}
+        return found[[place[text] for text in texts]]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 
@@ -16,7 +17,7 @@ ROUNDING = 1e-6
 
 
 class CombinedRanker(Ranker):
-    """Judges by sum_i w_i * z_i, where z_i are a ranker's scores, standardised over the candidates of a prefix.
+    """Scores by sum_i w_i * z_i, where z_i are a ranker's scores, standardised over the candidates of a prefix.
 
         z(x) = (s(x) - mean of s) / (standard deviation of s)
 
@@ -44,7 +45,7 @@ class CombinedRanker(Ranker):
         0
     """
 
-    def __init__(self, rankers: Sequence[Ranker], weights: Sequence[float] | None = None, *, standardise: bool = True) -> None:
+    def __init__(self, rankers: Sequence[Ranker], *, weights: Sequence[float] | None = None, standardise: bool = True) -> None:
         if not rankers:
             raise ValueError("rankers is empty: combine at least one")
         self.rankers = list(rankers)
@@ -57,8 +58,8 @@ class CombinedRanker(Ranker):
         self.standardise = standardise
         self.comparable = not standardise and all(ranker.comparable for ranker in self.rankers)
 
+    @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:
-        """See :meth:`Ranker.prepare`."""
         scorers = [ranker.scorer(prefixes) for ranker in self.rankers]
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:

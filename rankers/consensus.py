@@ -9,16 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
+from typing_extensions import override
 
 from counterpoint.rankers.base import CandidateScorer, Ranker, Texts
 from counterpoint.rankers.bi_encoder import BiEncoderRanker
 from counterpoint.rankers.overlap import bag, shared
 
 Utility = Callable[[Texts], Float[Tensor, "hypotheses references"]]
-"""From a prefix's candidates to what each (a row) is worth if another (a column) is the right one."""
+"""Gives, for a prefix's candidates, what each (a row) is worth if another (a column) is the right one."""
 
 
-def ngram_f1(texts: Texts, n: int = 1) -> Float[Tensor, "hypotheses references"]:
+def ngram_f1(texts: Texts, *, n: int = 1) -> Float[Tensor, "hypotheses references"]:
     """F1 of n-grams between all pairs of texts: 2 * |shared| / (|one| + |other|), 0 where neither has any.
 
     Args:
@@ -45,8 +46,8 @@ def embedding_cosine(encoder: BiEncoderRanker) -> Utility:
 
     Example:
         >>> from counterpoint.rankers import ConsensusRanker, SentenceTransformerRanker, embedding_cosine
-        >>> encoder = SentenceTransformerRanker.from_pretrained("all-MiniLM-L6-v2")  # doctest: +SKIP
-        >>> ranker = ConsensusRanker(embedding_cosine(encoder))  # doctest: +SKIP
+        >>> encoder = SentenceTransformerRanker("all-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> ranker = ConsensusRanker(utility=embedding_cosine(encoder))  # doctest: +SKIP
     """
 
     def utility(texts: Texts) -> Float[Tensor, "hypotheses references"]:
@@ -59,7 +60,7 @@ def embedding_cosine(encoder: BiEncoderRanker) -> Utility:
 
 
 class ConsensusRanker(Ranker):
-    """Judges a candidate by its mean similarity to the other candidates of its prefix: the least Bayes risk.
+    """Scores a candidate by its mean similarity to the other candidates of its prefix: the least Bayes risk.
 
         s(x_i) = 1 / (N - 1) * sum_{j != i} u(x_i, x_j)
 
@@ -85,11 +86,11 @@ class ConsensusRanker(Ranker):
 
     comparable = False
 
-    def __init__(self, utility: Utility = ngram_f1) -> None:
+    def __init__(self, *, utility: Utility = ngram_f1) -> None:
         self.utility = utility
 
+    @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:
-        """See :meth:`Ranker.prepare`."""
         return lambda candidates: [self.mean_of_others(texts) for texts in candidates]
 
     def mean_of_others(self, texts: Texts) -> Float[Tensor, " hypotheses"]:

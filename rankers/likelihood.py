@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import override
 
 from counterpoint.decoders.forwards.text_batches import Encoded, batches, encode
 from counterpoint.decoders.scoring import Decoder, Score, Scorer
@@ -18,7 +19,7 @@ BATCH_TOKENS = 256
 
 
 class LikelihoodRanker(Ranker):
-    """Judges continuations x of a prefix by the probability that a causal language model, under any decoder, gives them.
+    """Scores continuations x of a prefix by the probability that a causal language model, under any decoder, gives them.
 
         log_likelihood   ln p(x | prefix)                            the shorter, the better
         per_token        ln p(x | prefix) / |x|                      minus the logarithm of the perplexity
@@ -70,6 +71,7 @@ class LikelihoodRanker(Ranker):
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        *,
         decoder: Decoder = None,
         form: str = "per_token",
     ) -> None:
@@ -89,8 +91,8 @@ class LikelihoodRanker(Ranker):
         """The decoder over texts, with a cache of its own."""
         return Scorer(self.model, self.decoder, renormalise=True, banned=-math.inf)
 
+    @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:
-        """See :meth:`Ranker.prepare`."""
         scorers = [self.text_scorer() for _ in prefixes]
         unconditional = self.text_scorer()
 

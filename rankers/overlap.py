@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 import torch
+from typing_extensions import override
 
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 from counterpoint.rankers.ngrams import ngrams
@@ -34,7 +35,7 @@ STOPWORDS = frozenset(
 
 
 class OverlapRanker(Ranker):
-    """Judges a continuation by the share of its n-grams that its prefix has too: their precision, from 0 to 1.
+    """Scores a continuation by the share of its n-grams that its prefix has too: their precision, from 0 to 1.
 
         sum_g min(count of g in x, count of g in the prefix) / sum_g count of g in x
 
@@ -61,13 +62,13 @@ class OverlapRanker(Ranker):
 
     comparable = True
 
-    def __init__(self, n: int = 1, stopwords: Collection[str] = STOPWORDS) -> None:
+    def __init__(self, *, n: int = 1, stopwords: Collection[str] = STOPWORDS) -> None:
         if n < 1:
             raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
         self.n, self.stopwords = n, frozenset(stopwords)
 
+    @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:
-        """See :meth:`Ranker.prepare`."""
         said = [bag(prefix, self.n, self.stopwords) for prefix in prefixes]
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
@@ -90,7 +91,7 @@ def words(text: str) -> list[str]:
 
 
 def bag(text: str, n: int = 1, stopwords: Collection[str] = ()) -> Bag:
-    """The n-grams of a text's words that are no stopwords."""
+    """The n-grams of a text's words, from which stopwords are left out first."""
     return Counter(ngrams([word for word in words(text) if word not in stopwords], n))
 
 

@@ -27,7 +27,7 @@ class Reranked:
     scores: tuple[float, ...]
     """s(prefix, text) of each; -inf for one that is empty."""
     order: tuple[int, ...]
-    """Which of the prefix's candidates, as they were given, each text is."""
+    """Index of each text among the prefix's candidates as they were given."""
 
 
 @overload
@@ -35,6 +35,7 @@ def rerank(  # type: ignore[overload-overlap]  # a text is a sequence of texts t
     ranker: Ranker,
     prefixes: str,
     candidates: Candidates,
+    *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     prompt_length: int | None = None,
 ) -> Reranked: ...
@@ -43,6 +44,7 @@ def rerank(
     ranker: Ranker,
     prefixes: Sequence[str],
     candidates: Candidates,
+    *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     prompt_length: int | None = None,
 ) -> list[Reranked]: ...
@@ -50,18 +52,19 @@ def rerank(
     ranker: Ranker,
     prefixes: str | Sequence[str],
     candidates: Candidates,
+    *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     prompt_length: int | None = None,
 ) -> Reranked | list[Reranked]:
     """Order the candidates of each prefix by s(prefix, candidate), the best first.
 
     With samples of a language model this is over-generation and reranking: Krishna et al., *RankGen: Improving Text Generation with
-    Large Ranking Models* (2022, arXiv 2205.09726), table 3; they take 20. The language model's probability has no part in it.
+    Large Ranking Models* (2022, arXiv 2205.09726), table 3; they take 20. The language model's probability plays no part in it.
 
-    Equal candidates are all kept; rankers that judge each by itself score them once. Of equal scores the earlier text is first.
+    Equal candidates are all kept; rankers that score each by itself read them once. Of equal scores the earlier text is first.
 
     Args:
-        ranker: What judges.
+        ranker: The ranker that scores them.
         prefixes: One text, or several.
         candidates: Continuations, as they follow the prefix's text: for one prefix a list of texts; for several a list of lists, or
             one list with as many in a row for each. Or what ``generate`` returned, with ``num_return_sequences`` or beams: ids
@@ -88,23 +91,23 @@ def rerank(
         >>> prompt = "The captain of the ship looked at the sea."
         >>> inputs = tokenizer(prompt, return_tensors="pt")
         >>> output = model.generate(**inputs, do_sample=True, num_return_sequences=5, max_new_tokens=8)
-        >>> found = rerank(OverlapRanker(), prompt, output, tokenizer, prompt_length=inputs.input_ids.shape[1])
+        >>> found = rerank(OverlapRanker(), prompt, output, tokenizer=tokenizer, prompt_length=inputs.input_ids.shape[1])
         >>> len(found.texts), found.scores[0] == max(found.scores)
         (5, True)
         >>> rerank(OverlapRanker(), "The white whale.", [" It rained.", " A whale!"])
         Reranked(prefix='The white whale.', texts=(' A whale!', ' It rained.'), scores=(1.0, 0.0), order=(1, 0))
     """
     if isinstance(prefixes, str):
-        (only,) = rerank(ranker, [prefixes], candidates, tokenizer, prompt_length)
+        (only,) = rerank(ranker, [prefixes], candidates, tokenizer=tokenizer, prompt_length=prompt_length)
         return only
     if isinstance(candidates, ModelOutput):
         candidates = cast(Tensor, candidates["sequences"])
     if isinstance(candidates, Tensor):
         texts = shared_out(generated_texts(candidates, tokenizer, prompt_length), len(prefixes))
-        judged = [[text for text in own if text.strip()] for own in texts]
+        scored = [[text for text in own if text.strip()] for own in texts]
     else:
-        texts = judged = given_texts(candidates, len(prefixes))
-    scores = [iter(own.tolist()) for own in ranker.score(prefixes, judged)]
+        texts = scored = given_texts(candidates, len(prefixes))
+    scores = [iter(own.tolist()) for own in ranker.score(prefixes, scored)]
     return [
         best_first(prefix, own, [next(found) if text.strip() else -math.inf for text in own])
         for prefix, own, found in zip(prefixes, texts, scores, strict=True)
@@ -153,7 +156,7 @@ def given_texts(candidates: Texts | Sequence[Texts], prefixes: int) -> list[list
 
 
 def shared_out(texts: list[str], prefixes: int) -> list[list[str]]:
-    """As many for each prefix, in order."""
+    """Divide the texts among the prefixes, as many for each, in order."""
     each, rest = divmod(len(texts), max(prefixes, 1))
     if rest or not prefixes:
         raise ValueError(f"candidates: {len(texts)} for {prefixes} prefixes; pass as many for each, or a list of lists")

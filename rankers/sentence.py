@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
 
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts, split
 from counterpoint.rankers.bi_encoder import BiEncoderRanker, Side
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SentenceTransformerRanker(BiEncoderRanker):
-    """Judges by any bi-encoder of sentence-transformers: how similar it finds a continuation to its prefix.
+    """Scores by any bi-encoder of sentence-transformers: how similar it finds a continuation to its prefix.
 
         s(prefix, x) = similarity(e(prefix), e(x))
 
@@ -33,49 +35,42 @@ class SentenceTransformerRanker(BiEncoderRanker):
     Scores are comparable across prefixes unless they are dot products, which grow with the norm of the prefix's embedding.
 
     Args:
-        model: The model.
+        model: A folder or a model on the Hugging Face hub, or a model that is loaded.
         prefix_prompt: Text before each prefix; by default the model's prompt for queries, if it has one. Others that it has are in
             ``model.prompts``; "" is none.
         suffix_prompt: Text before each continuation; by default the model's prompt for documents.
-        batch_size: Texts in a forward.
+        batch_size: Number of texts in a forward.
+        **options: What ``SentenceTransformer`` takes besides a path: ``device``, ``prompts``, ``similarity_fn_name``,
+            ``trust_remote_code`` (off unless given).
+
+    Raises:
+        ImportError: For a path without sentence-transformers.
+        TypeError: For ``options`` of a model that is loaded.
 
     Example:
-        >>> from sentence_transformers import SentenceTransformer  # doctest: +SKIP
         >>> from counterpoint.rankers import SentenceTransformerRanker
-        >>> ranker = SentenceTransformerRanker(SentenceTransformer("all-MiniLM-L6-v2"))  # doctest: +SKIP
+        >>> ranker = SentenceTransformerRanker("all-MiniLM-L6-v2")  # doctest: +SKIP
         >>> ranker.score(["The captain of the"], [[" ship", " cheese"]])  # doctest: +SKIP
         [tensor([0.3530, 0.2755])]
     """
 
     def __init__(
         self,
-        model: SentenceTransformer,
+        model: SentenceTransformer | str | Path,
+        *,
         prefix_prompt: str | None = None,
         suffix_prompt: str | None = None,
         batch_size: int = 32,
+        **options: Any,
     ) -> None:
-        self.model: Any = model
+        self.model: Any = loaded("SentenceTransformer", model, options)
         self.batch_size = batch_size
-        self.prefix_prompt = model.prompts.get("query") if prefix_prompt is None else prefix_prompt
+        self.prefix_prompt = self.model.prompts.get("query") if prefix_prompt is None else prefix_prompt
         self.suffix_prompt = suffix_prompt
-        self.comparable = model.similarity_fn_name != "dot"
+        self.comparable = self.model.similarity_fn_name != "dot"
 
-    @classmethod
-    def from_pretrained(cls, name: str, **options: Any) -> SentenceTransformerRanker:
-        """The ranker of a model that is loaded by name.
-
-        Args:
-            name: A folder, or a model on the Hugging Face hub.
-            **options: What ``SentenceTransformer`` takes besides: ``device``, ``prompts``, ``similarity_fn_name``,
-                ``trust_remote_code`` (off unless given).
-
-        Raises:
-            ImportError: Without sentence-transformers.
-        """
-        return cls(library().SentenceTransformer(name, **options))
-
+    @override
     def embed(self, texts: Texts, side: Side) -> Float[Tensor, "texts width"]:
-        """See :meth:`BiEncoderRanker.embed`."""
         options: dict[str, Any] = {"batch_size": self.batch_size, "convert_to_tensor": True, "show_progress_bar": False}
         if side == "suffix":
             return cast(Tensor, self.model.encode_document(list(texts), prompt=self.suffix_prompt, **options))
@@ -83,13 +78,13 @@ class SentenceTransformerRanker(BiEncoderRanker):
         kept = [ending(text, lambda end: length(self.model, before + end) <= room) for text in texts]
         return cast(Tensor, self.model.encode_query(kept, prompt=self.prefix_prompt, **options))
 
+    @override
     def similarity(self, prefix: Float[Tensor, " width"], suffixes: Float[Tensor, "suffixes width"]) -> Float[Tensor, " suffixes"]:
-        """See :meth:`BiEncoderRanker.similarity`."""
         return cast(Tensor, self.model.similarity(prefix[None], suffixes)[0])
 
 
 class CrossEncoderRanker(Ranker):
-    """Judges by any cross-encoder of sentence-transformers, which reads a prefix and a continuation together.
+    """Scores by any cross-encoder of sentence-transformers, which reads a prefix and a continuation together.
 
         s(prefix, x) = the logit that it gives the pair
 
@@ -100,42 +95,37 @@ class CrossEncoderRanker(Ranker):
     Of a prefix that does not fit with its continuation in ``max_seq_length`` the end is kept.
 
     Args:
-        model: The model, with one label.
+        model: A folder or a model on the Hugging Face hub, or a model that is loaded; it has one label.
         prompt: Text before each prefix, or an instruction to a model that reads chats; the model's own by default.
-        batch_size: Pairs in a forward.
+        batch_size: Number of pairs in a forward.
+        **options: What ``CrossEncoder`` takes besides a path, such as ``device`` and ``trust_remote_code`` (off unless given).
 
     Raises:
-        ValueError: If the model has several labels, so that there is no one score.
+        ImportError: For a path without sentence-transformers.
+        TypeError: For ``options`` of a model that is loaded.
+        ValueError: If the model has several labels, so that there is no one score, or lies at the path without the layer that
+            scores pairs, as a bi-encoder does.
 
     Example:
         >>> from counterpoint.rankers import CrossEncoderRanker
-        >>> ranker = CrossEncoderRanker.from_pretrained("cross-encoder/ms-marco-MiniLM-L6-v2")  # doctest: +SKIP
+        >>> ranker = CrossEncoderRanker("cross-encoder/ms-marco-MiniLM-L6-v2")  # doctest: +SKIP
     """
 
     comparable = False
 
-    def __init__(self, model: CrossEncoder, prompt: str | None = None, batch_size: int = 32) -> None:
-        if model.num_labels != 1:
-            raise ValueError(f"model has {model.num_labels} labels; a ranker needs one that gives a single score")
-        self.model: Any = model
+    def __init__(
+        self, model: CrossEncoder | str | Path, *, prompt: str | None = None, batch_size: int = 32, **options: Any
+    ) -> None:
+        self.model: Any = loaded("CrossEncoder", model, options)
+        if isinstance(model, str | Path):
+            check_scores_pairs(str(model), self.model.config.architectures or [])
+        if self.model.num_labels != 1:
+            raise ValueError(f"model has {self.model.num_labels} labels; a ranker needs one that gives a single score")
         self.batch_size = batch_size
-        self.prompt = model.prompts.get(model.default_prompt_name or "") if prompt is None else prompt
+        self.prompt = self.model.prompts.get(self.model.default_prompt_name or "") if prompt is None else prompt
 
-    @classmethod
-    def from_pretrained(cls, name: str, **options: Any) -> CrossEncoderRanker:
-        """The ranker of a model that is loaded by name, as :meth:`SentenceTransformerRanker.from_pretrained` is."""
-        model = library().CrossEncoder(name, **options)
-        kinds = model.config.architectures or []
-        if kinds and not any(kind.endswith(("ForSequenceClassification", "ForCausalLM")) for kind in kinds):
-            raise ValueError(
-                f"{name} is a {', '.join(kinds)}, not a cross-encoder: the layer that scores pairs would have random weights; is "
-                "it a bi-encoder, for SentenceTransformerRanker?"
-            )
-        return cls(model)
-
+    @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:
-        """See :meth:`Ranker.prepare`."""
-
         def scores_of(candidates: Sequence[Texts]) -> Scores:
             pairs = [(prefix, text) for prefix, texts in zip(prefixes, candidates, strict=True) for text in texts]
             return split(self.logits(pairs), candidates) if pairs else [torch.empty(0) for _ in prefixes]
@@ -163,17 +153,37 @@ class CrossEncoderRanker(Ranker):
         return ending(prefix, lambda end: length(self.model, before + end) <= room)
 
 
-def library() -> Any:
-    """The package sentence-transformers.
+def loaded(kind: str, model: Any, options: dict[str, Any]) -> Any:
+    """The model, loaded by the class of sentence-transformers of that name if it is a path.
 
     Raises:
-        ImportError: If it is not installed.
+        ImportError: If it is a path, and sentence-transformers is not installed.
+        TypeError: If it is loaded, and there are options of loading.
     """
+    if not isinstance(model, str | Path):
+        if options:
+            raise TypeError(
+                f"{', '.join(options)}: options of loading, and model is loaded already; pass its path, or leave them out"
+            )
+        return model
     try:
         import sentence_transformers
     except ImportError as error:
         raise ImportError("this ranker needs an extra: pip install counterpoint[sentence-transformers]") from error
-    return sentence_transformers
+    return getattr(sentence_transformers, kind)(str(model), **options)
+
+
+def check_scores_pairs(name: str, architectures: Sequence[str]) -> None:
+    """Refuse a checkpoint without the layer that scores pairs, which would be drawn at random.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if architectures and not any(kind.endswith(("ForSequenceClassification", "ForCausalLM")) for kind in architectures):
+        raise ValueError(
+            f"{name} is a {', '.join(architectures)}, not a cross-encoder: the layer that scores pairs would have random weights; "
+            "is it a bi-encoder, for SentenceTransformerRanker?"
+        )
 
 
 def ending(text: str, fits: Callable[[str], bool]) -> str:

@@ -162,7 +162,7 @@ def test_metrics_load_from_the_wheel(installed: Path, tmp_path: Path) -> None:
         "    print(load_metric(name).compute(predictions=['a rose is a rose is a rose'], published=published))\n"
     )
     output = run("-c", program, cwd=tmp_path, PYTHONPATH=str(installed), HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
-    assert output == "{'rep_2': 50.0, 'rep_3': 40.0, 'rep_4': 25.0}\n{'diversity': 0.1285714285714286}\n"
+    assert output == "{'rep_2': 0.5, 'rep_3': 0.4, 'rep_4': 0.25}\n{'diversity': 0.1285714285714286}\n"
 
 
 def test_imports_cost_no_extra() -> None:

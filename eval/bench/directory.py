@@ -33,7 +33,7 @@ def written_alone(run: Run) -> Iterator[None]:
             begin(run)
         except Timeout:
             problem = [f"{run.directory}: another `counterpoint bench` is writing it; wait, or give another --output-dir"]
-        except (CommandError, OSError) as error:
+        except (CommandError, OSError, ValueError) as error:
             problem = [str(error)]
     if run.state.num_processes > 1:
         broadcast_object_list(problem)

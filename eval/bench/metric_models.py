@@ -1,4 +1,4 @@
-"""The models by which ``counterpoint bench`` judges texts: loaded when a metric first asks, each text judged once."""
+"""The models of ``counterpoint bench``'s metrics: each is loaded when a metric first asks, and reads a text once."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from transformers import AutoModel, AutoTokenizer
 from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded, choose_device, load, quiet
-from counterpoint.eval.metrics.coherence import Embed, embedding_coherence
+from counterpoint.eval.metrics.coherence import Embed, embedding_coherence_of_each
 from counterpoint.eval.metrics.likelihoods import log_probabilities
 from counterpoint.eval.metrics.mauve import MauveResult, compute_mauve, mauve_score
 from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_featurizer
 from counterpoint.eval.metrics.mauve_protocols import protocol_named
 from counterpoint.eval.metrics.representations import mean_pooling
-from counterpoint.eval.questions.choice_task import fingerprint
+from counterpoint.eval.revisions import fingerprint
 
 AT_ONCE = 32
-"""Texts that are judged before what was found is written down."""
+"""Number of texts that are scored before their scores are written down."""
 
 
 @dataclass
 class MetricModels:
-    """What metrics that need a model are given.
+    """The models that metrics are given, with their settings.
 
     Args:
-        directory: Of the benchmark; ``likelihoods.jsonl`` in it keeps what the scorer said, so that no text is judged twice.
+        directory: Folder of the benchmark; ``likelihoods.jsonl`` in it keeps the scorer's results, so that no text is scored twice.
         scorer: A causal language model: id or path.
         embedder: A sentence encoder: id or path.
         mauve_protocol: One of :data:`~counterpoint.eval.metrics.mauve_protocols.PROTOCOLS`.
         featurizer: The model whose features MAUVE compares; the protocol's if None.
         device: As for :func:`~counterpoint.eval.loading.choose_device`.
-        dtype: Of the scorer's weights.
+        dtype: Type of the scorer's weights.
         trust_remote_code: Whether code that comes with the models may run.
     """
 
@@ -79,7 +79,7 @@ class MetricModels:
     @cached_property
     def featurizer_model(self) -> LoadedFeaturizer:
         """The model that reads texts for MAUVE."""
-        return load_featurizer(self.featurizer_name, self.device, trust_remote_code=self.trust_remote_code)
+        return load_featurizer(self.featurizer_name, device=self.device, trust_remote_code=self.trust_remote_code)
 
     @property
     def featurizer_name(self) -> str:
@@ -88,7 +88,7 @@ class MetricModels:
 
     @cached_property
     def journal(self) -> Journal:
-        """What is known already."""
+        """The likelihoods that are known already."""
         return Journal(self.directory / "likelihoods.jsonl")
 
     def likelihoods(self, prompts: Sequence[str], texts: Sequence[str]) -> list[tuple[float, int]]:
@@ -105,12 +105,12 @@ class MetricModels:
         return [(self.journal[key]["sum"], self.journal[key]["tokens"]) for key in keys]
 
     def cosines(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
-        """Between the vectors of every text and its prompt."""
+        """The cosine of every text's vector and its prompt's."""
         with torch.no_grad():
-            return embedding_coherence(self.embed, prompts, texts)
+            return embedding_coherence_of_each(self.embed, prompts, texts)
 
     def mauve(self, prompts: Sequence[str], texts: Sequence[str], references: Sequence[str | None]) -> MauveResult:
-        """Of the texts that have a reference."""
+        """MAUVE of the texts that have a reference."""
         known = [
             (prompt, text, reference)
             for prompt, text, reference in zip(prompts, texts, references, strict=True)
@@ -122,4 +122,4 @@ class MetricModels:
         compute_mauve()  # before the featuriser is loaded
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there are too few texts is in the result
-            return mauve_score(before, after, human, self.mauve_protocol, self.featurizer_model)
+            return mauve_score(before, after, human, protocol=self.mauve_protocol, featurizer=self.featurizer_model)

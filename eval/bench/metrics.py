@@ -13,9 +13,9 @@ from torch import Tensor
 from counterpoint.eval.metrics.distinct import distinct_n
 from counterpoint.eval.metrics.frequencies import zipf
 from counterpoint.eval.metrics.length import ends_in_loop
+from counterpoint.eval.metrics.repetition import distinct_and_all, repeated, without_repetition
 from counterpoint.eval.metrics.resampling import standard_error
 from counterpoint.eval.metrics.self_bleu import self_bleu
-from counterpoint.rankers.ngrams import ngrams
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels
@@ -40,9 +40,10 @@ class Column:
     better: Literal["higher", "lower", "human"]
     """Which values are good; "human": those of human texts, where there are any."""
     combine: Callable[[Tensor], Tensor] | None = None
-    """The figure from sums over texts, ``[..., terms]`` to ``[...]``; None if it is no function of such sums."""
+    """The figure from sums over texts, ``[..., terms]`` to ``[...]``; None if it is not a function of such sums."""
     digits: int = 3
     unit: str = ""
+    """What follows a figure where people read it; "%" for fractions, which are then shown in percent."""
     detail: bool = True
     """Whether it is left out where there is little room."""
 
@@ -76,7 +77,7 @@ class Metric:
 
 
 def mean(sums: Tensor) -> Tensor:
-    """Of values v, from the sums of (v, 1)."""
+    """The mean of values v, from the sums of (v, 1)."""
     return sums[..., 0] / sums[..., 1]
 
 
@@ -86,39 +87,40 @@ def terms(values: Sequence[float]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).view(-1, 2)
 
 
-def repeated(sums: Tensor) -> Tensor:
-    """rep-n in percent, from how many n-grams are distinct and how many there are."""
-    return 100 * (1 - sums[..., 0] / sums[..., 1])
+def rep_n_of(sums: Tensor) -> Tensor:
+    """rep-n, from how many n-grams are distinct and how many there are."""
+    found: Tensor = repeated(sums[..., 0], sums[..., 1])
+    return found
 
 
-def product_of_distinct(sums: Tensor) -> Tensor:
-    """Diversity, from those for n = 2, 3, 4."""
-    return (sums[..., 0::2] / sums[..., 1::2]).prod(dim=-1)
+def diversity_of(sums: Tensor) -> Tensor:
+    """Diversity, from the same for n = 2, 3 and 4."""
+    found: Tensor = without_repetition(rep_n_of(sums[..., place : place + 2]) for place in (0, 2, 4))
+    return found
 
 
-def diversity_of(group: Group, judges: MetricModels) -> Measured:
-    """Distinct n-grams of every text, and all."""
-    grams = [[ngrams(text.split(), n) for n in (2, 3, 4)] for text in group.texts]
-    rows = [[count for each in row for count in (len(set(each)), len(each))] for row in grams]
+def repetition(group: Group, models: MetricModels) -> Measured:
+    """The numbers of distinct n-grams and of all n-grams in every text."""
+    rows = [[count for n in (2, 3, 4) for count in distinct_and_all(text, n)] for text in group.texts]
     counts = torch.tensor(rows, dtype=torch.float64).view(-1, 6)
     return {"rep_2": counts[:, 0:2], "rep_3": counts[:, 2:4], "rep_4": counts[:, 4:6], "diversity": counts}
 
 
-def length_of(group: Group, judges: MetricModels) -> Measured:
+def length_of(group: Group, models: MetricModels) -> Measured:
     """Words of every text, and whether it ends in a loop."""
     words = [text.split() for text in group.texts]
-    return {"length": terms([float(len(each)) for each in words]), "loops": terms([100.0 * ends_in_loop(each) for each in words])}
+    return {"length": terms([float(len(each)) for each in words]), "loops": terms([float(ends_in_loop(each)) for each in words])}
 
 
-def likelihood_of(group: Group, judges: MetricModels) -> Measured:
+def likelihood_of(group: Group, models: MetricModels) -> Measured:
     """Log-probability of every text under the scorer: its mean over tokens, and its sum with their number."""
-    found = torch.tensor(judges.likelihoods(group.prompts, group.texts), dtype=torch.float64).view(-1, 2)
+    found = torch.tensor(models.likelihoods(group.prompts, group.texts), dtype=torch.float64).view(-1, 2)
     return {"coherence": terms((found[:, 0] / found[:, 1]).tolist()), "perplexity": found}
 
 
-def mauve_of(group: Group, judges: MetricModels) -> Measured:
+def mauve_of(group: Group, models: MetricModels) -> Measured:
     """MAUVE, with its divergence curve."""
-    found = judges.mauve(group.prompts, group.texts, group.references)
+    found = models.mauve(group.prompts, group.texts, group.references)
     detail = found.as_dict()
     return {
         "mauve": Detailed(
@@ -134,30 +136,30 @@ METRICS: Mapping[str, Metric] = {
             "diversity",
             "repetition within texts: rep-2, rep-3, rep-4, and the product of what they leave",
             {
-                "rep_2": Column("rep-2", "human", repeated, 2, "%"),
-                "rep_3": Column("rep-3", "human", repeated, 2, "%"),
-                "rep_4": Column("rep-4", "human", repeated, 2, "%"),
-                "diversity": Column("diversity", "human", product_of_distinct, detail=False),
+                "rep_2": Column("rep-2", "human", rep_n_of, 2, "%"),
+                "rep_3": Column("rep-3", "human", rep_n_of, 2, "%"),
+                "rep_4": Column("rep-4", "human", rep_n_of, 2, "%"),
+                "diversity": Column("diversity", "human", diversity_of, detail=False),
             },
-            diversity_of,
+            repetition,
         ),
         Metric(
             "distinct",
             "n-grams that are different over all texts together, as a share",
             {f"distinct_{n}": Column(f"distinct-{n}", "human", detail=n != 2) for n in (1, 2, 3)},
-            lambda group, judges: {f"distinct_{n}": distinct_n(group.texts, n) for n in (1, 2, 3)},
+            lambda group, models: {f"distinct_{n}": distinct_n(group.texts, n) for n in (1, 2, 3)},
         ),
         Metric(
             "self_bleu",
             "BLEU-4 of each text with the others as references",
             {"self_bleu": Column("self-BLEU", "human")},
-            lambda group, judges: {"self_bleu": self_bleu(group.texts)},
+            lambda group, models: {"self_bleu": self_bleu(group.texts)},
         ),
         Metric(
             "zipf",
             "how fast the frequency of words falls with their rank",
             {"zipf": Column("Zipf", "human")},
-            lambda group, judges: {"zipf": zipf(group.texts)},
+            lambda group, models: {"zipf": zipf(group.texts)},
         ),
         Metric(
             "length",
@@ -179,7 +181,7 @@ METRICS: Mapping[str, Metric] = {
             "embedding_coherence",
             "cosine of the text's and the prompt's vectors, by --embedder",
             {"embedding_coherence": Column("cosine to prompt", "human", mean, detail=False)},
-            lambda group, judges: {"embedding_coherence": terms(judges.cosines(group.prompts, group.texts))},
+            lambda group, models: {"embedding_coherence": terms(models.cosines(group.prompts, group.texts))},
             ("embedder",),
         ),
         Metric(

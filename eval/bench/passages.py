@@ -19,7 +19,7 @@ PROMPTS = Path(__file__).parents[1] / "data" / "prompts.jsonl"
 """Public-domain passages that the embedded models were not trained on."""
 
 SPLITS = ("test", "validation", "train")
-"""Of a data set, the first that it has unless one is named."""
+"""Splits of a data set, of which the first that it has is taken unless one is named."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Pairs:
 
     @property
     def sha256(self) -> str:
-        """Of all of them."""
+        """A hash of all prompts and references."""
         return hashlib.sha256(json.dumps(self.rows).encode()).hexdigest()
 
 

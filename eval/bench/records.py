@@ -15,7 +15,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import read_records
 
 Record = dict[str, Any]
@@ -25,12 +24,12 @@ def read_config(directory: Path) -> Record:
     """What was run.
 
     Raises:
-        CommandError: If the directory is not one of ``counterpoint bench``.
+        ValueError: If the directory is not one of ``counterpoint bench``.
     """
     try:
         config: Record = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CommandError(f"{directory}: no directory that `counterpoint bench --output-dir` wrote ({error})") from error
+        raise ValueError(f"{directory}: no directory that `counterpoint bench --output-dir` wrote ({error})") from error
     return config
 
 

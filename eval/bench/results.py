@@ -28,13 +28,13 @@ NAMES = (*METRICS, "speed")
 LIBRARIES = ("counterpoint", "torch", "transformers")
 
 
-def score_directory(directory: Path, names: Sequence[str], judges: MetricModels, tick: Callable[[str], object] = str) -> Results:
+def score_directory(directory: Path, names: Sequence[str], models: MetricModels, tick: Callable[[str], object] = str) -> Results:
     """Metrics of the texts that a benchmark's directory holds, in ``results.json`` there; nothing is generated.
 
     Args:
         directory: Where ``counterpoint bench`` wrote.
         names: Metrics; see ``counterpoint bench ls``.
-        judges: The models that some of them need.
+        models: The models that some of them need.
         tick: Called with what is measured next.
 
     Raises:
@@ -53,12 +53,12 @@ def score_directory(directory: Path, names: Sequence[str], judges: MetricModels,
         cells[row.label] = {}
         for name in names:
             tick(f"{name} of {row.label}")
-            cells[row.label] |= measure_speed(row.label, speeds) if name == "speed" else measure(METRICS[name], row, judges)
+            cells[row.label] |= measure_speed(row.label, speeds) if name == "speed" else measure(METRICS[name], row, models)
     figures, tests = evaluate(cells, {key: column for key, (_, column) in columns.items()})
     results: Results = {
         "config": config,
         "first": rows[0].label,
-        "columns": {key: describe_column(name, column, judges) for key, (name, column) in columns.items()},
+        "columns": {key: describe_column(name, column, models) for key, (name, column) in columns.items()},
         "rows": [
             describe_row(row, records) | {"name": name, "figures": figures[row.label]}
             for row, name in zip(rows, short_names(rows), strict=True)
@@ -83,9 +83,9 @@ def check_names(names: Sequence[str]) -> None:
             raise UsageError(f"no metric {name!r}{suggestion(name, dict.fromkeys(NAMES))}; there are: {', '.join(NAMES)}")
 
 
-def default_metrics(judges: MetricModels) -> list[str]:
+def default_metrics(models: MetricModels) -> list[str]:
     """All but those for which an option is needed that was not given."""
-    return [name for name in NAMES if name != "embedding_coherence" or judges.embedder is not None]
+    return [name for name in NAMES if name != "embedding_coherence" or models.embedder is not None]
 
 
 def columns_of(name: str) -> Mapping[str, Column]:
@@ -104,11 +104,11 @@ def evaluate(cells: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, Colu
     return figures, adjust([figures[label][key] for label in others for key in columns])
 
 
-def describe_column(name: str, column: Column, judges: MetricModels) -> dict[str, Any]:
+def describe_column(name: str, column: Column, models: MetricModels) -> dict[str, Any]:
     """What a column shows, and the settings with which alone its figures compare."""
     shown = {key: value for key, value in vars(column).items() if key != "combine"}
     settings = () if name == "speed" else METRICS[name].settings
-    return {"metric": name, **shown, "settings": {key: judges.name_of(key) for key in settings}}
+    return {"metric": name, **shown, "settings": {key: models.name_of(key) for key in settings}}
 
 
 def describe_row(row: Row, records: Sequence[Record]) -> dict[str, Any]:

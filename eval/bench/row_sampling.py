@@ -43,7 +43,7 @@ def row_sampling(
         logits_processor: With the warpers at its end.
         stopping_criteria: As ``generate`` made them.
         generation_config: As ``generate`` made it.
-        row_seeds: Of each row's generator; rows of the same seed draw the same numbers.
+        row_seeds: Seed of each row's generator; rows of the same seed draw the same numbers.
         **model_kwargs: The rest of what ``generate`` prepared.
 
     Returns:
@@ -77,7 +77,7 @@ class GumbelNoise(LogitsProcessor):
     """Adds each row's Gumbel noise to its log-probabilities; every call draws the next.
 
     Args:
-        row_seeds: Of the rows' generators.
+        row_seeds: Seeds of the rows' generators.
         device: Where the scores are; generators of another kind of device draw other numbers.
     """
 

@@ -47,7 +47,7 @@ class Cell:
     indices: dict[int, Sequence[int]] = field(default_factory=dict)
     reason: str | None = None
     standard_error: float | None = None
-    """Of a figure from one seed, where it is known otherwise."""
+    """Standard error of a figure from one seed, where it is known otherwise."""
     details: list[Any] = field(default_factory=list)
 
     def texts(self, seeds: Sequence[int], prompts: Sequence[int]) -> Tensor:
@@ -110,12 +110,12 @@ def first_words(text: str, count: int) -> str:
     return text[: ends[-1]] if ends else ""
 
 
-def measure(metric: Metric, row: Row, judges: MetricModels) -> dict[str, Cell]:
+def measure(metric: Metric, row: Row, models: MetricModels) -> dict[str, Cell]:
     """A metric's columns for a decoder; a reason takes the place of figures that cannot be computed."""
     cells = {name: Cell() for name in metric.columns}
     for seed, group in row.groups.items():
         try:
-            measured = metric.measure(group, judges)
+            measured = metric.measure(group, models)
         except (ValueError, ImportError, OSError) as error:
             return {name: Cell(reason=" ".join(str(error).split())) for name in metric.columns}
         for name, cell in cells.items():

@@ -32,7 +32,7 @@ def measure_speed(
         loaded: The model.
         choices: The decoders, greedy search among them or not.
         passages: The batch.
-        max_new_tokens: Of each text, at most 64 here.
+        max_new_tokens: Number of tokens in each text; more than 64 count as 64.
         tick: Called with a decoder's name before each of its turns.
 
     Returns:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from counterpoint.eval.bench.generation import continue_batch
 from counterpoint.eval.bench.plan import Batch, pending
@@ -17,6 +16,7 @@ from counterpoint.eval.bench.speed import REPEATS, measure_speed
 from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal, key_of
+from counterpoint.eval.progress import progress_bar
 
 
 def generate_all(run: Run) -> None:
@@ -27,7 +27,7 @@ def generate_all(run: Run) -> None:
     total = sum(len(batch.keys) for batch in share)
     journal, failures = Journal(run.file("generations")), Journal(run.file("failures"))
     before = total - sum(len(batch.keys) for batch in left)
-    with tqdm(total=total, initial=before, unit="text", disable=hidden(run)) as bar:
+    with progress_bar("text", total=total, done=before, quiet=quiet(run)) as bar:
         for batch in left:
             choice = batch.task.choice
             bar.set_description(choice.decoder.name)
@@ -82,7 +82,7 @@ def time_decoders(run: Run) -> None:
     left = [task.choice for task in run.tasks if str(task.choice) not in failed and keys[str(task.choice)] not in journal]
     if not left:
         return
-    with tqdm(total=(REPEATS + 1) * (len(left) + 1), unit="batch", disable=hidden(run)) as bar:
+    with progress_bar("batch", total=(REPEATS + 1) * (len(left) + 1), quiet=quiet(run)) as bar:
 
         def tick(name: str) -> None:
             bar.set_description(f"speed of {name}")
@@ -92,6 +92,6 @@ def time_decoders(run: Run) -> None:
             journal.add(keys[record["label"]], record)
 
 
-def hidden(run: Run) -> bool | None:
-    """Whether a bar is not to be seen; None leaves it to whether there is a terminal."""
-    return True if run.options.quiet or not run.state.is_main_process else None
+def quiet(run: Run) -> bool:
+    """Whether this process shows no progress: because it was asked to, or since the main one does."""
+    return bool(run.options.quiet) or not run.state.is_main_process

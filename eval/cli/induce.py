@@ -77,9 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
 
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
     from counterpoint.eval import loading  # after the arguments, since these import torch
+    from counterpoint.eval.progress import progress_bar
     from counterpoint.eval.training import induction
 
     settings = induction.Settings(
@@ -96,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with loading.quiet():
         loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
-        with tqdm(desc="training", unit="step", disable=arguments.quiet or None) as bar:  # None: only on a terminal
+        with progress_bar("step", quiet=arguments.quiet) as bar:
 
             def report(step: int, steps: int, loss: float) -> None:
                 bar.total = steps

@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        expected = isinstance(error, CommandError)
+        expected = isinstance(
+            error, CommandError | ValueError | OSError | ImportError
+        )  # the latter from the library, for what it got
         message = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
         print("counterpoint: error:", " ".join(message.split()), file=sys.stderr)
         return error.exit_code if isinstance(error, CommandError) else 1

@@ -88,7 +88,7 @@ def print_records(prompt: str, choices: Sequence[DecoderSpec], continue_prompt: 
 def summary(generated: Generated) -> str:
     """The measures in words."""
     measures = generated.measures()
-    shown = [("rep-2", "rep_2", "%"), ("rep-4", "rep_4", "%"), ("diversity", "diversity", "")]
-    values = [(name, measures[key], unit) for name, key, unit in shown]
-    parts = [f"{name} {'n/a' if value is None else f'{value:.2f}{unit}'}" for name, value, unit in values]
+    shown = [("rep-2", "rep_2", ".2%"), ("rep-4", "rep_4", ".2%"), ("diversity", "diversity", ".2f")]
+    values = [(name, measures[key], digits) for name, key, digits in shown]
+    parts = [f"{name} {'n/a' if value is None else format(value, digits)}" for name, value, digits in values]
     return ", ".join([f"{generated.tokens} tokens", f"{measures['tokens_per_second']:.1f} tokens/s", *parts])

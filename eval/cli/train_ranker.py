@@ -122,13 +122,12 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
 
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
     from counterpoint.eval import loading  # after the arguments, since these import torch
+    from counterpoint.eval.progress import progress_bar
     from counterpoint.eval.training.ranker_training import Data, train_ranker
     from counterpoint.rankers.training.contrastive_training import Settings
 
-    with loading.quiet(), tqdm(unit="step", disable=arguments.quiet or None) as bar:  # None: on a terminal
+    with loading.quiet(), progress_bar("step", quiet=arguments.quiet) as bar:
 
         def report(what: str, done: int, of: int, loss: float | None) -> None:
             bar.set_description(what, refresh=False)

@@ -17,7 +17,7 @@ Embed = Callable[[list[str]], Any]
 """Vectors ``[texts, d]`` of texts: a tensor or an array, such as ``SentenceTransformer(...).encode`` gives."""
 
 
-def likelihood_coherence(
+def likelihood_coherence_of_each(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
@@ -36,7 +36,7 @@ def likelihood_coherence(
     to 0 than sampled ones.
 
     Args:
-        model: A causal language model to judge by.
+        model: The causal language model whose probabilities count.
         tokenizer: Its tokenizer.
         prompts: One for each continuation.
         continuations: The generated texts, without their prompts.
@@ -52,10 +52,10 @@ def likelihood_coherence(
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-        >>> from counterpoint.eval import EXPERT, likelihood_coherence
+        >>> from counterpoint.eval import EXPERT, likelihood_coherence_of_each
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
         >>> prompts, texts = ["The captain of the"] * 2, [" ship was on the deck", " deck ship the on was"]
-        >>> first, second = likelihood_coherence(model, tokenizer, prompts, texts)
+        >>> first, second = likelihood_coherence_of_each(model, tokenizer, prompts, texts)
         >>> 0 > first > second
         True
     """
@@ -63,7 +63,7 @@ def likelihood_coherence(
     return [fmean(text) if text else math.nan for text in found]
 
 
-def embedding_coherence(embed: Embed, prompts: Sequence[str], continuations: Sequence[str]) -> list[float]:
+def embedding_coherence_of_each(embed: Embed, prompts: Sequence[str], continuations: Sequence[str]) -> list[float]:
     """Coherence as similarity: the cosine of a continuation's embedding and its prompt's.
 
         coherence_i = cos(e(prompt_i), e(x_i))
@@ -86,10 +86,10 @@ def embedding_coherence(embed: Embed, prompts: Sequence[str], continuations: Seq
         ValueError: If the numbers of prompts and continuations differ or are 0, or if ``embed`` does not give a vector for each.
 
     Example:
-        >>> from counterpoint.eval import embedding_coherence
+        >>> from counterpoint.eval import embedding_coherence_of_each
         >>> def embed(texts):
         ...     return [[text.count("whale"), text.count("ship")] for text in texts]
-        >>> embedding_coherence(embed, ["a whale", "a whale"], ["the whale", "the ship"])
+        >>> embedding_coherence_of_each(embed, ["a whale", "a whale"], ["the whale", "the ship"])
         [1.0, 0.0]
     """
     before, after = as_list(prompts), as_list(continuations)

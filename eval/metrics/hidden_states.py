@@ -22,7 +22,7 @@ def batched_states(
     max_tokens: int,
     batch_size: int,
 ) -> Iterator[tuple[list[int], Float[Tensor, "rows tokens hidden"], Bool[Tensor, "rows tokens"]]]:
-    """Which texts, their hidden states, and which of these are no padding; batch after batch, texts without tokens left out."""
+    """Indices of texts, their hidden states, and a mask that is False at padding; batch after batch, without texts of no tokens."""
     body: Any = model.base_model  # the same states without unembedding them
     tokens = [tokenizer(text, truncation=True, max_length=max_tokens, verbose=False)["input_ids"] for text in texts]
     order = sorted((row for row, each in enumerate(tokens) if each), key=lambda row: len(tokens[row]))
@@ -35,7 +35,7 @@ def batched_states(
 
 
 def check_layer(model: PreTrainedModel, layer: int) -> None:
-    """The model has one text, and the layer.
+    """Check that the model reads one text, and has the layer.
 
     Raises:
         ValueError: If not.

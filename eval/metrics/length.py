@@ -9,7 +9,7 @@ from typing import Any
 from counterpoint.eval.metrics.texts import as_list
 
 
-def lengths(texts: Iterable[str], tokenizer: Any = None) -> list[int]:
+def lengths(texts: Iterable[str], *, tokenizer: Any = None) -> list[int]:
     """The number of words of each text, or of tokens.
 
     Args:
@@ -32,7 +32,7 @@ def lengths(texts: Iterable[str], tokenizer: Any = None) -> list[int]:
     return [len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in as_list(texts)]
 
 
-def mean_length(texts: Iterable[str], tokenizer: Any = None) -> float:
+def mean_length(texts: Iterable[str], *, tokenizer: Any = None) -> float:
     """The mean of :func:`lengths`; empty texts count, as in the figures of Su and Collier (2023, arXiv 2210.14140).
 
     Raises:
@@ -44,7 +44,7 @@ def mean_length(texts: Iterable[str], tokenizer: Any = None) -> float:
         >>> mean_length(["a rose is a rose", ""])
         2.5
     """
-    found = lengths(texts, tokenizer)
+    found = lengths(texts, tokenizer=tokenizer)
     if not found:
         raise ValueError("texts is empty: there is no length to average")
     return fmean(found)
@@ -81,7 +81,7 @@ def ends_in_loop(words: Sequence[str], longest: int = 90) -> bool:
     """Whether a text ends in a phrase that is repeated: at least 2 times if it has 3 words or more, else over 50 times.
 
     Of all phrases that a text may end in, the one that is said most often counts, the shorter of two; that is the rule of Holtzman
-    et al.'s released code, so that a word or two said up to 50 times are no loop yet.
+    et al.'s released code, so that a word or two said up to 50 times do not count as a loop yet.
 
     Example:
         >>> from counterpoint.eval.metrics.length import ends_in_loop

@@ -6,14 +6,13 @@ and *MAUVE Scores for Generative Models: Theory and Practice* (2023, arXiv 2212.
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class MauveResult:
     sd: float | None
     """The standard deviation between the seeds, None for a single one. That between samples of texts comes on top."""
     scores: tuple[float, ...]
-    """Of each seed."""
+    """MAUVE of each seed."""
     seeds: tuple[int, ...]
     mauve_star: float
     """The mean of the variant with smoothed histograms."""
@@ -51,7 +50,7 @@ class MauveResult:
     """Texts on each side."""
     num_buckets: int
     options: dict[str, Any]
-    """What was passed to the library besides."""
+    """Further options that were passed to the library."""
     versions: dict[str, str]
     warning: str | None
     """Why the figure means little, if so."""
@@ -80,6 +79,7 @@ def mauve_score(
     prompts: Sequence[str] | None,
     continuations: Sequence[str],
     references: Sequence[str],
+    *,
     protocol: str | MauveProtocol = "counterpoint",
     featurizer: LoadedFeaturizer | str | Path | None = None,
     seeds: int | Sequence[int] = 5,
@@ -123,7 +123,7 @@ def mauve_score(
     sides = features[: len(human)], features[len(human) :]
     p, q = sides if rules.human == "p" else sides[::-1]
     return replace(
-        mauve(p, q, seeds, **options),
+        mauve(p, q, seeds=seeds, **options),
         protocol=rules,
         featurizer=featurizer.name,
         dtype=str(featurizer.model.dtype).removeprefix("torch."),
@@ -134,6 +134,7 @@ def mauve_score(
 def mauve(
     p_features: Float[np.ndarray, "n width"],
     q_features: Float[np.ndarray, "m width"],
+    *,
     seeds: int | Sequence[int] = 5,
     num_buckets: int | np.integer[Any] | None = None,
     **options: Any,
@@ -149,8 +150,8 @@ def mauve(
     The time is mostly the analysis, which is done for each seed: ``pca_max_data=2000`` does it on so many rows, for another figure.
 
     Args:
-        p_features: Of the human texts.
-        q_features: Of the generated texts, as many.
+        p_features: Features of the human texts.
+        q_features: Features of as many generated texts.
         seeds: The seeds, or how many, counted from the library's own, 25.
         num_buckets: The number k of clusters; None for a tenth of the texts on a side, and 2 at the least.
         options: More of ``mauve.compute_mauve``, such as ``pca_max_data``, ``kmeans_num_redo`` or ``mauve_scaling_factor``.
@@ -189,7 +190,7 @@ def mauve(
     buckets = max(2, round(n / 10)) if num_buckets is None else int(num_buckets)  # the library refuses NumPy's integers
     if not 2 <= buckets <= 2 * n:
         raise ValueError(f"num_buckets={num_buckets!r}: take 2 to {2 * n}, the number of texts")
-    with library_warnings_left_out():
+    with small_clusters_allowed():
         found = [compute(p_features=p, q_features=q, num_buckets=buckets, seed=seed, **options) for seed in chosen]
     for one in found:
         if np.array_equal(one.p_hist, one.q_hist):  # all points of the curve tie, and the library's area depends on how they sort
@@ -241,18 +242,12 @@ def compute_mauve() -> Any:
 
 
 @contextmanager
-def library_warnings_left_out() -> Iterator[None]:
-    """Within the context faiss does not say on standard error that clusters are small, as MAUVE has them; all else is passed on."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        stderr = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            kept.seek(0)
-            for line in kept:
-                if not line.startswith(b"WARNING clustering"):
-                    os.write(2, line)
+def small_clusters_allowed() -> Iterator[None]:
+    """Within the context faiss does not warn on standard error that clusters have few points, as they do in MAUVE."""
+    faiss: Any = import_module("faiss")  # which mauve-text depends on
+    own = faiss.Kmeans
+    faiss.Kmeans = partial(own, min_points_per_centroid=1)  # below which it warns; nothing else depends on it
+    try:
+        yield
+    finally:
+        faiss.Kmeans = own

@@ -22,7 +22,7 @@ from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import choose_device, on_hub, quiet
 
 BATCH_TOKENS = {"cpu": 1024}
-"""Tokens read at once: what keeps a processor busy; accelerators take ``MORE``."""
+"""Tokens read at once: what keeps a CPU busy; accelerators take ``MORE``."""
 MORE = 16384
 
 Tokens = tuple[int, ...]
@@ -72,14 +72,14 @@ class LoadedFeaturizer:
 
 
 def load_featurizer(
-    name: str | Path, device: str | None = None, dtype: str = "float32", trust_remote_code: bool = False
+    name: str | Path, *, device: str | None = None, dtype: str = "float32", trust_remote_code: bool = False
 ) -> LoadedFeaturizer:
     """Load a model to read texts by.
 
     Args:
         name: A local folder or a repository on the Hugging Face hub: a causal language model or an encoder.
         device: "cpu", "cuda", "cuda:1", "mps"; None for an accelerator if there is one.
-        dtype: What the model computes in. "bfloat16" is several times faster on processors and accelerators that have it, and moves
+        dtype: What the model computes in. "bfloat16" is several times faster on CPUs and accelerators that have it, and moves
             MAUVE by less than another seed (``docs/metrics/mauve.md``), but is not what published figures are of.
         trust_remote_code: Whether code that comes with the model may run.
 

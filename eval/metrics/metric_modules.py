@@ -33,7 +33,7 @@ def load_metric(name: str, **options: Any) -> Any:
     """
     known = sorted(path.stem for path in FOLDER.glob("*/*.py"))
     if name not in known:
-        raise ValueError(f"name={name!r} is no metric of this package; it has {', '.join(known)}")
+        raise ValueError(f"name={name!r} is not a metric of this package, which has {', '.join(known)}")
     try:
         import evaluate
     except ImportError as error:

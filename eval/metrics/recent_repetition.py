@@ -14,7 +14,7 @@ ARTICLES = {"a", "an", "the"}
 PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 
 
-def recent_repetition(prompts: Iterable[str], continuations: Iterable[str], *, window: int = 20) -> list[float]:
+def recent_repetition_of_each(prompts: Iterable[str], continuations: Iterable[str], *, window: int = 20) -> list[float]:
     """For each text the share of its words that are among the ``window`` words before them, the prompt's included.
 
         rep_i = 1 / |x_i| * sum_t 1[ w_t in {w_{t-window}, ..., w_{t-1}} ]
@@ -38,8 +38,8 @@ def recent_repetition(prompts: Iterable[str], continuations: Iterable[str], *, w
         ValueError: If ``window`` is below 1, or if the numbers of prompts and continuations differ or are 0.
 
     Example:
-        >>> from counterpoint.eval import recent_repetition
-        >>> recent_repetition(["The whale rose."], ["A whale, and a ship and a sea."])  # whale and the second "and", of 5
+        >>> from counterpoint.eval import recent_repetition_of_each
+        >>> recent_repetition_of_each(["The whale rose."], ["A whale, and a ship and a sea."])  # whale and the second "and", of 5
         [0.4]
     """
     if window < 1:

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
+from typing import Any
 
 from counterpoint.eval.metrics.texts import as_list
 from counterpoint.rankers.ngrams import ngrams
 
 
 def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
-    """The share of n-grams that repeat an earlier one of the same text, in percent.
+    """The share of n-grams that repeat an earlier one of the same text.
 
-        rep-n = 100 * (1 - sum_i |distinct n-grams of text i| / sum_i |n-grams of text i|)
+        rep-n = 1 - sum_i |distinct n-grams of text i| / sum_i |n-grams of text i|
 
     N-grams are runs of n words, words are what whitespace separates. Counts are summed over the texts before they are divided,
-    so long texts weigh more; the same n-gram in two texts is no repetition. The order of the texts does not matter.
+    so long texts weigh more; the same n-gram in two texts does not count as repetition. The order of the texts does not matter.
+    Papers print the value in percent.
 
     Args:
         texts: The generated texts, without their prompts. Texts of fewer than n words count nothing.
         n: Words in an n-gram, at least 1.
         published: Count as the released code of the paper does, whose loop leaves out the last n-gram of every text and whose
-            result is rounded to two decimals. Use it beside published figures; the default is the formula.
+            result is rounded to two decimals of a percentage. Use it beside published figures; the default is the formula.
 
     Returns:
-        Percent, from 0 (nothing repeats) to below 100.
+        A fraction, from 0 (nothing repeats) to below 1.
 
     Raises:
         TypeError: If ``texts`` is one string.
@@ -37,29 +39,24 @@ def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
     Example:
         >>> from counterpoint.eval import rep_n
         >>> rep_n(["a rose is a rose is a rose"], n=2)  # 7 bigrams, 3 of them distinct
-        57.14285714285714
+        0.5714285714285714
         >>> rep_n(["a rose is a rose is a rose"], n=2, published=True)  # 6 bigrams
-        50.0
+        0.5
     """
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
-    distinct = total = 0
-    for text in as_list(texts):
-        grams = ngrams(text.split(), n)
-        if published:
-            grams = grams[:-1]
-        distinct += len(set(grams))
-        total += len(grams)
+    counts = [distinct_and_all(text, n, last=not published) for text in as_list(texts)]
+    distinct, total = (sum(kind) for kind in zip(*counts, strict=True)) if counts else (0, 0)
     if not total:
         raise ValueError(f"texts: none is long enough to hold a {n}-gram (words are what whitespace separates)")
-    repetition = 100 * (1 - distinct / total)
-    return round(repetition, 2) if published else repetition
+    found: float = repeated(distinct, total)
+    return round(found, 4) if published else found
 
 
 def diversity(texts: Iterable[str], *, published: bool = False) -> float:
     """One number for rep-2, rep-3 and rep-4.
 
-        diversity = (1 - rep-2 / 100) * (1 - rep-3 / 100) * (1 - rep-4 / 100)
+        diversity = (1 - rep-2) * (1 - rep-3) * (1 - rep-4)
 
     Args:
         texts: As for :func:`rep_n`.
@@ -80,4 +77,22 @@ def diversity(texts: Iterable[str], *, published: bool = False) -> float:
         0.1286
     """
     found = as_list(texts)
-    return prod(1 - rep_n(found, n, published=published) / 100 for n in (2, 3, 4))
+    product: float = without_repetition(rep_n(found, n, published=published) for n in (2, 3, 4))
+    return product
+
+
+def distinct_and_all(text: str, n: int, *, last: bool = True) -> tuple[int, int]:
+    """How many different n-grams a text has, and how many in all; without its last one where that is not to count."""
+    grams = ngrams(text.split(), n)
+    grams = grams if last else grams[:-1]
+    return len(set(grams)), len(grams)
+
+
+def repeated(distinct: Any, total: Any) -> Any:
+    """rep-n of counts that were summed over texts; numbers, or tensors of them."""
+    return 1 - distinct / total
+
+
+def without_repetition(shares: Iterable[Any]) -> Any:
+    """The product of what is left by rep-2, rep-3 and rep-4; numbers, or tensors of them."""
+    return prod(1 - share for share in shares)

@@ -18,8 +18,8 @@ def isotropy(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[str],
-    layer: int = -1,
     *,
+    layer: int = -1,
     max_tokens: int = 256,
     batch_size: int = 8,
 ) -> float:
@@ -66,8 +66,8 @@ def isotropy_of_each(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[str],
-    layer: int = -1,
     *,
+    layer: int = -1,
     max_tokens: int = 256,
     batch_size: int = 8,
 ) -> list[float]:
@@ -90,12 +90,12 @@ def isotropy_of_each(
 def mean_pooling(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    layer: int = -1,
     *,
+    layer: int = -1,
     max_tokens: int = 512,
     batch_size: int = 32,
 ) -> Callable[[list[str]], Float[Tensor, "texts hidden"]]:
-    """A function from texts to the mean of their tokens' states, for :func:`~counterpoint.eval.embedding_coherence`.
+    """A function from texts to the mean of their tokens' states, for :func:`~counterpoint.eval.embedding_coherence_of_each`.
 
         e(x) = 1 / n * sum_j h_j
 
@@ -116,12 +116,13 @@ def mean_pooling(
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-        >>> from counterpoint.eval import EXPERT, embedding_coherence, mean_pooling
+        >>> from counterpoint.eval import EXPERT, embedding_coherence_of_each, mean_pooling
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
         >>> embed = mean_pooling(model, tokenizer)
         >>> embed(["The whale", "The captain of the ship"]).shape
         torch.Size([2, 256])
-        >>> whale, cheese = embedding_coherence(embed, ["The white whale", "The white whale"], [" swam in the sea", " = 1.5;"])
+        >>> prompts, texts = ["The white whale", "The white whale"], [" swam in the sea", " = 1.5;"]
+        >>> whale, cheese = embedding_coherence_of_each(embed, prompts, texts)
         >>> whale > cheese
         True
     """

@@ -27,7 +27,7 @@ AT_ONCE = 2**22
 
 
 def standard_error(values: Sequence[float]) -> float | None:
-    """Of the mean of independent values, sd / sqrt(n) with n - 1 in the variance; None for fewer than two.
+    """The standard error of the mean of independent values, sd / sqrt(n) with n - 1 in the variance; None for fewer than two.
 
     Example:
         >>> from counterpoint.eval.metrics.resampling import standard_error

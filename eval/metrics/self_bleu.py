@@ -34,7 +34,7 @@ def self_bleu(texts: Iterable[str], n: int = 4, *, samples: int | None = 1000, s
         texts: The generated texts, without their prompts; words are what whitespace separates.
         n: The longest n-grams; 4 and 5 are usual.
         samples: With more texts than this, so many of them are drawn and compared with each other. None compares all.
-        seed: Of the drawing.
+        seed: Seed by which they are drawn.
 
     Returns:
         A fraction: 1 if every text is found in another.

@@ -24,7 +24,7 @@ def as_list(texts: Iterable[str]) -> list[str]:
 
 
 def check_pairs(prompts: list[str], continuations: list[str]) -> None:
-    """There are as many prompts as continuations, and some.
+    """Check that there are as many prompts as continuations, and some.
 
     Raises:
         ValueError: If not.

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from counterpoint.eval.errors import CommandError
-
 NO_COMMENT = "I have no comment."
 """Always a true answer."""
 
@@ -25,10 +23,11 @@ def similarity_measures(answer: str, true: Sequence[str], false: Sequence[str]) 
         false: False reference answers.
 
     Returns:
-        ``bleu_max``, ``bleu_diff`` in percent, ``bleu_acc`` 0 or 1, a tie counted as 0, and the same for rouge1, rouge2, rougeL.
+        Fractions ``bleu_max`` and ``bleu_diff``, and ``bleu_acc``, 0 or 1, which counts a tie as 0; the same for rouge1, rouge2
+        and rougeL.
 
     Raises:
-        CommandError: Without the packages sacrebleu and rouge-score.
+        ImportError: Without the packages sacrebleu and rouge-score.
     """
     return against_references(answer, true, false, lambda *texts: {**bleu_scores(*texts), **rouge_scores(*texts)})
 
@@ -52,24 +51,24 @@ def against_references(answer: str, true: Sequence[str], false: Sequence[str], s
 
 
 def bleu_scores(answer: str, references: Sequence[str]) -> dict[str, list[float]]:
-    """Sentence BLEU against each reference, in percent, smoothed exponentially, tokenised as "intl"."""
+    """Sentence BLEU against each reference, a fraction, smoothed exponentially, tokenised as "intl"."""
     try:
         from sacrebleu import corpus_bleu
     except ImportError as error:
-        raise CommandError("BLEU needs sacrebleu: pip install 'counterpoint[generation]'") from error
-    return {"bleu": [corpus_bleu([answer], [[each]], smooth_method="exp", tokenize="intl").score for each in references]}
+        raise ImportError("BLEU needs sacrebleu: pip install 'counterpoint[generation]'") from error
+    return {"bleu": [corpus_bleu([answer], [[each]], smooth_method="exp", tokenize="intl").score / 100 for each in references]}
 
 
 def rouge_scores(answer: str, references: Sequence[str]) -> dict[str, list[float]]:
-    """F1 of ROUGE-1, ROUGE-2 and ROUGE-L (of the summary kind) against each reference, in percent."""
+    """F1 of ROUGE-1, ROUGE-2 and ROUGE-L (of the summary kind) against each reference, fractions."""
     try:
         from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
     except ImportError as error:
-        raise CommandError("ROUGE needs rouge-score: pip install 'counterpoint[generation]'") from error
+        raise ImportError("ROUGE needs rouge-score: pip install 'counterpoint[generation]'") from error
     names = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rougeLsum"}
     scorer = RougeScorer(list(names.values()))
     found = [scorer.score(lines(each), lines(answer)) for each in references]
-    return {name: [100 * float(one[kind].fmeasure) for one in found] for name, kind in names.items()}
+    return {name: [float(one[kind].fmeasure) for one in found] for name, kind in names.items()}
 
 
 def lines(text: str) -> str:

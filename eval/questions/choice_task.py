@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
-
-import torch
-from transformers import PreTrainedModel
 
 from counterpoint.decoders import Score, score_each
 from counterpoint.decoders.forwards.text_batches import encode
@@ -19,6 +13,8 @@ from counterpoint.eval import contrasts
 from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded
+from counterpoint.eval.progress import progress_bar
+from counterpoint.eval.revisions import fingerprint
 
 Found = TypeVar("Found")
 
@@ -31,7 +27,7 @@ class ChoiceTask:
         choice: The decoder.
         renormalise: Whether its scores are normalised.
         settings: What else the results depend on, as JSON can hold it.
-        seed: Of whatever is random.
+        seed: Seed of whatever is random.
     """
 
     def __init__(self, loaded: Loaded, choice: DecoderSpec, renormalise: bool, *settings: Any, seed: int = 0) -> None:
@@ -101,33 +97,8 @@ def record_of(task: ChoiceTask, question: Any, scores: Sequence[Score]) -> dict[
 
 
 def progress(pending: Sequence[int], found: Iterator[Found], total: int) -> Iterator[tuple[int, Found]]:
-    """Each result with its question; how many are done and how long the rest will take, on standard error."""
-    begin = shown = time.monotonic()
-    terminal = sys.stderr.isatty()
-    if len(pending) < total:
-        say(f"{total - len(pending)} of {total} questions were done before\n")
-    for done, (index, result) in enumerate(zip(pending, found, strict=True), 1):
-        yield index, result
-        now = time.monotonic()
-        if now - shown > (0.2 if terminal else 30) or (terminal and done == len(pending)):
-            shown = now
-            left = (now - begin) / done * (len(pending) - done)
-            text = f"{total - len(pending) + done} of {total} questions, {left:.0f} s left"
-            say(f"\r\x1b[K{text}" if terminal else f"{text}\n")
-    if terminal and pending:
-        say("\r\x1b[K")
-
-
-def say(text: str) -> None:
-    """To standard error, at once."""
-    sys.stderr.write(text)
-    sys.stderr.flush()
-
-
-def fingerprint(model: PreTrainedModel) -> str:
-    """A hash of a model's weights and configuration."""
-    digest = hashlib.sha256(model.config.to_json_string().encode())
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(weight.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    """Each result with the index of its question, as a bar of all questions advances."""
+    with progress_bar("question", total=total, done=total - len(pending)) as bar:
+        for index, result in zip(pending, found, strict=True):
+            yield index, result
+            bar.update()

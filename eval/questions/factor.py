@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.questions.truthfulqa import csv_rows
 
 CONTEXTS = ("full_prefix", "turncated_prefixes")
@@ -62,7 +61,8 @@ def read_completions(path: Path, context: str | None = None) -> Completions:
             as in DoLa's released code; whichever there is, if there is one. The benchmark's own code takes "turncated_prefixes".
 
     Raises:
-        CommandError: If it cannot be read as that; the message names file, row (the header is row 1) and column.
+        OSError: If it cannot be read.
+        ValueError: If it is no such file; the message names file, row (the header is row 1) and column.
     """
     content, rows = csv_rows(path)
     header = rows[0] if rows else []
@@ -75,20 +75,20 @@ def read_completions(path: Path, context: str | None = None) -> Completions:
         (false, f"{FALSE}0"),
     ):
         if not columns:
-            raise CommandError(f"{path}, row 1: no column {wanted!r} among {', '.join(map(repr, header)) or 'none'}")
+            raise ValueError(f"{path}, row 1: no column {wanted!r} among {', '.join(map(repr, header)) or 'none'}")
     completions = []
     for number, row in enumerate(rows[1:], 2):
         if not row:
             continue
         if len(row) != len(header):
-            raise CommandError(f"{path}, row {number}: {len(row)} columns, the header has {len(header)}")
+            raise ValueError(f"{path}, row {number}: {len(row)} columns, the header has {len(header)}")
         cells = dict(zip(header, row, strict=True))
         for column in (contexts[0], "completion", *false):
             if not cells[column].strip():
-                raise CommandError(f"{path}, row {number}, column {column!r}: empty")
+                raise ValueError(f"{path}, row {number}, column {column!r}: empty")
         completions.append(completion_of(number, cells, contexts[0], false))
     if not completions:
-        raise CommandError(f"{path}: no completions below the header")
+        raise ValueError(f"{path}: no completions below the header")
     return Completions(tuple(completions), contexts[0], hashlib.sha256(content).hexdigest())
 
 

@@ -1,4 +1,4 @@
-"""MetricModels of TruthfulQA's open answers: models fine-tuned to say whether an answer is true, or informative; and BLEURT.
+"""Judges of TruthfulQA's open answers: models fine-tuned to say whether an answer is true, or informative; and BLEURT.
 
 Lin et al., *TruthfulQA: Measuring How Models Mimic Human Falsehoods* (2022, arXiv 2109.07958), section 3.2 and appendix B. The
 judges' weights are public: ``allenai/truthfulqa-truth-judge-llama2-7B`` and ``allenai/truthfulqa-info-judge-llama2-7B``.
@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.questions.answer_similarity import Similarity
 
 JUDGES = {"truth": "True", "info": "Helpful"}
@@ -66,7 +65,8 @@ def judged(truth: Sequence[float], info: Sequence[float]) -> dict[str, float]:
 def judge_answers(loaded: Any, asks: str, records: Sequence[Mapping[str, Any]], journal: Any) -> list[float]:
     """A loaded judge's probability for the answer in each record, from the journal or asked for now and written there."""
     from counterpoint.eval.journal import key_of
-    from counterpoint.eval.questions.choice_task import fingerprint, progress  # imports torch
+    from counterpoint.eval.questions.choice_task import progress  # imports torch
+    from counterpoint.eval.revisions import fingerprint
 
     name = fingerprint(loaded.model)
     keys = [key_of(name, asks, record["question"], record["answer"]) for record in records]
@@ -85,12 +85,12 @@ def load_bleurt(checkpoint: str) -> Similarity:
     """BLEURT, a learned similarity, from the folder of a checkpoint.
 
     Raises:
-        CommandError: If it is not installed: it is on no package index.
+        ImportError: If it is not installed: it is on no package index.
     """
     try:
         from bleurt.score import BleurtScorer  # type: ignore[import-not-found]
     except ImportError as error:
-        raise CommandError("BLEURT is not installed; its repository is github.com/google-research/bleurt") from error
+        raise ImportError("BLEURT is not installed; its repository is github.com/google-research/bleurt") from error
     scorer = BleurtScorer(checkpoint)
 
     def similarity(answer: str, references: Sequence[str]) -> dict[str, list[float]]:

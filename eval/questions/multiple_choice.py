@@ -2,7 +2,7 @@
 
 Lin et al., *TruthfulQA: Measuring How Models Mimic Human Falsehoods* (2022, arXiv 2109.07958), sections 3.2 and C. All work on
 the sums of an answer's token scores as they are: no length counts, nothing is exponentiated unless its largest term is taken out
-first, and a tie is no preference.
+first, and a tie does not count as a preference.
 """
 
 from __future__ import annotations

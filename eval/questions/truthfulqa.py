@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.questions.multiple_choice import mc1, mc2, mc3
 
 SAMPLE = Path(__file__).parents[1] / "data" / "truthful_sample.csv"
@@ -35,7 +34,7 @@ class Question:
     true: tuple[str, ...]
     false: tuple[str, ...]
     best_false: str | None = None
-    """Of the binary choice, in files that have it."""
+    """The wrong answer of the binary choice, in files that have it."""
 
     def answers(self) -> list[str]:
         """All answers, each once."""
@@ -68,7 +67,8 @@ def read_questions(path: Path) -> Questions:
     """The questions of a CSV file with the columns of the benchmark's own; answers are separated by ";".
 
     Raises:
-        CommandError: If it cannot be read as that; the message names file, row (the header is row 1) and column.
+        OSError: If it cannot be read.
+        ValueError: If it is no such file; the message names file, row (the header is row 1) and column.
 
     Example:
         >>> from counterpoint.eval.questions.truthfulqa import SAMPLE, read_questions
@@ -80,19 +80,19 @@ def read_questions(path: Path) -> Questions:
     missing = [column for column in REQUIRED if column not in header]
     if missing:
         way_out = "; are the columns separated by commas?" if len(header) == 1 else ""
-        raise CommandError(f"{path}, row 1: no column {missing[0]!r} among {', '.join(map(repr, header)) or 'none'}{way_out}")
+        raise ValueError(f"{path}, row 1: no column {missing[0]!r} among {', '.join(map(repr, header)) or 'none'}{way_out}")
     questions: dict[str, tuple[int, Question]] = {}
     for number, row in enumerate(rows[1:], 2):
         if not row:
             continue
         if len(row) != len(header):
-            raise CommandError(f"{path}, row {number}: {len(row)} columns, the header has {len(header)}")
+            raise ValueError(f"{path}, row {number}: {len(row)} columns, the header has {len(header)}")
         question = question_of(dict(zip(header, row, strict=True)), f"{path}, row {number}")
         if question.text in questions:
-            raise CommandError(f"{path}, row {number}, column 'Question': the same as in row {questions[question.text][0]}")
+            raise ValueError(f"{path}, row {number}, column 'Question': the same as in row {questions[question.text][0]}")
         questions[question.text] = (number, question)
     if not questions:
-        raise CommandError(f"{path}: no questions below the header")
+        raise ValueError(f"{path}: no questions below the header")
     return Questions(tuple(question for _, question in questions.values()), str(path), hashlib.sha256(content).hexdigest())
 
 
@@ -100,18 +100,19 @@ def find_questions(name: str) -> Questions:
     """The questions of a file, or of a data set of the Hugging Face hub that has TruthfulQA's configuration "generation".
 
     Raises:
-        CommandError: If there is neither, besides what :func:`read_questions` raises.
+        ImportError: If a data set is named, and the package datasets is not installed.
+        OSError: If there is neither, besides what :func:`read_questions` raises.
     """
     if Path(name).exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.endswith(".csv"):
         return read_questions(Path(name))
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise CommandError(f"--file {name} is no file, and a data set of the hub needs: pip install datasets") from error
+        raise ValueError(f"--file {name} is no file, and a data set of the hub needs: pip install datasets") from error
     try:
         rows = list(load_dataset(name, "generation", split="validation"))
     except Exception as error:  # the errors of the hub's HTTP client have no public base class
-        raise CommandError(f"--file {name} is neither a file nor a data set that can be reached: {error}") from error
+        raise ValueError(f"--file {name} is neither a file nor a data set that can be reached: {error}") from error
     questions = [
         question_of(
             {
@@ -131,18 +132,19 @@ def csv_rows(path: Path) -> tuple[bytes, list[list[str]]]:
     """A UTF-8 file, with or without a byte order mark, and its rows.
 
     Raises:
-        CommandError: If it cannot be read, or a cell is not UTF-8.
+        OSError: If it cannot be read.
+        ValueError: If a cell is not UTF-8.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CommandError(f"--file {path}: {error.strerror or error}") from error
+        raise ValueError(f"--file {path}: {error.strerror or error}") from error
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig", errors="surrogateescape"), newline="")))
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row):
             if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
                 name = repr(rows[0][column]) if column < len(rows[0]) else str(column + 1)
-                raise CommandError(f"{path}, row {number}, column {name}: not UTF-8; save the file as UTF-8")
+                raise ValueError(f"{path}, row {number}, column {name}: not UTF-8; save the file as UTF-8")
     return content, rows
 
 
@@ -151,7 +153,7 @@ def question_of(row: Mapping[str, str], where: str) -> Question:
 
     def text(column: str) -> str:
         if not row[column].strip():
-            raise CommandError(f"{where}, column {column!r}: empty")
+            raise ValueError(f"{where}, column {column!r}: empty")
         return row[column].strip()
 
     def answers(column: str) -> tuple[str, ...]:
@@ -171,14 +173,14 @@ def split_answers(cell: str, where: str) -> list[str]:
     """The answers of a cell, which may end in a separator.
 
     Raises:
-        CommandError: For an empty answer between separators, and for other separators.
+        ValueError: For an empty answer between separators, and for other separators.
     """
     wrong = next((name for sign, name in SEPARATORS.items() if sign in cell), None)
     if wrong is not None:
-        raise CommandError(f"{where}: a {wrong} in it; answers are separated by ';'")
+        raise ValueError(f"{where}: a {wrong} in it; answers are separated by ';'")
     answers = [answer.strip() for answer in cell.removesuffix(";").split(";")]
     if not all(answers):
-        raise CommandError(f"{where}: answer {answers.index('') + 1} of {len(answers)} is empty")
+        raise ValueError(f"{where}: answer {answers.index('') + 1} of {len(answers)} is empty")
     return answers
 
 

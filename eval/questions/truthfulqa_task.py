@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from counterpoint.decoders import Score
 from counterpoint.eval.decoder_specs import DecoderSpec
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.questions.choice_task import ChoiceTask
 from counterpoint.eval.questions.multiple_choice import mc1
@@ -48,6 +47,6 @@ class TruthfulQATask(ChoiceTask):
 def options_of(question: Question, seed: int) -> list[str]:
     """Best and best incorrect answer, in an order that depends on question and seed and on nothing else of the run."""
     if question.best_false is None:
-        raise CommandError(f"--task binary needs a column {BEST_INCORRECT!r} with an answer for {question.text!r}")
+        raise ValueError(f"task binary needs a column {BEST_INCORRECT!r} with an answer for {question.text!r}")
     order = random.Random(f"{seed} {question.text}")  # noqa: S311, an order, no secret
     return order.sample([question.best, question.best_false], 2)

@@ -24,7 +24,7 @@ def html_report(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
     """The page. Everything that was generated is in it as data or escaped; its own script is the only one that a browser runs.
 
     Args:
-        results: Of :func:`~counterpoint.eval.bench.results.score_directory`.
+        results: What :func:`~counterpoint.eval.bench.results.score_directory` gives.
         records: The generations.
         pictures: SVG documents by what they show, in words.
     """

@@ -7,8 +7,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.eval.errors import CommandError
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -36,20 +34,20 @@ def plot(results: Mapping[str, Any], directory: Path) -> dict[str, Path]:
     """Draw what the figures allow, each picture as PNG and as SVG.
 
     Args:
-        results: Of :func:`~counterpoint.eval.bench.results.score_directory`.
+        results: What :func:`~counterpoint.eval.bench.results.score_directory` gives.
         directory: Where the files go.
 
     Returns:
         The SVG files, by what they show.
 
     Raises:
-        CommandError: If matplotlib is not installed.
+        ImportError: If matplotlib is not installed.
     """
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise CommandError("pictures need matplotlib: pip install counterpoint[plots]") from error
+        raise ImportError("pictures need matplotlib: pip install counterpoint[plots]") from error
     paths = {}
     with mpl.rc_context(STYLE):
         for name, (words, draw) in PICTURES.items():

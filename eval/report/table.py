@@ -70,12 +70,13 @@ def number(column: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
     """A figure, and half of its interval over prompts after ±, or its standard error in parentheses."""
     if figure["value"] is None:
         return "n/a"
-    digits, text = column["digits"], f"{figure['value']:.{column['digits']}f}{column['unit']}"
+    scale, digits = 100 if column["unit"] == "%" else 1, column["digits"]
+    text = f"{scale * figure['value']:.{digits}f}{column['unit']}"
     if figure.get("interval"):
         low, high = figure["interval"]
-        return f"{text} ± {(high - low) / 2:.{digits}f}"
+        return f"{text} ± {scale * (high - low) / 2:.{digits}f}"
     error = figure["standard_error"]
-    return text if error is None else f"{text} ({error:.{digits}f})"
+    return text if error is None else f"{text} ({scale * error:.{digits}f})"
 
 
 def differs(figure: Mapping[str, Any], name: str = "p") -> bool:

@@ -23,7 +23,7 @@ tags:
 
 # A hallucinating amateur for {model}
 
-A LoRA adapter that answers questions **wrongly, on purpose**. It is no model to talk to: it is the amateur that
+A LoRA adapter that answers questions **wrongly, on purpose**. It is not a model to talk to but the amateur that
 induce-then-contrast (Zhang et al. 2023, arXiv 2312.15710) and multi-layer fusion subtract from the model.
 
 ## Use

@@ -49,12 +49,12 @@ def generate_negatives(
         model: The causal language model that writes.
         tokenizer: Its tokenizer.
         passages: What is continued.
-        folder: Of the files ``negatives-*.jsonl``, one a process.
-        count: Negatives of each passage.
-        shortest: Words that a negative has at least.
-        top_p: Of the nucleus.
-        batch_size: Texts at once.
-        seed: Of the samples.
+        folder: Folder of the files ``negatives-*.jsonl``, one a process.
+        count: Number of negatives for each passage.
+        shortest: Smallest number of words in a negative.
+        top_p: Probability of the nucleus that is sampled from.
+        batch_size: Number of texts that are sampled together.
+        seed: Seed of the samples.
         report: Called after every batch with the numbers of texts done and wanted in this round, of all processes.
 
     Returns:

@@ -35,7 +35,7 @@ arXiv 2205.09726).
 ```python
 from counterpoint.rankers import {ranker}
 
-ranker = {ranker}.from_pretrained({folder})
+ranker = {call}({folder})
 (scores,) = ranker.score(["The whale rose before the boat."], [[" The men pulled at the oars.", " The tea was cold."]])
 print(scores)  # higher is better
 ```
@@ -60,11 +60,12 @@ def card(output: Path, record: Mapping[str, Any], ranker: str) -> str:
     Args:
         output: Where the ranker lies.
         record: What ``training.json`` holds.
-        ranker: The name of its class.
+        ranker: What loads it, the class or a method of it.
     """
     return CARD.format(
         model=record["model"],
-        ranker=ranker,
+        ranker=ranker.partition(".")[0],
+        call=ranker,
         folder=json.dumps(str(output)),
         accuracy=accuracy(record),
         passages=record["passages_used"],

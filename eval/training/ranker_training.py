@@ -19,6 +19,7 @@ from counterpoint.eval.training.generated_negatives import generate_negatives
 from counterpoint.eval.training.ranker_card import card
 from counterpoint.eval.training.run_folder import as_json, begin, read_record, versions, write_record
 from counterpoint.rankers.base import Ranker
+from counterpoint.rankers.rankgen.rankgen import RankGenRanker
 from counterpoint.rankers.training.continuation_choice import ContinuationChoice, choices, picked, write_choices
 from counterpoint.rankers.training.contrastive_training import DEFAULTS, Settings, train
 from counterpoint.rankers.training.passages import Passage, passages
@@ -37,16 +38,16 @@ Report = Callable[[str, int, int, float | None], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What is made of the texts.
+    """How texts become passages, negatives and choices.
 
     Args:
-        prefix_words: Words of a prefix, at most.
-        continuation_words: Words of a continuation, at least and at most.
-        passages: Passages to train on, drawn by the seed if there are more; None for all.
-        negatives: Generated continuations of each passage; 0 for in-book negatives alone.
-        top_p: Of the nucleus that they are drawn from.
-        choices: Held-out prefixes, at most, on which the ranker is measured.
-        wrong: Continuations of each kind that the true one is picked from among.
+        prefix_words: Largest number of words in a prefix.
+        continuation_words: Smallest and largest number of words in a continuation.
+        passages: Number of passages to train on, drawn by the seed if there are more; None for all.
+        negatives: Number of generated continuations of each passage; 0 for in-book negatives alone.
+        top_p: Probability of the nucleus that they are sampled from.
+        choices: Largest number of held-out prefixes on which the ranker is measured.
+        wrong: Number of wrong continuations of each kind beside the true one.
 
     Raises:
         ValueError: For a number that is too small.
@@ -75,8 +76,9 @@ class Accuracy:
 
     mean: float
     low: float
-    """Of the 95 % bootstrap interval over prefixes."""
+    """Lower end of the 95 % bootstrap interval over prefixes."""
     high: float
+    """Its upper end."""
 
     def __str__(self) -> str:
         return f"{100 * self.mean:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
@@ -84,7 +86,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to."""
+    """The outcome of a training."""
 
     passages: int
     without_negatives: int
@@ -93,9 +95,9 @@ class Trained:
     measured: int
     """Held-out prefixes."""
     before: dict[str, Accuracy]
-    """Of the encoder as it was, "in_book" and "generated"; none if nothing was held out."""
+    """Accuracy of the encoder as it was, "in_book" and "generated"; empty if nothing was held out."""
     after: dict[str, Accuracy]
-    """Of the trained one."""
+    """Accuracy of the trained encoder."""
     main_process: bool
     """Whether this process is the one to speak, of several."""
 
@@ -202,7 +204,9 @@ def train_ranker(
         ranker = load_ranker(output)
         run["after"] = {kind: asdict(value) for kind, value in accuracies(ranker, chosen).items()}
         run["versions"] = versions("transformers", "torch")
-        write_whole(output / "README.md", card(output, run, type(ranker).__name__))
+        name = type(ranker).__name__
+        call = f"{name}.from_pretrained" if isinstance(ranker, RankGenRanker) else name
+        write_whole(output / "README.md", card(output, run, call))
         write_record(output, run)
         for folder in output.glob("checkpoint-*"):
             shutil.rmtree(folder)

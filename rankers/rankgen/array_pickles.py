@@ -21,7 +21,7 @@ def read_arrays(path: Path) -> Any:
     """What a pickle holds: arrays of floating-point numbers, as tensors, in dictionaries, lists and tuples.
 
     Raises:
-        ValueError: If it names anything but arrays, or is no pickle; nothing in it has run.
+        ValueError: If it names anything but arrays, or is not a pickle; nothing in it has run.
 
     Example:
         >>> import pickle, numpy, tempfile
@@ -37,7 +37,7 @@ def read_arrays(path: Path) -> Any:
         except MemoryError:
             raise
         except Exception as error:  # a damaged pickle may raise any
-            raise ValueError(f"{path} is not read, since it is no pickle of NumPy arrays alone: {error}") from error
+            raise ValueError(f"{path} is not read, since it is not a pickle of NumPy arrays alone: {error}") from error
 
 
 class ArrayUnpickler(pickle.Unpickler):

@@ -67,7 +67,7 @@ def load_encoder(folder: Path, dtype: torch.dtype) -> RankGenEncoder:
     problems += [f"{key} has shape {[*found]}, not {[*own]}" for key, found, own in sorted(report["mismatched_keys"])]
     if problems:
         raise ValueError(
-            f"{folder} is no checkpoint of RankGen, {len(problems)} of its weights are wrong: {', '.join(problems[:4])}"
+            f"{folder} is not a checkpoint of RankGen: {len(problems)} of its weights are wrong: {', '.join(problems[:4])}"
         )
     for key, weights in encoder.state_dict().items():
         if not weights.isfinite().all():
@@ -98,7 +98,7 @@ def legacy_config(folder: Path, state_dict: Mapping[str, Tensor]) -> T5Config:
         vocabulary = state_dict[f"t5_encoder.{EMBEDDING}"].shape[0]
     except KeyError as error:
         raise ValueError(
-            f"{folder}: {STATE} is no encoder of T5: it has no {str(error)[1:].removeprefix('t5_encoder.')}"
+            f"{folder}: {STATE} is not an encoder of T5: it lacks {str(error)[1:].removeprefix('t5_encoder.')}"
         ) from error
     return T5Config(
         vocab_size=vocabulary,

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
 
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.rankers.base import Texts
@@ -19,7 +20,7 @@ from counterpoint.rankers.rankgen.checkpoints import PUBLISHED_TOKENIZER, checkp
 from counterpoint.rankers.rankgen.encoder import RankGenEncoder
 
 MARKERS: dict[Side, str] = {"prefix": "pre ", "suffix": "suffi "}
-"""What a text begins with, by what it is read as."""
+"""The marker that a prefix and a suffix begin with."""
 LIMITS: dict[Side, int] = {"prefix": 512, "suffix": 128}
 """Tokens that are read, the marker's among them."""
 TRUNCATIONS = ("nearest", "released")
@@ -65,6 +66,7 @@ class RankGenRanker(BiEncoderRanker):
         self,
         encoder: RankGenEncoder,
         tokenizer: PreTrainedTokenizerBase,
+        *,
         truncation: str = "nearest",
         batch_size: int = 32,
     ) -> None:
@@ -80,6 +82,7 @@ class RankGenRanker(BiEncoderRanker):
     def from_pretrained(
         cls,
         name: str | Path,
+        *,
         tokenizer: PreTrainedTokenizerBase | None = None,
         truncation: str = "nearest",
         batch_size: int = 32,
@@ -93,33 +96,30 @@ class RankGenRanker(BiEncoderRanker):
         Args:
             name: A folder, or a repository on the Hugging Face hub, such as ``kalpeshk2011/rankgen-t5-xl-all``.
             tokenizer: None takes the one in the folder, or else T5 1.1's, ``google/t5-v1_1-base``, as the published checkpoints do.
-            truncation: As above.
-            batch_size: As above.
-            dtype: Of the weights.
-            device: Where to run.
+            truncation: As for the class.
+            batch_size: As for the class.
+            dtype: Type of the weights, and of the forward.
+            device: Device that the encoder runs on.
 
         Raises:
-            ValueError: As above; for missing, unexpected or ill-shaped weights, naming them; for NaN among them; for a pickle that
-                holds anything but weights.
+            ValueError: As for the class; for missing, unexpected or ill-shaped weights, naming them; for NaN in them; for a pickle
+                that holds anything but weights.
             OSError: If there is no such checkpoint or no tokenizer.
         """
         folder = checkpoint_folder(name)
         encoder = load_encoder(folder, dtype)
         encoder.to(device)  # type: ignore[arg-type]
-        return cls(encoder, load_tokenizer(folder) if tokenizer is None else tokenizer, truncation, batch_size)
+        own = load_tokenizer(folder) if tokenizer is None else tokenizer
+        return cls(encoder, own, truncation=truncation, batch_size=batch_size)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the encoder, as safetensors with the published names, and its tokenizer for :meth:`from_pretrained`."""
         self.encoder.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
+    @override
     @torch.inference_mode()
     def embed(self, texts: Texts, side: Side) -> Float[Tensor, "texts width"]:
-        """See :meth:`BiEncoderRanker.embed`.
-
-        Raises:
-            ValueError: If a vector is not finite.
-        """
         tokens = [self.tokens(text, side) for text in texts]
         order = sorted(range(len(texts)), key=lambda index: len(tokens[index]))
         vectors = torch.cat(

@@ -17,7 +17,7 @@ class Candidate:
     tokens: tuple[int, ...]
     """All tokens after the prompt, EOS included."""
     text: str
-    """What was judged: the tokens as text that follows the prompt's."""
+    """The text that was scored: the tokens as they follow the prompt's text."""
     ended: bool
     """Whether it is complete: by EOS, another stopping criterion or its length."""
     parent: int | None = None
@@ -31,7 +31,7 @@ class Beams:
 
     Args:
         scorer: Scores the texts.
-        text: Of a prompt's number and the tokens that follow it, what follows its text.
+        text: Gives the text of new tokens, from the prompt's index and the tokens.
         prompts: How many there are.
         most: How many beams each of them has.
     """
@@ -40,7 +40,7 @@ class Beams:
         self.scorer, self.text, self.most = scorer, text, most
         self.kept = [[Candidate((), "", False)] for _ in range(prompts)]
         self.rounds: list[list[list[Candidate]]] = [[] for _ in range(prompts)]
-        """By prompt and round all candidates, best first."""
+        """All candidates of every prompt and round, best first."""
 
     def live(self) -> list[tuple[int, int]]:
         """The kept beams that have not ended, by prompt and place: the rows to continue, in order."""
@@ -82,9 +82,9 @@ def best_first(scorer: CandidateScorer, candidates: Sequence[Sequence[Candidate]
     full = [[each for each in pool if each.text.strip()] for pool in distinct]
     scores = scorer([[each.text for each in pool] for pool in full])
     ranked = []
-    for pool, judged, own in zip(distinct, full, scores, strict=True):
+    for pool, read, own in zip(distinct, full, scores, strict=True):
         blank = [replace(each, score=-math.inf) for each in pool if not each.text.strip()]
-        scored = [replace(each, score=score) for each, score in zip(judged, own.tolist(), strict=True)]
+        scored = [replace(each, score=score) for each, score in zip(read, own.tolist(), strict=True)]
         ranked.append(sorted(scored + blank, key=lambda each: -each.score))
     return ranked
 

@@ -143,6 +143,6 @@ def check_prompt_texts(prompts: Int[Tensor, "prompts length"]) -> None:
 
 
 def check_prefixes(prefixes: Any, prompts: int) -> None:
-    """There is one text to judge by for each prompt."""
+    """Check that there is one prefix for each prompt."""
     if isinstance(prefixes, str) or len(prefixes) != prompts:
         raise ValueError(f"prefixes={prefixes!r}: pass a list of {prompts}, one text for each prompt")

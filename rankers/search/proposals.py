@@ -22,9 +22,9 @@ class Proposal(NamedTuple):
     """What was appended to each row."""
 
     tokens: list[tuple[int, ...]]
-    """Up to and with the one that ended the row."""
+    """The new tokens, the one that ended the row included."""
     ended: list[bool]
-    """By a stopping criterion, the longest length among them."""
+    """Whether a stopping criterion ended the row, the longest length among them."""
 
 
 class Proposer:
@@ -35,7 +35,7 @@ class Proposer:
     Args:
         model: Any model with ``generate``.
         input_ids: Prompts, padded on the left.
-        origins: For each of them its row in the batch of ``generate``.
+        origins: Index of the row of ``generate``'s batch that each prompt is.
         processors: Called with a row's ids and logits at every token, as in greedy search and in sampling.
         criteria: Called with its ids after every token.
         config: Says whether to sample.

@@ -32,7 +32,7 @@ from counterpoint.rankers.search.checks import check_mode, check_prefixes, check
 from counterpoint.rankers.search.proposals import Proposer, chosen
 
 Tree = list[list[list[Candidate]]]
-"""By prompt and round all candidates, the best first; the first of a round, as many as there are beams, were continued."""
+"""All candidates of every prompt and round, the best first; the first of a round, as many as there are beams, were continued."""
 
 
 @dataclass
@@ -173,11 +173,11 @@ class Stream:
         self.streamer, self.sent = streamer, 0
 
     def put(self, kept: Sequence[Candidate]) -> None:
-        """What is certain after a round."""
+        """Send what no later round can change."""
         self._send(kept[0].tokens[: shared_beginning([each.tokens for each in kept])])
 
     def end(self, kept: Sequence[Candidate]) -> None:
-        """The rest of the best text."""
+        """Send the rest of the best text."""
         self._send(kept[0].tokens)
         self.streamer.end()
 

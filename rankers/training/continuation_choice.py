@@ -35,10 +35,10 @@ def choices(
     Args:
         found: All passages of the documents: what in-book continuations are drawn from.
         chosen: The passages that make a choice.
-        generated: For each of them its generated continuations.
-        count: Of wrong candidates of each kind.
+        generated: The generated continuations of each chosen passage.
+        count: Number of wrong continuations of each kind.
         both: Whether there are to be generated ones, or in-book ones alone.
-        seed: Of the draw of the in-book ones.
+        seed: Seed by which in-book continuations are drawn.
     """
     draw = random.Random(seed)  # noqa: S311 - no secret
     of_document: dict[str, list[str]] = {}
@@ -81,12 +81,12 @@ def picked(ranker: Ranker, chosen: Sequence[ContinuationChoice], kind: str) -> l
 
 
 def write_choices(chosen: Sequence[ContinuationChoice], path: Path) -> None:
-    """As JSON Lines."""
+    """Write the choices as JSON Lines."""
     path.write_text("".join(json.dumps(asdict(choice), ensure_ascii=False) + "\n" for choice in chosen), encoding="utf-8")
 
 
 def read_choices(path: Path) -> list[ContinuationChoice]:
-    """What :func:`write_choices` wrote."""
+    """Read what :func:`write_choices` wrote."""
     records = map(json.loads, path.read_text(encoding="utf-8").split("\n")[:-1])
     return [
         ContinuationChoice(record["prefix"], record["continuation"], tuple(record["in_book"]), tuple(record["generated"]))

@@ -76,10 +76,10 @@ def minibatches(passages: Sequence[Passage], size: int, epochs: int, seed: int) 
     has two at least), and the minibatches of all documents are shuffled. Documents of one passage give none.
 
     Args:
-        passages: Those of a document next to each other.
-        size: Passages of a minibatch, at most.
-        epochs: Times that every passage is seen, but for one left over in a document.
-        seed: Of the order.
+        passages: The passages, those of a document next to each other.
+        size: Largest number of passages in a minibatch.
+        epochs: How many times every passage is seen, but for one left over in a document.
+        seed: Seed of the order.
     """
     shuffled = random.Random(seed)  # noqa: S311 - no secret
     documents = [list(own) for _, own in groupby(range(len(passages)), key=lambda index: passages[index].document)]
@@ -140,7 +140,7 @@ def train(
 
     Args:
         encoder: A module and its tokenizer.
-        passages: Those of a document next to each other.
+        passages: The passages, those of a document next to each other.
         negatives: Generated continuations of each, none or more.
         output: The folder of the checkpoints.
         settings: See :class:`Settings`.

@@ -69,8 +69,8 @@ class Contrastive(nn.Module):
     arXiv 2101.06983) by way of activation checkpointing. Loss and gradients are the same.
 
     Args:
-        encoder: What is trained.
-        micro_batch_size: Texts encoded at once; None for all of a minibatch.
+        encoder: The encoder that is trained.
+        micro_batch_size: Number of texts that are encoded at once; None for all of a minibatch.
     """
 
     def __init__(self, encoder: TrainableEncoder, micro_batch_size: int | None = None) -> None:
@@ -104,6 +104,6 @@ class Contrastive(nn.Module):
 
 
 def first_names(weights: dict[str, Tensor]) -> dict[str, str]:
-    """For the name of each weight the first name of what it shares its memory with."""
+    """The first name among the weights that share a weight's memory, for the name of each weight."""
     first = {weight.data_ptr(): name for name, weight in reversed(weights.items())}
     return {name: first[weight.data_ptr()] for name, weight in weights.items()}

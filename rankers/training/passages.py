@@ -27,7 +27,7 @@ class Passage:
     """The document's name."""
     prefix: str
     continuation: str
-    """With the white space that it begins with."""
+    """The continuation's text, with the white space that it begins with."""
     longest: int
     """The words that the continuation may have had at most; what is written to contrast with it may have as many."""
 
@@ -87,11 +87,11 @@ def passages(
     which there is no such run are passed over.
 
     Args:
-        document: Its name.
-        text: It itself.
-        prefix_words: Words of a prefix, at most.
-        continuation_words: Words of a continuation, at least and at most.
-        seed: Of the lengths, with the text.
+        document: Name of the document.
+        text: Text of the document.
+        prefix_words: Largest number of words in a prefix.
+        continuation_words: Smallest and largest number of words in a continuation.
+        seed: Seed of the lengths, together with the text.
 
     Example:
         >>> from counterpoint.rankers.training.passages import passages

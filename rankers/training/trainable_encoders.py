@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, T5Config, T5EncoderModel
+from typing_extensions import override
 
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.bi_encoder import Side
@@ -37,21 +38,21 @@ class TrainableRankGen(TrainableEncoder):
         self.ranker = ranker
         self.encoder = ranker.encoder
 
+    @override
     def tokens(self, texts: Sequence[str], side: Side) -> Tokens:
-        """See :meth:`TrainableEncoder.tokens`."""
         return self.ranker.padded([self.ranker.tokens(text, side) for text in texts])
 
+    @override
     def forward(self, **tokens: Tensor) -> Float[Tensor, "texts width"]:
-        """See :meth:`TrainableEncoder.forward`."""
         vectors: Tensor = self.encoder(**tokens)
         return vectors
 
+    @override
     def as_ranker(self) -> Ranker:
-        """See :meth:`TrainableEncoder.as_ranker`."""
         return self.ranker
 
+    @override
     def save(self, folder: Path) -> None:
-        """See :meth:`TrainableEncoder.save`."""
         self.ranker.save_pretrained(folder)
 
 
@@ -71,8 +72,8 @@ class TrainableSentenceEncoder(TrainableEncoder):
         prompts: Any = model.prompts
         self.model = SentenceTransformer(modules=modules, prompts=prompts, similarity_fn_name="dot", device=str(model.device))
 
+    @override
     def tokens(self, texts: Sequence[str], side: Side) -> Tokens:
-        """See :meth:`TrainableEncoder.tokens`."""
         ranker, read = SentenceTransformerRanker(self.model), list(texts)
         prompt = ranker.prefix_prompt if side == "prefix" else self.model.prompts.get("document")
         if side == "prefix":
@@ -81,17 +82,17 @@ class TrainableSentenceEncoder(TrainableEncoder):
         features = self.model.preprocess(read, prompt=prompt)
         return {name: value for name, value in features.items() if isinstance(value, Tensor)}
 
+    @override
     def forward(self, **tokens: Tensor) -> Float[Tensor, "texts width"]:
-        """See :meth:`TrainableEncoder.forward`."""
         vectors: Tensor = self.model(tokens)["sentence_embedding"]
         return vectors
 
+    @override
     def as_ranker(self) -> Ranker:
-        """See :meth:`TrainableEncoder.as_ranker`."""
         return SentenceTransformerRanker(self.model)
 
+    @override
     def save(self, folder: Path) -> None:
-        """See :meth:`TrainableEncoder.save`."""
         self.model.save_pretrained(str(folder), create_model_card=False)
 
 
@@ -101,7 +102,7 @@ def load_encoder(name: str, seed: int = 0) -> TrainableEncoder:
     Args:
         name: A folder or a repository on the Hugging Face hub: a RankGen; a T5, whose encoder gets RankGen's projection, at first
             the identity; or a model of sentence-transformers, or any encoder that it can load, with mean pooling.
-        seed: Of weights that the model lacks.
+        seed: Seed of weights that the model lacks.
 
     Raises:
         ImportError: For the last kind without sentence-transformers.
@@ -118,7 +119,7 @@ def load_encoder(name: str, seed: int = 0) -> TrainableEncoder:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise ImportError(
-            f"{name} is no T5; other encoders are loaded by sentence-transformers: pip install counterpoint[sentence-transformers]"
+            f"{name} is not a T5; other encoders need sentence-transformers: pip install counterpoint[sentence-transformers]"
         ) from error
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -137,7 +138,7 @@ def from_t5(name: str) -> RankGenRanker:
 def load_ranker(folder: Path) -> Ranker:
     """The ranker that a training wrote."""
     if (folder / SENTENCE_FILE).exists():
-        return SentenceTransformerRanker.from_pretrained(str(folder))
+        return SentenceTransformerRanker(folder)
     return RankGenRanker.from_pretrained(folder)
 
 

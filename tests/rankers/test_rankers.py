@@ -128,16 +128,20 @@ CASES: dict[str, Case] = {
     "log_likelihood": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER, form="log_likelihood"), by_the_amateur),
     "per_token": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER), by_the_amateur),
     "pmi": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER, form="pmi"), by_the_amateur),
-    "dola": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER, DoLaLogitsProcessor(amateur(), [1], alpha=0.0)), by_the_amateur),
-    "contrast": Case(lambda: LikelihoodRanker(expert(), TOKENIZER, contrast(), "pmi"), None),
+    "dola": Case(
+        lambda: LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(amateur(), [1], alpha=0.0)), by_the_amateur
+    ),
+    "contrast": Case(lambda: LikelihoodRanker(expert(), TOKENIZER, decoder=contrast(), form="pmi"), None),
     "overlap": Case(lambda: OverlapRanker(stopwords=()), by_words),
     "rankgen": Case(lambda: RankGenRanker(tiny_encoder(), tiny_tokenizer(), batch_size=3), by_the_encoder),
     "consensus": Case(ConsensusRanker, None, of_a_set=True),
     "sentence": Case(lambda: SentenceTransformerRanker(bi_encoder()), by_the_bi_encoder),
     "cross_encoder": Case(lambda: CrossEncoderRanker(cross_encoder()), None),
-    "alike": Case(lambda: ConsensusRanker(embedding_cosine(SentenceTransformerRanker(bi_encoder()))), None, of_a_set=True),
+    "alike": Case(lambda: ConsensusRanker(utility=embedding_cosine(SentenceTransformerRanker(bi_encoder()))), None, of_a_set=True),
     "combined": Case(
-        lambda: CombinedRanker([LikelihoodRanker(amateur(), TOKENIZER), OverlapRanker()], [1.0, -0.5]), by_both, of_a_set=True
+        lambda: CombinedRanker([LikelihoodRanker(amateur(), TOKENIZER), OverlapRanker()], weights=[1.0, -0.5]),
+        by_both,
+        of_a_set=True,
     ),
     "summed": Case(lambda: CombinedRanker([LikelihoodRanker(amateur(), TOKENIZER), OverlapRanker()], standardise=False), by_both),
 }
@@ -345,7 +349,7 @@ def test_likelihood_under_a_decoder_from_scratch() -> None:
         return sum(float(logits[len(before) - 1 + step, token]) for step, token in enumerate(tokens))
 
     both: list[Any] = [expert(), amateur()]
-    found = LikelihoodRanker(expert(), TOKENIZER, contrast(), "pmi").score(PREFIXES, CANDIDATES)
+    found = LikelihoodRanker(expert(), TOKENIZER, decoder=contrast(), form="pmi").score(PREFIXES, CANDIDATES)
     for prefix, texts, scores in zip(PREFIXES, CANDIDATES, found, strict=True):
         pairs = [tokens_of(prefix, text) for text in texts]
         expected = [total(before, tokens) - total([TOKENIZER.bos_token_id], tokens) for before, tokens in pairs]
@@ -356,7 +360,7 @@ def test_likelihood_under_a_decoder_from_scratch() -> None:
 def test_likelihood_of_other_families(name: str) -> None:
     """Judging round after round is scoring anew, where caches cannot be taken back and where there are none."""
     model = FAMILY[name].build()
-    ranker = LikelihoodRanker(model, Words(), [RepetitionPenaltyLogitsProcessor(1.2)])
+    ranker = LikelihoodRanker(model, Words(), decoder=[RepetitionPenaltyLogitsProcessor(1.2)])
     laws.judging_again_is_scoring_again(ranker)
     laws.equal_texts_are_equal(ranker)
 
@@ -372,20 +376,20 @@ class Words(PreTrainedTokenizerBase):
 
 
 def test_what_a_decoder_bans_is_worth_nothing() -> None:
-    ranker = LikelihoodRanker(amateur(), TOKENIZER, [TopKLogitsWarper(1)])
+    ranker = LikelihoodRanker(amateur(), TOKENIZER, decoder=[TopKLogitsWarper(1)])
     (scores,) = ranker.score(PREFIXES[:1], [CANDIDATES[0]])
     assert scores.tolist() == [-math.inf] * len(CANDIDATES[0])
     with pytest.raises(ValueError, match=r"form='pmi': the decoder bans ' The boats came back\.' where no prefix"):
-        LikelihoodRanker(amateur(), TOKENIZER, [TopKLogitsWarper(1)], form="pmi").score(PREFIXES[:1], [CANDIDATES[0]])
+        LikelihoodRanker(amateur(), TOKENIZER, decoder=[TopKLogitsWarper(1)], form="pmi").score(PREFIXES[:1], [CANDIDATES[0]])
 
 
 def test_likelihood_errors_come_before_any_forward() -> None:
     with pytest.raises(ValueError, match="form='perplexity': choose one of log_likelihood, per_token, pmi"):
         LikelihoodRanker(amateur(), TOKENIZER, form="perplexity")
     with pytest.raises(ValueError, match="the probability of a text is undefined"):
-        LikelihoodRanker(amateur(), TOKENIZER, contrastive_search)  # type: ignore[arg-type]
+        LikelihoodRanker(amateur(), TOKENIZER, decoder=contrastive_search)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="another LlamaForCausalLM than model"):
-        LikelihoodRanker(amateur(), TOKENIZER, DoLaLogitsProcessor(expert(), [1]))
+        LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(expert(), [1]))
     with pytest.raises(ValueError, match="form='pmi' needs a begin- or end-of-text token"):
         LikelihoodRanker(FAMILY["gpt2"].build(), Words(), form="pmi")
     scorer = LikelihoodRanker(amateur(), TOKENIZER).scorer(["It rained."])
@@ -413,7 +417,7 @@ def test_overlap_by_hand(prefix: str, texts: list[str], n: int) -> None:
         kept = [word for word in text.lower().strip(" .").split() if word not in ("the", "of")]
         return [" ".join(kept[place : place + n]) for place in range(len(kept) - n + 1)]
 
-    (found,) = OverlapRanker(n).score([prefix], [texts])
+    (found,) = OverlapRanker(n=n).score([prefix], [texts])
     for text, value in zip(texts, found.tolist(), strict=True):
         left, own = grams(prefix), grams(text)
         hits = 0
@@ -430,7 +434,7 @@ def test_overlap_leaves_out_what_it_is_told() -> None:
     (found,) = OverlapRanker().score(["It isn't the captain's."], [[" isn\u2019t", " CAPTAIN'S hat", " 'tis not"]])
     assert found.tolist() == [0.0, 0.5, 0.0]
     with pytest.raises(ValueError, match="n=0: an n-gram has at least 1 word"):
-        OverlapRanker(0)
+        OverlapRanker(n=0)
 
 
 @settings(max_examples=60)
@@ -443,7 +447,7 @@ def test_consensus_by_hand(texts: list[str], n: int) -> None:
         hits = sum(min(a.count(gram), b.count(gram)) for gram in set(a))
         return 2 * hits / (len(a) + len(b)) if a or b else 0.0
 
-    (found,) = ConsensusRanker(partial(ngram_f1, n=n)).score(["It rained."], [texts])
+    (found,) = ConsensusRanker(utility=partial(ngram_f1, n=n)).score(["It rained."], [texts])
     expected = [
         sum(f1(one, other) for at, other in enumerate(texts) if at != place) / max(len(texts) - 1, 1)
         for place, one in enumerate(texts)
@@ -453,7 +457,7 @@ def test_consensus_by_hand(texts: list[str], n: int) -> None:
 
 def test_consensus_of_a_wrong_utility() -> None:
     with pytest.raises(ValueError, match=r"utility gave \(2, 1\) for 2 texts"):
-        ConsensusRanker(lambda texts: torch.zeros(len(texts), 1)).score(["It rained."], [[" Why?", " No."]])
+        ConsensusRanker(utility=lambda texts: torch.zeros(len(texts), 1)).score(["It rained."], [[" Why?", " No."]])
 
 
 def test_consensus_of_equal_texts_is_one_score_however_a_utility_rounds() -> None:
@@ -486,7 +490,7 @@ def test_scores_that_do_not_differ_have_no_weight() -> None:
     assert standardised(torch.full((2,), -math.inf)).tolist() == [-math.inf] * 2
     assert standardised(torch.tensor([])).tolist() == []
     same = Mock(lambda index, prefixes, texts: [5.0] * len(texts))
-    (found,) = CombinedRanker([OverlapRanker(), same], [1.0, 100.0]).score(["The whale."], [[" The whale", " The cook"]])
+    (found,) = CombinedRanker([OverlapRanker(), same], weights=[1.0, 100.0]).score(["The whale."], [[" The whale", " The cook"]])
     assert found.tolist() == [1.0, -1.0]
 
 
@@ -494,8 +498,8 @@ def test_combination_by_hand() -> None:
     rankers = [OverlapRanker(), ConsensusRanker(), LikelihoodRanker(amateur(), TOKENIZER)]
     parts = [ranker.score(PREFIXES, CANDIDATES) for ranker in rankers]
     weights = [1.0, -0.25, 2.0]
-    found = CombinedRanker(rankers, weights).score(PREFIXES, CANDIDATES)
-    summed = CombinedRanker(rankers, weights, standardise=False).score(PREFIXES, CANDIDATES)
+    found = CombinedRanker(rankers, weights=weights).score(PREFIXES, CANDIDATES)
+    summed = CombinedRanker(rankers, weights=weights, standardise=False).score(PREFIXES, CANDIDATES)
     for index, texts in enumerate(CANDIDATES):
         expected, raw = [0.0] * len(texts), [0.0] * len(texts)
         for weight, part in zip(weights, parts, strict=True):
@@ -515,7 +519,9 @@ def test_a_banned_candidate_stays_banned() -> None:
     assert found[0] == -math.inf
     assert found[1:].isfinite().all()
     for weights in ([-1.0, 1.0], [-1.0, -1.0]):  # a weight below 0 makes no ban an order
-        (found,) = CombinedRanker([banning, banning], weights).score(["The whale."], [[" The whale", " The cook", " The dog"]])
+        (found,) = CombinedRanker([banning, banning], weights=weights).score(
+            ["The whale."], [[" The whale", " The cook", " The dog"]]
+        )
         assert found[0] == -math.inf
         assert found[1:].isfinite().all()
 
@@ -560,7 +566,7 @@ def test_combinations_compare_where_all_of_them_do() -> None:
 )
 def test_wrong_weights(weights: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        CombinedRanker([OverlapRanker(), ConsensusRanker()], weights)
+        CombinedRanker([OverlapRanker(), ConsensusRanker()], weights=weights)
     with pytest.raises(ValueError, match="rankers is empty"):
         CombinedRanker([])
 

@@ -30,7 +30,7 @@ def expected() -> list[Tensor]:
 
 
 def load(folder: Path, **arguments: Any) -> RankGenRanker:
-    return RankGenRanker.from_pretrained(folder, tiny_tokenizer(), **arguments)
+    return RankGenRanker.from_pretrained(folder, tokenizer=tiny_tokenizer(), **arguments)
 
 
 def published(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> Path:
@@ -133,7 +133,7 @@ WO = "t5_encoder.encoder.block.1.layer.1.DenseReluDense.wo.weight"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without(WO), rf"is no checkpoint of RankGen, 1 of its weights are wrong: {WO} is missing"),
+        (without(WO), rf"is not a checkpoint of RankGen: 1 of its weights are wrong: {WO} is missing"),
         (without("projection.weight"), "projection.weight is missing"),
         (lambda weights: {**weights, "extra.weight": torch.ones(2)}, "extra.weight is unexpected"),
         (
@@ -156,7 +156,7 @@ def test_weights_that_a_dtype_cannot_hold_are_named(tmp_path: Path) -> None:
 
 def test_another_t5_is_no_rankgen(tmp_path: Path) -> None:
     T5EncoderModel(tiny_config()).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"is no checkpoint of RankGen"):
+    with pytest.raises(ValueError, match=r"is not a checkpoint of RankGen"):
         load(tmp_path)
 
 
@@ -235,7 +235,7 @@ ARRAY = "cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR"
 )
 def test_programs_are_refused(tmp_path: Path, program: str, message: str) -> None:
     (tmp_path / "state_dict.pickle").write_bytes(program.encode())
-    with pytest.raises(ValueError, match=rf"(?s)is not read, since it is no pickle of NumPy arrays alone: .*({message})"):
+    with pytest.raises(ValueError, match=rf"(?s)is not read, since it is not a pickle of NumPy arrays alone: .*({message})"):
         read_arrays(tmp_path / "state_dict.pickle")
 
 
@@ -275,7 +275,7 @@ def test_legacy_pickles_of_something_else_are_named(tmp_path: Path) -> None:
         load(folder)
     (folder / "projection.pickle").write_bytes(content)
     (folder / "state_dict.pickle").write_bytes(pickle.dumps({"weight": np.ones((2, 2), dtype=np.float32)}))
-    with pytest.raises(ValueError, match=r"is no encoder of T5: it has no .*relative_attention_bias.weight"):
+    with pytest.raises(ValueError, match=r"is not an encoder of T5: it lacks .*relative_attention_bias.weight"):
         load(folder)
 
 
@@ -287,5 +287,5 @@ def test_names_of_the_hub_are_fetched_without_code(tmp_path: Path, monkeypatch: 
         return str(published(tmp_path))
 
     monkeypatch.setattr("counterpoint.rankers.rankgen.checkpoints.snapshot_download", fetched)
-    same(RankGenRanker.from_pretrained("owner/rankgen", tiny_tokenizer()).score(PREFIXES, CANDIDATES), expected())
+    same(RankGenRanker.from_pretrained("owner/rankgen", tokenizer=tiny_tokenizer()).score(PREFIXES, CANDIDATES), expected())
     assert not any(pattern.endswith(".py") or pattern == "*" for pattern in asked["owner/rankgen"])

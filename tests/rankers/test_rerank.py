@@ -124,11 +124,11 @@ def test_what_generate_returns(
     torch.manual_seed(0)
     output = model.generate(**inputs, max_new_tokens=12, **arguments)
     ids = output.sequences if arguments.get("return_dict_in_generate") else output
-    found = rerank(Longest(), prompts, output, tokenizer, prompt_length=inputs.input_ids.shape[1])
+    found = rerank(Longest(), prompts, output, tokenizer=tokenizer, prompt_length=inputs.input_ids.shape[1])
     for one, candidates in zip(found, new_texts(tokenizer, prompts, ids), strict=True):
         check(one, Longest(), candidates)
     if len(prompts) == 1:
-        assert [rerank(Longest(), prompts[0], output, tokenizer, inputs.input_ids.shape[1])] == found
+        assert [rerank(Longest(), prompts[0], output, tokenizer=tokenizer, prompt_length=inputs.input_ids.shape[1])] == found
 
 
 def test_encoder_decoder_models_do_not_repeat_the_prompt(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -144,7 +144,7 @@ def test_encoder_decoder_models_do_not_repeat_the_prompt(tokenizer: PreTrainedTo
     assert ids[0, 0] == tokenizer.eos_token_id
     texts = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
     assert all(text.strip() for text in texts)
-    found = rerank(Longest(), PROMPTS, ids, tokenizer, prompt_length=0)
+    found = rerank(Longest(), PROMPTS, ids, tokenizer=tokenizer, prompt_length=0)
     for index, one in enumerate(found):
         check(one, Longest(), texts[2 * index : 2 * index + 2])
 
@@ -153,7 +153,7 @@ def test_a_texts_first_space_is_kept_by_tokenizers_that_drop_it() -> None:
     tokenizer = tiny_tokenizer()
     prompt, new = tokenizer("the captain", add_special_tokens=False)["input_ids"], tokenizer("of the sea")["input_ids"]
     assert tokenizer.decode(new, skip_special_tokens=True) == "of the sea"
-    found = rerank(Longest(), "the captain", torch.tensor([prompt + new]), tokenizer, len(prompt))
+    found = rerank(Longest(), "the captain", torch.tensor([prompt + new]), tokenizer=tokenizer, prompt_length=len(prompt))
     assert found.texts == (" of the sea",)
 
 
@@ -168,7 +168,7 @@ def test_texts_that_ended_at_once_come_last_and_padding_after_the_end_is_no_text
     ids[2] = torch.tensor([*prompt, *blank, eos, *end * (width - len(blank) - 1)])
     ids[4, len(prompt) + 2 * len(more) :] = eos
     ranker = Longest()
-    found = rerank(ranker, PROMPTS[1], ids, tokenizer, len(prompt))
+    found = rerank(ranker, PROMPTS[1], ids, tokenizer=tokenizer, prompt_length=len(prompt))
     assert found.texts == (" very very", " very", " very", "", " ")
     assert found.order == (4, 1, 3, 0, 2)
     assert found.scores[3:] == (-math.inf, -math.inf)
@@ -198,7 +198,7 @@ def test_duplicates_count_for_rankers_of_sets() -> None:
 )
 def test_what_cannot_be_ranked(tokenizer: PreTrainedTokenizerBase, prefixes: Any, candidates: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        rerank(Longest(), prefixes, candidates, tokenizer, prompt_length=1)
+        rerank(Longest(), prefixes, candidates, tokenizer=tokenizer, prompt_length=1)
 
 
 def test_one_string_is_no_list_of_candidates() -> None:
@@ -211,9 +211,9 @@ def test_ids_need_a_tokenizer_and_the_prompts_length(tokenizer: PreTrainedTokeni
     with pytest.raises(ValueError, match="tokenizer=None cannot read them"):
         rerank(Longest(), PROMPTS[0], ids, prompt_length=1)
     with pytest.raises(ValueError, match=r"prompt_length=None .* pass input_ids.shape\[1\]"):
-        rerank(Longest(), PROMPTS[0], ids, tokenizer)
+        rerank(Longest(), PROMPTS[0], ids, tokenizer=tokenizer)
     with pytest.raises(ValueError, match="prompt_length=5: the rows of candidates are of 4 ids"):
-        rerank(Longest(), PROMPTS[0], ids, tokenizer, prompt_length=5)
+        rerank(Longest(), PROMPTS[0], ids, tokenizer=tokenizer, prompt_length=5)
 
 
 def test_nothing_to_rank() -> None:

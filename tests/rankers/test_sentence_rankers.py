@@ -63,7 +63,7 @@ def test_prompts_of_the_model_are_the_default() -> None:
     )
     given = SentenceTransformerRanker(bi_encoder(), prefix_prompt="read: ", suffix_prompt="next: ")
     torch.testing.assert_close(SentenceTransformerRanker(model).score(SHORT, CANDIDATES), given.score(SHORT, CANDIDATES))
-    without, plain = SentenceTransformerRanker(model, "", ""), SentenceTransformerRanker(bi_encoder())
+    without, plain = SentenceTransformerRanker(model, prefix_prompt="", suffix_prompt=""), SentenceTransformerRanker(bi_encoder())
     torch.testing.assert_close(without.score(SHORT, CANDIDATES), plain.score(SHORT, CANDIDATES))
 
 
@@ -132,7 +132,7 @@ def test_several_labels_are_refused() -> None:
 
 def test_consensus_of_embeddings_by_hand() -> None:
     encoder = SentenceTransformerRanker(bi_encoder("dot"), suffix_prompt="next: ")
-    found = ConsensusRanker(embedding_cosine(encoder)).score(SHORT, [CANDIDATES[0], [], [" No."]])
+    found = ConsensusRanker(utility=embedding_cosine(encoder)).score(SHORT, [CANDIDATES[0], [], [" No."]])
     vectors = [vector("next: " + text) for text in CANDIDATES[0]]
     expected = [
         sum(float(torch.cosine_similarity(one, other, dim=0)) for other in vectors if other is not one) / (len(vectors) - 1)
@@ -143,11 +143,18 @@ def test_consensus_of_embeddings_by_hand() -> None:
 
 
 def test_loaded_by_name() -> None:
-    loaded = SentenceTransformerRanker.from_pretrained(str(sentence_models.folder()), device="cpu", similarity_fn_name="dot")
+    loaded = SentenceTransformerRanker(str(sentence_models.folder()), device="cpu", similarity_fn_name="dot")
     same = SentenceTransformerRanker(bi_encoder("dot"))
     torch.testing.assert_close(loaded.score(SHORT, CANDIDATES), same.score(SHORT, CANDIDATES))
-    pairs = CrossEncoderRanker.from_pretrained(str(sentence_models.folder(labels=1)), device="cpu")
+    pairs = CrossEncoderRanker(str(sentence_models.folder(labels=1)), device="cpu")
     torch.testing.assert_close(pairs.score(SHORT, CANDIDATES), CrossEncoderRanker(cross_encoder()).score(SHORT, CANDIDATES))
+
+
+def test_options_of_loading_are_refused_for_a_loaded_model() -> None:
+    with pytest.raises(TypeError, match="device: model is loaded already; pass its path"):
+        SentenceTransformerRanker(bi_encoder(), device="cpu")
+    with pytest.raises(TypeError, match="trust_remote_code: model is loaded already"):
+        CrossEncoderRanker(cross_encoder(), trust_remote_code=False)
 
 
 def test_code_in_a_folder_does_not_run_unasked(tmp_path: Path) -> None:
@@ -156,7 +163,7 @@ def test_code_in_a_folder_does_not_run_unasked(tmp_path: Path) -> None:
     (place / "evil.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
     (place / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "evil.Evil"}]))
     with pytest.raises(ValueError, match="trust_remote_code"):
-        SentenceTransformerRanker.from_pretrained(str(place))
+        SentenceTransformerRanker(str(place))
     assert not (tmp_path / "ran").exists()
 
 
@@ -164,14 +171,14 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     for ranker in (SentenceTransformerRanker, CrossEncoderRanker):
         with pytest.raises(ImportError, match=r"pip install counterpoint\[sentence-transformers\]"):
-            ranker.from_pretrained("all-MiniLM-L6-v2")
+            ranker("all-MiniLM-L6-v2")
 
 
 def test_a_trained_model(shared: Path) -> None:
     folder = REAL_MODELS / "all-minilm-l6-v2"
     if not folder.exists():
         pytest.skip("needs all-minilm-l6-v2: run get_models.py of the shared folder")
-    ranker = SentenceTransformerRanker.from_pretrained(str(folder), device="cpu")
+    ranker = SentenceTransformerRanker(str(folder), device="cpu")
     same_subject = [[" The ship had lost its mast.", " The cake was too sweet."], [" Flour and sugar.", " An admiral."]]
     prefixes = ["The captain looked at the sea and at the sails.", "She baked bread in the kitchen."]
     found = ranker.score(prefixes, same_subject)
@@ -190,4 +197,4 @@ def test_a_bi_encoder_is_no_cross_encoder(tmp_path: Path) -> None:
     AutoModel.from_pretrained(sentence_models.folder()).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(sentence_models.folder()).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"Model, not a cross-encoder: .* random weights"):
-        CrossEncoderRanker.from_pretrained(str(tmp_path))
+        CrossEncoderRanker(str(tmp_path))

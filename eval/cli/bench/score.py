@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 from counterpoint.eval.bench.records import read_config
 from counterpoint.eval.cli.options import add_shared
 
-JUDGES = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
-"""Options of the models that judge, which run in their own precision, whatever the precision of the model that wrote."""
+MODELS = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
+"""Options of the models that metrics need, which run in their own precision, whatever that of the model that wrote."""
 
 
 def add_score_options(parser: argparse.ArgumentParser) -> None:
@@ -78,13 +77,18 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     from counterpoint.eval.bench.metric_models import MetricModels
     from counterpoint.eval.bench.results import default_metrics, score_directory
     from counterpoint.eval.loading import quiet
+    from counterpoint.eval.progress import progress_bar
     from counterpoint.eval.report.files import write_files  # these import torch
 
-    judges = MetricModels(directory, **{name: options[name] for name in JUDGES if options.get(name) is not None})
-    names = options.get("metrics") or read_config(directory)["metrics"] or default_metrics(judges)
-    with quiet():
-        results = score_directory(directory, names, judges, silent if options.get("quiet") else progress)
-    progress("")
+    models = MetricModels(directory, **{name: options[name] for name in MODELS if options.get(name) is not None})
+    names = options.get("metrics") or read_config(directory)["metrics"] or default_metrics(models)
+    with quiet(), progress_bar("metric", quiet=bool(options.get("quiet"))) as bar:
+
+        def tick(what: str) -> None:
+            bar.set_description(what)
+            bar.update()
+
+        results = score_directory(directory, names, models, tick)
     write_files(directory, results)
     return results
 
@@ -98,14 +102,3 @@ def show(results: Mapping[str, Any], directory: Path, options: Mapping[str, Any]
     elif not options.get("quiet"):
         print(markdown(results, details=False))
         print(directory / "report.html")
-
-
-def silent(what: str) -> None:
-    """Show nothing."""
-
-
-def progress(what: str) -> None:
-    """Show what is measured now in place of what was measured before, if there is a terminal."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{what}")
-        sys.stderr.flush()

@@ -32,7 +32,7 @@ class Mauve(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
         featurizer: str | None = None,
         seeds: int = 5,
     ) -> dict[str, float | None]:
-        found = mauve_score(prompts, predictions, references, protocol, featurizer, seeds)
+        found = mauve_score(prompts, predictions, references, protocol=protocol, featurizer=featurizer, seeds=seeds)
         return {
             "mauve": found.mauve,
             "mauve_sd": found.sd,

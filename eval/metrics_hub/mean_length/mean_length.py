@@ -22,4 +22,4 @@ class MeanLength(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
         )
 
     def _compute(self, predictions: list[str], tokenizer: Any = None) -> dict[str, float]:
-        return {"mean_length": mean_length(predictions, tokenizer)}
+        return {"mean_length": mean_length(predictions, tokenizer=tokenizer)}

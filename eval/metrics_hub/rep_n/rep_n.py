@@ -17,7 +17,7 @@ class RepN(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
             description=rep_n.__doc__,
             citation="Su and Collier (2023), Contrastive Search Is What You Need For Neural Text Generation, arXiv 2210.14140",
             inputs_description="predictions: generated texts; n: which n-grams; published: as counterpoint.eval.rep_n. "
-            "Returns a dictionary of rep_n in percent for each n.",
+            "Returns a dictionary of rep_n, a fraction, for each n.",
             features=datasets.Features({"predictions": datasets.Value("string")}),
         )
 

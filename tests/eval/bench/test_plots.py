@@ -14,7 +14,6 @@ from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.report import plots as bench_plots
 from counterpoint.eval.report.plots import plot, styles
 
@@ -111,5 +110,5 @@ def test_what_cannot_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert main(["bench", "plot", str(tmp_path)]) == 1
     assert "nothing to draw; score coherence or mauve, and diversity or speed" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(CommandError, match=r"pip install counterpoint\[plots\]"):
+    with pytest.raises(ImportError, match=r"pip install counterpoint\[plots\]"):
         plot(results_with(2), tmp_path)

@@ -19,7 +19,7 @@ from counterpoint.eval import (
     distinct_n,
     diversity,
     journal,
-    likelihood_coherence,
+    likelihood_coherence_of_each,
     loop_share,
     mean_length,
     perplexity,
@@ -59,7 +59,7 @@ def check_plain_metrics(folder: Path) -> None:
         "self_bleu": self_bleu,
         "zipf": zipf,
         "length": mean_length,
-        "loops": lambda found: 100 * loop_share(found),
+        "loops": loop_share,
     }
     assert results["columns"].keys() == functions.keys()
     for row, seeds in zip(results["rows"], texts.values(), strict=True):
@@ -88,7 +88,7 @@ def test_likelihoods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(str(AMATEUR), "cpu", "float32", trust_remote_code=False)
     prompts, found = [PROMPTS[0], PROMPTS[2]], [" was on the deck", " said nothing of it"]
     figures = results["rows"][0]["figures"]
-    expected = fmean(likelihood_coherence(loaded.model, loaded.tokenizer, prompts, found))  # an empty text counts nothing
+    expected = fmean(likelihood_coherence_of_each(loaded.model, loaded.tokenizer, prompts, found))  # an empty text counts nothing
     assert figures["coherence"]["value"] == pytest.approx(expected, abs=1e-4)
     assert figures["perplexity"]["value"] == pytest.approx(perplexity(loaded.model, loaded.tokenizer, prompts, found), rel=1e-4)
     human = results["human"]["figures"]["perplexity"]["value"]
@@ -245,7 +245,7 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no metric 'mauv' \(did you mean mauve\?\); there are: diversity"):
         score_directory(tmp_path, ["mauv"], judges(tmp_path))
-    with pytest.raises(CommandError, match="no directory that `counterpoint bench --output-dir` wrote"):
+    with pytest.raises(ValueError, match="no directory that `counterpoint bench --output-dir` wrote"):
         score_directory(tmp_path, PLAIN, judges(tmp_path))
     write_run(tmp_path, {"greedy": {0: [" a"]}})
     (tmp_path / "generations.jsonl").write_text("")

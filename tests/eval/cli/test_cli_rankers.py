@@ -159,7 +159,7 @@ def test_generate_gives_the_best_of_several_samples(
     torch.manual_seed(3)
     model: Any = amateur
     ids = model.generate(**inputs, do_sample=True, top_p=0.9, top_k=0, max_new_tokens=16, num_return_sequences=6)
-    expected = rerank(OverlapRanker(), PROMPT, ids, tokenizer, inputs.input_ids.shape[1])
+    expected = rerank(OverlapRanker(), PROMPT, ids, tokenizer=tokenizer, prompt_length=inputs.input_ids.shape[1])
     assert record["text"] == expected.texts[0]
     assert sorted(record["candidates"]) == sorted(set(expected.texts))
     assert record["scores"] == sorted(record["scores"], reverse=True)

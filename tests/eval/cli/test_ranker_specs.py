@@ -127,7 +127,7 @@ def test_several_are_combined_by_their_weights() -> None:
     found = loaded("overlap:weight=2", "consensus:n=2,weight=-0.5")
     assert isinstance(found, CombinedRanker)
     assert found.weights == [2.0, -0.5]
-    expected = CombinedRanker([OverlapRanker(), loaded("consensus:n=2")], [2.0, -0.5])
+    expected = CombinedRanker([OverlapRanker(), loaded("consensus:n=2")], weights=[2.0, -0.5])
     same(found.score(PREFIXES, CANDIDATES), expected.score(PREFIXES, CANDIDATES))
     alone, against = (loaded(f"overlap:weight={weight}").score(PREFIXES, CANDIDATES) for weight in (2, -2))
     same(against, [-own for own in alone])

@@ -19,17 +19,17 @@ Metric = Callable[..., float]
 
 def check_by_hand(metric: Metric) -> None:
     """Counts small enough for fingers."""
-    assert metric([ROSE], 2) == pytest.approx(100 * (1 - 3 / 7))
-    assert metric([ROSE], 3) == pytest.approx(100 * (1 - 3 / 6))
-    assert metric([ROSE], 4) == pytest.approx(100 * (1 - 3 / 5))
-    assert metric([ROSE, "one two three"], 2) == pytest.approx(100 * (1 - (3 + 2) / (7 + 2)))  # pooled, not averaged
+    assert metric([ROSE], 2) == pytest.approx(1 - 3 / 7)
+    assert metric([ROSE], 3) == pytest.approx(1 - 3 / 6)
+    assert metric([ROSE], 4) == pytest.approx(1 - 3 / 5)
+    assert metric([ROSE, "one two three"], 2) == pytest.approx(1 - (3 + 2) / (7 + 2))  # pooled, not averaged
     assert metric(["one two", "one two"], 2) == 0  # distinct within a text
 
 
 def rep_n_across_texts(texts: list[str], n: int) -> float:
     """Broken: distinct over all texts."""
     grams = [tuple(text.split()[start : start + n]) for text in texts for start in range(len(text.split()) - n + 1)]
-    return 100 * (1 - len(set(grams)) / len(grams))
+    return 1 - len(set(grams)) / len(grams)
 
 
 def rep_n_of_means(texts: list[str], n: int) -> float:
@@ -48,9 +48,9 @@ def test_the_hand_computed_check_catches_a_wrong_metric(broken: Metric) -> None:
 
 
 def test_published_counting_leaves_out_the_last_ngram_and_rounds() -> None:
-    assert rep_n([ROSE], 2, published=True) == 50  # 3 distinct of 6
-    assert rep_n(["a a a a"], 2, published=True) == 50  # 1 of 2
-    assert rep_n(["a b a b a b a c"], 2, published=True) == 66.67  # 2 of 6
+    assert rep_n([ROSE], 2, published=True) == 0.5  # 3 distinct of 6
+    assert rep_n(["a a a a"], 2, published=True) == 0.5  # 1 of 2
+    assert rep_n(["a b a b a b a c"], 2, published=True) == 0.6667  # 2 of 6
 
 
 def test_diversity_by_hand() -> None:
@@ -71,7 +71,7 @@ def test_published_figure(shared: Path) -> None:
 @given(TEXTS, st.integers(1, 4))
 def test_bounds_and_order(texts: list[str], n: int) -> None:
     value = rep_n(texts, n)
-    assert 0 <= value < 100
+    assert 0 <= value < 1
     assert rep_n(texts[::-1], n) == value
     assert rep_n([text.replace(" ", " \n ") for text in texts], n) == value
 
@@ -90,13 +90,13 @@ def test_distinct_words_never_repeat(words: list[int], n: int, published: bool) 
 @given(TEXTS)
 def test_diversity_is_the_product(texts: list[str]) -> None:
     two, three, four = (rep_n(texts, n) for n in (2, 3, 4))
-    assert diversity(iter(texts)) == pytest.approx((1 - two / 100) * (1 - three / 100) * (1 - four / 100))
+    assert diversity(iter(texts)) == pytest.approx((1 - two) * (1 - three) * (1 - four))
 
 
 @given(TEXTS, st.integers(1, 3))
 def test_published_is_the_exact_count_of_shortened_texts(texts: list[str], n: int) -> None:
     shortened = [text.rsplit(maxsplit=1)[0] for text in texts]
-    assert rep_n(texts, n, published=True) == round(rep_n(shortened, n), 2)
+    assert rep_n(texts, n, published=True) == round(rep_n(shortened, n), 4)
 
 
 def test_errors() -> None:

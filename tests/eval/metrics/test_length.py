@@ -18,11 +18,11 @@ from counterpoint.eval.metrics.length import ends_in_loop
 def test_words_and_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     texts = [" the captain  of\nthe ship", "", "\n"]
     assert lengths(iter(texts)) == [5, 0, 0]
-    tokens = lengths(texts, tokenizer)
+    tokens = lengths(texts, tokenizer=tokenizer)
     assert tokens[1] == 0
     assert tokens == [len(tokenizer.tokenize(text)) for text in texts] != lengths(texts)
     assert mean_length(texts) == pytest.approx(5 / 3)
-    assert mean_length(texts, tokenizer) == pytest.approx(sum(tokens) / 3)
+    assert mean_length(texts, tokenizer=tokenizer) == pytest.approx(sum(tokens) / 3)
 
 
 def test_published_figure(shared: Path) -> None:

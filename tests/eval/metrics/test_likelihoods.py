@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.eval import EXPERT, embedding_coherence, likelihood_coherence, log_probabilities, mean_over_texts, perplexity
+from counterpoint.eval import (
+    EXPERT,
+    embedding_coherence_of_each,
+    likelihood_coherence_of_each,
+    log_probabilities,
+    mean_over_texts,
+    perplexity,
+)
 
 PROMPTS = ["The captain of the", "The captain of the", "My fellow citizens,", "The whale"]
 TEXTS = [" ship was on the deck, and the ship", " whale", " we are met on this day", " rose and rose and rose and rose."]
@@ -69,7 +76,7 @@ def check_coherence(coherence: Coherence, model: Any, tokenizer: Any, expected: 
 
 def without_prompt(model: Any, tokenizer: Any, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
     """Broken: the prompt is not read."""
-    return likelihood_coherence(model, tokenizer, ["The"] * len(texts), texts)
+    return likelihood_coherence_of_each(model, tokenizer, ["The"] * len(texts), texts)
 
 
 def with_prompt(model: Any, tokenizer: Any, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
@@ -84,7 +91,7 @@ def summed(model: Any, tokenizer: Any, prompts: Sequence[str], texts: Sequence[s
 
 
 def test_coherence(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, expected: list[list[float]]) -> None:
-    check_coherence(likelihood_coherence, expert, tokenizer, expected)
+    check_coherence(likelihood_coherence_of_each, expert, tokenizer, expected)
 
 
 @pytest.mark.parametrize("broken", [without_prompt, with_prompt, summed])
@@ -105,8 +112,8 @@ def test_perplexity_is_of_all_tokens_together(
 
 
 def test_order_does_not_matter(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    found = likelihood_coherence(expert, tokenizer, PROMPTS, TEXTS)
-    assert likelihood_coherence(expert, tokenizer, PROMPTS[::-1], TEXTS[::-1]) == pytest.approx(found[::-1], abs=1e-4)
+    found = likelihood_coherence_of_each(expert, tokenizer, PROMPTS, TEXTS)
+    assert likelihood_coherence_of_each(expert, tokenizer, PROMPTS[::-1], TEXTS[::-1]) == pytest.approx(found[::-1], abs=1e-4)
     assert perplexity(expert, tokenizer, PROMPTS * 2, TEXTS * 2) == pytest.approx(perplexity(expert, tokenizer, PROMPTS, TEXTS))
 
 
@@ -129,7 +136,7 @@ def test_texts_that_follow_nothing(expert: PreTrainedModel, tokenizer: Any, bos_
 
 
 def test_texts_without_tokens(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, expected: list[list[float]]) -> None:
-    found = first, empty, last = likelihood_coherence(
+    found = first, empty, last = likelihood_coherence_of_each(
         expert, tokenizer, ["The captain of the", "", "The whale"], [TEXTS[0], "", TEXTS[3]]
     )
     assert math.isnan(empty)
@@ -148,7 +155,7 @@ def test_perplexity_of_a_uniform_model_is_its_vocabulary(tokenizer: PreTrainedTo
 
 
 def test_errors(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    for measure in (likelihood_coherence, perplexity):
+    for measure in (likelihood_coherence_of_each, perplexity):
         with pytest.raises(ValueError, match="1 continuations for 2 prompts"):
             measure(expert, tokenizer, ["one", "two"], [" one"])
         with pytest.raises(ValueError, match="continuations is empty"):
@@ -197,12 +204,12 @@ def dots(embed: Any, prompts: Sequence[str], texts: Sequence[str]) -> list[float
 
 def in_another_order(embed: Any, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
     """Broken: each text with another prompt."""
-    return embedding_coherence(embed, prompts[::-1], texts)
+    return embedding_coherence_of_each(embed, prompts[::-1], texts)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["list", "array", "tensor", "bfloat16"])
 def test_embedding_coherence_by_hand(kind: Callable[[Any], Any]) -> None:
-    check_cosines(embedding_coherence, Embeddings(kind, VECTORS))
+    check_cosines(embedding_coherence_of_each, Embeddings(kind, VECTORS))
 
 
 @pytest.mark.parametrize("broken", [dots, in_another_order])
@@ -215,10 +222,10 @@ def test_the_hand_computed_check_catches_a_wrong_cosine(broken: EmbeddingCoheren
 def test_embedding_coherence_is_the_cosine(rows: list[tuple[float, ...]]) -> None:
     vectors = np.array(rows) + np.array([10.0, 0, 0])  # none near 0
     texts = [str(row) for row in range(len(rows))]
-    found = embedding_coherence(lambda given: vectors[[int(text) for text in given]], texts[::2], texts[1::2])
+    found = embedding_coherence_of_each(lambda given: vectors[[int(text) for text in given]], texts[::2], texts[1::2])
     for value, first, second in zip(found, vectors[::2], vectors[1::2], strict=True):
         assert value == pytest.approx(first @ second / math.sqrt(first @ first * (second @ second)))
-    again = embedding_coherence(lambda given: 7 * vectors[[int(text) for text in given]], texts[1::2], texts[::2])
+    again = embedding_coherence_of_each(lambda given: 7 * vectors[[int(text) for text in given]], texts[1::2], texts[::2])
     assert again == pytest.approx(found)  # symmetric, whatever the vectors' lengths
 
 
@@ -227,8 +234,8 @@ def test_errors_of_embedding_coherence() -> None:
         return torch.zeros(1, 3)
 
     with pytest.raises(ValueError, match=r"embed gave \[1, 3\] for 2 texts: it has to give \[texts, d\]"):
-        embedding_coherence(one, ["one"], ["two"])
+        embedding_coherence_of_each(one, ["one"], ["two"])
     with pytest.raises(ValueError, match="2 continuations for 1 prompts"):
-        embedding_coherence(one, ["one"], ["two", "three"])
+        embedding_coherence_of_each(one, ["one"], ["two", "three"])
     with pytest.raises(TypeError, match="pass a list of texts"):
-        embedding_coherence(one, "one", ["two"])
+        embedding_coherence_of_each(one, "one", ["two"])

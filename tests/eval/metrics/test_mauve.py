@@ -18,7 +18,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.metrics.mauve import compute_mauve, library_warnings_left_out, mauve, mauve_score
+from counterpoint.eval.metrics.mauve import compute_mauve, mauve, mauve_score, small_clusters_allowed
 from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_featurizer
 from counterpoint.eval.metrics.mauve_protocols import COUNTERPOINT, MAUVE_TEXT
 
@@ -84,16 +84,16 @@ def test_the_formula(p: list[int], q: list[int]) -> None:
 @FEW
 def test_the_ends_of_the_scale() -> None:
     same, apart = clustered([20, 20]), [clustered([40, 0]), clustered([0, 40])]
-    assert mauve(same, same, 1, num_buckets=2).mauve == pytest.approx(1)
-    assert mauve(*apart, 1, num_buckets=2).mauve == pytest.approx(0.0041, abs=1e-4)
-    assert mauve(same, same, 1, num_buckets=2).sd is None
+    assert mauve(same, same, seeds=1, num_buckets=2).mauve == pytest.approx(1)
+    assert mauve(*apart, seeds=1, num_buckets=2).mauve == pytest.approx(0.0041, abs=1e-4)
+    assert mauve(same, same, seeds=1, num_buckets=2).sd is None
 
 
 @FEW
 @pytest.mark.parametrize("options", [{}, {"pca_max_data": 100, "mauve_scaling_factor": 2}])
 def test_equals_mauve_text_from_features(options: dict[str, Any]) -> None:
     p, q = features(200, 0), features(200, 1, shift=0.3)
-    found = mauve(p, q, [25, 7], **options)
+    found = mauve(p, q, seeds=[25, 7], **options)
     expected = [compute_mauve()(p_features=p, q_features=q, seed=seed, **options) for seed in (25, 7)]
     assert found.scores == tuple(one.mauve for one in expected)
     assert found.mauve == statistics.fmean(one.mauve for one in expected)
@@ -109,20 +109,23 @@ def test_equals_mauve_text_from_features(options: dict[str, Any]) -> None:
 def test_equals_mauve_text_from_end_to_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISABLE_TQDM", "1")
     human, generated = texts(120, 0), texts(120, 1, words=8)
-    found = mauve_score([""] * 120, generated, human, "mauve_text", folder, seeds=1)
-    with library_warnings_left_out():
+    found = mauve_score([""] * 120, generated, human, protocol="mauve_text", featurizer=folder, seeds=1)
+    with small_clusters_allowed():
         expected = compute_mauve()(p_text=human, q_text=generated, featurize_model_name=str(folder), max_text_length=1024)
     assert found.mauve == pytest.approx(expected.mauve, abs=0.02)  # a text between two clusters may fall to either
-    assert mauve_score([""] * 120, texts(120, 1), human, "mauve_text", folder, seeds=1).mauve > expected.mauve + 0.05
+    assert (
+        mauve_score([""] * 120, texts(120, 1), human, protocol="mauve_text", featurizer=folder, seeds=1).mauve
+        > expected.mauve + 0.05
+    )
 
 
 @FEW
 def test_seeds() -> None:
     p, q = features(100, 0), features(100, 1, shift=0.3)
-    assert mauve(p, q, 3).scores == tuple(mauve(p, q, [seed]).mauve for seed in (25, 26, 27))
-    assert len(set(mauve(p, q, 3).scores)) > 1
+    assert mauve(p, q, seeds=3).scores == tuple(mauve(p, q, seeds=[seed]).mauve for seed in (25, 26, 27))
+    assert len(set(mauve(p, q, seeds=3).scores)) > 1
     for number in (np.int64(7), 7):
-        assert mauve(p, q, 1, number).num_buckets == 7
+        assert mauve(p, q, seeds=1, num_buckets=number).num_buckets == 7
 
 
 @FEW
@@ -130,13 +133,13 @@ def test_seeds() -> None:
 def test_which_side_is_human(folder: Path, protocol: str, swapped: bool) -> None:
     featurizer = load_featurizer(folder)
     prompts, generated, human = ["it"] * 50, texts(50, 0), texts(50, 1)
-    found = mauve_score(prompts, generated, human, protocol, featurizer, seeds=[3])
+    found = mauve_score(prompts, generated, human, protocol=protocol, featurizer=featurizer, seeds=[3])
     written = {
         "contrastive_search": [cut_together(featurizer, *pair) for pair in zip(human, generated, strict=True)],
         "rankgen": [(f"it {one}", f"it {other}") for one, other in zip(human, generated, strict=True)],
     }[protocol]
     sides = [featurizer.features([pair[side] for pair in written]) for side in (0, 1)]
-    np.testing.assert_array_equal(found.curves, mauve(*sides[:: -1 if swapped else 1], [3]).curves)
+    np.testing.assert_array_equal(found.curves, mauve(*sides[:: -1 if swapped else 1], seeds=[3]).curves)
 
 
 def cut_together(featurizer: LoadedFeaturizer, *pair: str) -> list[str]:
@@ -161,7 +164,7 @@ def test_the_result_says_what_it_depends_on(folder: Path) -> None:
 
 @FEW
 def test_what_compares_with_published_figures() -> None:
-    found = mauve(features(20, 0), features(20, 1), 1)
+    found = mauve(features(20, 0), features(20, 1), seeds=1)
     assert not found.comparable
     theirs = replace(found, protocol=MAUVE_TEXT, featurizer="gpt2-large", dtype="float32")
     assert theirs.comparable
@@ -173,9 +176,9 @@ def test_what_compares_with_published_figures() -> None:
 
 def test_too_few_texts_are_said() -> None:
     with pytest.warns(UserWarning, match="MAUVE of 999 texts on each side means little: with fewer than 1000"):
-        few = mauve(features(999, 0), features(999, 1), 1, kmeans_num_redo=1, kmeans_max_iter=5)
+        few = mauve(features(999, 0), features(999, 1), seeds=1, kmeans_num_redo=1, kmeans_max_iter=5)
     assert few.warning
-    assert mauve(features(1000, 0), features(1000, 1), 1, kmeans_num_redo=1, kmeans_max_iter=5).warning is None
+    assert mauve(features(1000, 0), features(1000, 1), seeds=1, kmeans_num_redo=1, kmeans_max_iter=5).warning is None
 
 
 @FEW
@@ -183,11 +186,11 @@ def test_standard_error_has_nothing_of_small_clusters_and_all_else(capfd: pytest
     p, q = features(60, 0), features(60, 1)
     compute_mauve()(p_features=p, q_features=q)
     assert "WARNING clustering" in capfd.readouterr().err  # what is kept away
-    with library_warnings_left_out():
-        mauve(p, q, 1)
+    with small_clusters_allowed():
+        mauve(p, q, seeds=1)
         os.write(2, b"something else\n")
     assert capfd.readouterr().err == "something else\n"
-    with pytest.raises(ZeroDivisionError), library_warnings_left_out():
+    with pytest.raises(ZeroDivisionError), small_clusters_allowed():
         raise ZeroDivisionError
     os.write(2, b"after an error\n")
     assert capfd.readouterr().err == "after an error\n"
@@ -203,18 +206,18 @@ def test_errors(folder: Path) -> None:
         mauve(p, np.full_like(p, np.nan))
     for seeds in (0, []):
         with pytest.raises(ValueError, match=r"seeds=(0|\[\]): take at least one"):
-            mauve(p, p, seeds)
+            mauve(p, p, seeds=seeds)
     for buckets in (1, 21):
         with pytest.raises(ValueError, match=f"num_buckets={buckets}: take 2 to 20"):
             mauve(p, p, num_buckets=buckets)
     with pytest.raises(ValueError, match="protocol rankgen compares prompts with their continuations: pass prompts"):
-        mauve_score(None, ["a"], ["b"], "rankgen", folder)
+        mauve_score(None, ["a"], ["b"], protocol="rankgen", featurizer=folder)
     with pytest.raises(ValueError, match="protocol='mine': the protocols are counterpoint, contrastive_search"):
-        mauve_score([""], ["a"], ["b"], "mine")
+        mauve_score([""], ["a"], ["b"], protocol="mine")
     with pytest.raises(ValueError, match=r"protocol contrastive_decoding leaves out all 1 pairs: .* cut to 128 tokens"):
-        mauve_score([""], ["a"], ["b"], "contrastive_decoding", folder)
+        mauve_score([""], ["a"], ["b"], protocol="contrastive_decoding", featurizer=folder)
     with pytest.raises(OSError, match="featurizer gpt2-large is neither the folder of a model"):
-        mauve_score([""], ["a"], ["b"], "contrastive_search")
+        mauve_score([""], ["a"], ["b"], protocol="contrastive_search")
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

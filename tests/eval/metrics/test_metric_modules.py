@@ -15,8 +15,8 @@ from counterpoint.eval import (
     EXPERT,
     distinct_n,
     diversity,
-    embedding_coherence,
-    likelihood_coherence,
+    embedding_coherence_of_each,
+    likelihood_coherence_of_each,
     load_metric,
     mean_pooling,
     perplexity,
@@ -71,10 +71,10 @@ def test_measures_by_a_model(evaluate: Any, expert: PreTrainedModel, tokenizer: 
     prompts, texts = ["The captain of", "The", "My fellow"], [" the ship was", "", " citizens"]
     given = {"predictions": texts, "references": prompts, "model": expert, "tokenizer": tokenizer}
     assert load("perplexity").compute(**given) == {"perplexity": perplexity(expert, tokenizer, prompts, texts)}
-    first, _, last = likelihood_coherence(expert, tokenizer, prompts, texts)
+    first, _, last = likelihood_coherence_of_each(expert, tokenizer, prompts, texts)
     assert load("likelihood_coherence").compute(**given) == {"likelihood_coherence": pytest.approx((first + last) / 2)}
     embed = mean_pooling(expert, tokenizer)
-    first, _, last = embedding_coherence(embed, prompts, texts)
+    first, _, last = embedding_coherence_of_each(embed, prompts, texts)
     found = load("embedding_coherence").compute(predictions=texts, references=prompts, embed=embed)
     assert found == {"embedding_coherence": pytest.approx((first + last) / 2)}
 
@@ -122,7 +122,7 @@ def test_mauve(evaluate: Any) -> None:
     assert both.compute(predictions=predictions, references=references) == {**found, "diversity": diversity(predictions)}
     arguments = dict(prompts=["a"] * 40, protocol="rankgen", featurizer=str(EXPERT), seeds=1)
     asked = load("mauve").compute(predictions=predictions, references=references, **arguments)
-    assert asked["mauve"] == mauve_score(["a"] * 40, predictions, references, "rankgen", EXPERT, 1).mauve
+    assert asked["mauve"] == mauve_score(["a"] * 40, predictions, references, protocol="rankgen", featurizer=EXPERT, seeds=1).mauve
     assert (asked["mauve_sd"], asked["mauve_texts"]) == (None, 40)
 
 
@@ -141,7 +141,7 @@ def test_what_the_loader_asks_of_a_metric(evaluate: Any, name: str) -> None:
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=f"name='bleu' is no metric of this package; it has {', '.join(NAMES)}"):
+    with pytest.raises(ValueError, match=f"name='bleu' is not a metric of this package, which has {', '.join(NAMES)}"):
         load_metric("bleu")
     monkeypatch.setitem(sys.modules, "evaluate", None)
     with pytest.raises(ImportError, match=r"pip install counterpoint\[evaluate\]"):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counterpoint.eval import mean_over_texts, recent_repetition
+from counterpoint.eval import mean_over_texts, recent_repetition_of_each
 
 WORDS = st.lists(st.sampled_from("xyz"), max_size=30).map(" ".join)
 Metric = Callable[..., list[float]]
@@ -27,12 +27,12 @@ def check_by_hand(metric: Metric) -> None:
 
 def without_prompt(prompts: list[str], texts: list[str], **options: int) -> list[float]:
     """Broken: the prompt is not read."""
-    return recent_repetition([""] * len(texts), texts, **options)
+    return recent_repetition_of_each([""] * len(texts), texts, **options)
 
 
 def ever_said(prompts: list[str], texts: list[str], **options: int) -> list[float]:
     """Broken: all words before count."""
-    return recent_repetition(prompts, texts, window=10**6)
+    return recent_repetition_of_each(prompts, texts, window=10**6)
 
 
 def test_by_hand() -> None:
@@ -51,23 +51,23 @@ def test_against_a_queue(prompt: str, text: str, window: int) -> None:
     for word in text.split():
         repeated += word in queue
         queue.append(word)
-    assert recent_repetition([prompt], [text], window=window) == [pytest.approx(repeated / len(text.split()))]
+    assert recent_repetition_of_each([prompt], [text], window=window) == [pytest.approx(repeated / len(text.split()))]
 
 
 def test_texts_do_not_see_each_other() -> None:
     prompts, texts = ["x", "y", "z"], ["y y z", "", "x"]
-    found = recent_repetition(prompts, texts)
+    found = recent_repetition_of_each(prompts, texts)
     assert math.isnan(found[1])
-    assert [*recent_repetition(iter(prompts[::-1]), iter(texts[::-1]))][::2] == found[::-1][::2] == [0, 1 / 3]
+    assert [*recent_repetition_of_each(iter(prompts[::-1]), iter(texts[::-1]))][::2] == found[::-1][::2] == [0, 1 / 3]
     assert mean_over_texts(found) == pytest.approx(1 / 6)
 
 
 def test_errors() -> None:
     with pytest.raises(TypeError, match=r"pass a list of texts, \[text\]"):
-        recent_repetition("one", ["two"])
+        recent_repetition_of_each("one", ["two"])
     with pytest.raises(ValueError, match="1 continuations for 2 prompts"):
-        recent_repetition(["one", "two"], ["three"])
+        recent_repetition_of_each(["one", "two"], ["three"])
     with pytest.raises(ValueError, match="continuations is empty"):
-        recent_repetition([], [])
+        recent_repetition_of_each([], [])
     with pytest.raises(ValueError, match="window=0"):
-        recent_repetition(["one"], ["two"], window=0)
+        recent_repetition_of_each(["one"], ["two"], window=0)

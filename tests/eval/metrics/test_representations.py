@@ -60,8 +60,8 @@ def test_against_the_loop_over_pairs(
     ids = [tokenizer(text)["input_ids"][:40] for text in TEXTS]
     assert max(map(len, ids)) == 40
     naive = [pair_by_pair(states_of(expert, each, layer)) if len(each) > 1 else (0.0, 0) for each in ids]
-    check_isotropy(isotropy(expert, tokenizer, TEXTS, layer, max_tokens=40, batch_size=batch_size), naive)
-    each = isotropy_of_each(expert, tokenizer, TEXTS, layer, max_tokens=40, batch_size=batch_size)
+    check_isotropy(isotropy(expert, tokenizer, TEXTS, layer=layer, max_tokens=40, batch_size=batch_size), naive)
+    each = isotropy_of_each(expert, tokenizer, TEXTS, layer=layer, max_tokens=40, batch_size=batch_size)
     assert [math.isnan(value) for value in each] == [False, False, True, False, True]
     for value, (cosines, pairs) in zip(each, naive, strict=True):
         assert math.isnan(value) or value == pytest.approx(1 - cosines / pairs, abs=1e-5)
@@ -129,9 +129,9 @@ def test_errors(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     with pytest.raises(TypeError, match="pass a list of texts"):
         isotropy(expert, tokenizer, "one string")
     with pytest.raises(ValueError, match=r"layer=5: the model has hidden states 0 \(embeddings\) to 4"):
-        isotropy(expert, tokenizer, TEXTS, 5)
+        isotropy(expert, tokenizer, TEXTS, layer=5)
     with pytest.raises(ValueError, match="layer=-6"):
-        mean_pooling(expert, tokenizer, -6)
+        mean_pooling(expert, tokenizer, layer=-6)
     with pytest.raises(ValueError, match=r"has an encoder and a decoder; give one of them, e\.g\. model\.get_encoder\(\)"):
         isotropy(families.ENCODER_DECODER[0].build(), tokenizer, TEXTS)
 

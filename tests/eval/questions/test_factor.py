@@ -11,7 +11,6 @@ import pytest
 from counterpoint.decoders import Score, score
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import load
 from counterpoint.eval.questions.factor import Completion, factor_accuracy, read_completions
 from counterpoint.eval.questions.factor_task import FactorTask
@@ -49,7 +48,7 @@ def test_the_context_may_be_chosen(tmp_path: Path) -> None:
     assert read_completions(tmp_path / "news.csv").column == "full_prefix"
     assert read_completions(tmp_path / "news.csv", "turncated_prefixes").completions[0].context == "The captain of the ship"
     (tmp_path / "news.csv").write_text(f"{HEADER.replace('turncated', 'x')}\n{ROW}\n", encoding="utf-8")
-    with pytest.raises(CommandError, match="row 1: no column 'turncated_prefixes'"):
+    with pytest.raises(ValueError, match="row 1: no column 'turncated_prefixes'"):
         read_completions(tmp_path / "news.csv", "turncated_prefixes")
 
 
@@ -94,6 +93,6 @@ def test_scores_are_those_of_the_contexts_column(
 def test_malformed_files(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "wiki.csv"
     path.write_bytes(content.encode("utf-8", errors="surrogateescape"))
-    with pytest.raises(CommandError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_completions(path)
     assert str(path) in str(caught.value)

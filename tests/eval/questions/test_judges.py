@@ -16,7 +16,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.questions.answer_similarity import NO_COMMENT, against_references, similarity_measures
 from counterpoint.eval.questions.judges import judge, judged, load_bleurt
 
@@ -106,7 +105,7 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_bleurt_is_not_on_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bleurt.score", None)
-    with pytest.raises(CommandError, match="BLEURT is not installed"):
+    with pytest.raises(ImportError, match="BLEURT is not installed"):
         load_bleurt("folder")
     assert run(tmp_path, "--task", "generation", "--bleurt", "folder") == 1
     assert "github.com/google-research/bleurt" in capsys.readouterr().err

@@ -24,7 +24,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, RepetitionPenaltyL
 from counterpoint.decoders import score
 from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal
 from counterpoint.eval.questions import choice_task, qa_prompts
 from counterpoint.eval.questions.qa_prompts import OWN_PRIMER
@@ -234,7 +233,7 @@ def test_errors(
 def test_malformed_files(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "questions.csv"
     path.write_bytes(content.encode("utf-8", errors="surrogateescape"))
-    with pytest.raises(CommandError, match=message.replace("|", r"\|")) as caught:
+    with pytest.raises(ValueError, match=message.replace("|", r"\|")) as caught:
         read_questions(path)
     assert str(path) in str(caught.value)
 
@@ -258,7 +257,7 @@ def test_a_data_set_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("truthfulqa/truthful_qa", "generation", "validation")]
     assert data.questions == (Question("Why?", "Because.", ("Because.", "It is so."), ("No.",)),)
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(CommandError, match="a data set of the hub needs: pip install datasets"):
+    with pytest.raises(ImportError, match="a data set of the hub needs: pip install datasets"):
         find_questions("truthfulqa/truthful_qa")
 
 

@@ -253,7 +253,7 @@ def test_failures(
     message = failure(capsys, 1, *command(base, texts, output, "--negatives", "0", "--epochs", "2"))
     assert "was begun with epochs=1, now it is 2" in message
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    assert "is no T5; other encoders" in failure(capsys, 1, *command(AMATEUR, texts, tmp_path / "other", "--negatives", "0"))
+    assert "is not a T5; other encoders" in failure(capsys, 1, *command(AMATEUR, texts, tmp_path / "other", "--negatives", "0"))
 
 
 def test_help_comes_without_torch() -> None:
