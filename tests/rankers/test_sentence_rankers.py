@@ -151,9 +151,9 @@ def test_loaded_by_name() -> None:
 
 
 def test_options_of_loading_are_refused_for_a_loaded_model() -> None:
-    with pytest.raises(TypeError, match="device: model is loaded already; pass its path"):
+    with pytest.raises(TypeError, match="device: options of loading, and model is loaded already"):
         SentenceTransformerRanker(bi_encoder(), device="cpu")
-    with pytest.raises(TypeError, match="trust_remote_code: model is loaded already"):
+    with pytest.raises(TypeError, match="trust_remote_code: options of loading, and model is loaded already"):
         CrossEncoderRanker(cross_encoder(), trust_remote_code=False)
 
 

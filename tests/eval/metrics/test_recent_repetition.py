@@ -36,7 +36,7 @@ def ever_said(prompts: list[str], texts: list[str], **options: int) -> list[floa
 
 
 def test_by_hand() -> None:
-    check_by_hand(recent_repetition)
+    check_by_hand(recent_repetition_of_each)
 
 
 @pytest.mark.parametrize("broken", [without_prompt, ever_said])

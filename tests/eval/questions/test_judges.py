@@ -49,7 +49,8 @@ def test_shares_by_hand() -> None:
 def test_similarity_is_that_of_the_harness(answer: str, true: list[str], false: list[str]) -> None:
     harness = pytest.importorskip("lm_eval.tasks.truthfulqa.utils", reason="needs the extra lm-eval")
     doc = {"correct_answers": [*true, NO_COMMENT], "incorrect_answers": false}
-    expected = {name: float(value) for name, value in harness.process_results_gen(doc, [answer]).items()}
+    percent = harness.process_results_gen(doc, [answer])
+    expected = {name: float(value) / (1 if name.endswith("_acc") else 100) for name, value in percent.items()}
     assert similarity_measures(answer, true, false) == pytest.approx(expected, abs=1e-9)
 
 
