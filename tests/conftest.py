@@ -30,6 +30,12 @@ settings.load_profile("any machine")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # whatever imported torch before
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test has the same random numbers, whatever ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of reference data and models too large for the repository."""

@@ -27,7 +27,7 @@ def test_is_the_formula(family: Family, scale: float) -> None:
     used: set[int] = set()
     for row, found in zip(laws.rows(ids, mask), tokens, strict=True):
         expected = references.adaptive_contrastive_search(model, row, laws.STEPS, scale)
-        assert min(expected.margins) > laws.UNLIKE_TIES
+        assert min(expected.margins + expected.edges) > laws.UNLIKE_TIES
         assert min(expected.roundings[1:]) > UNLIKE_ROUNDING
         assert found == expected.tokens
         used |= set(expected.ks)
