@@ -64,14 +64,14 @@ def processors(expert: PreTrainedModel, amateur: PreTrainedModel, ids: Tensor) -
     """The methods, made once and used again and again."""
     middle = expert.config.num_hidden_layers // 2
     return {
-        "DoLa, one layer": DoLaLogitsProcessor(expert, [middle]),
-        "DoLa, low": DoLaLogitsProcessor(expert, "low"),
-        "DoLa, high": DoLaLogitsProcessor(expert, "high"),
+        "DoLa, one layer": DoLaLogitsProcessor(expert, layers=[middle]),
+        "DoLa, low": DoLaLogitsProcessor(expert, layers="low"),
+        "DoLa, high": DoLaLogitsProcessor(expert, layers="high"),
         "SLED": SLEDLogitsProcessor(expert),
         "context-aware": ContextAwareLogitsProcessor(expert, {"input_ids": ids[:, ids.shape[1] // 2 :]}),
         "both in turn": InTurn(amateur),
         "contrastive": ContrastiveDecodingLogitsProcessor(amateur),
-        "layer fusion": LayerFusionLogitsProcessor(expert, amateur, [middle]),
+        "layer fusion": LayerFusionLogitsProcessor(expert, amateur, layers=[middle]),
     }
 
 

@@ -67,7 +67,7 @@ class Methods:
     def __init__(self, adapted: PeftModel, guided: dict[str, Tensor], depth: float) -> None:
         adapted.base_model.disable_adapter_layers()
         self.model = adapted.get_base_model()
-        self.wrong, self.right = AdapterAmateur(adapted, "false"), AdapterAmateur(adapted, "true")
+        self.wrong, self.right = AdapterAmateur(adapted, adapter="false"), AdapterAmateur(adapted, adapter="true")
         self.guide = PromptAmateur(self.model, guided)
         self.layer = round(depth * depth_of(self.model))
         fusion = partial(

@@ -21,7 +21,7 @@ def check_rule(penalty_alpha: Any, top_k: Any, vocabulary: int) -> None:
     if not number or not math.isfinite(penalty_alpha) or not 0 <= penalty_alpha <= 1:
         raise ValueError(f"penalty_alpha={penalty_alpha!r}: contrastive search needs a number in [0, 1], e.g. penalty_alpha=0.6")
     if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-        raise ValueError(f"top_k={top_k!r}: contrastive search needs at least one candidate, e.g. top_k=4")
+        raise ValueError(f"top_k={top_k!r}: contrastive search needs at least one candidate, e.g. top_k=5")
     if top_k > vocabulary:
         raise ValueError(f"top_k={top_k} is more than the vocabulary's {vocabulary} tokens; use a top_k between 3 and 10")
 

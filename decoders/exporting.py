@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 DECODERS = {
-    "contrastive_search": ("Contrastive search", "penalty_alpha=0.6, top_k=4"),
+    "contrastive_search": ("Contrastive search", "penalty_alpha=0.6, top_k=5"),
     "adaptive_contrastive_search": ("Adaptive contrastive search", "max_new_tokens=256"),
 }
 
@@ -46,7 +46,7 @@ The code here only hands the call on to the installed package; `{name}` there do
 """
 
 
-def export(directory: str | Path, decoder: str = "contrastive_search", overwrite: bool = False) -> Path:
+def export(directory: str | Path, decoder: str = "contrastive_search", *, overwrite: bool = False) -> Path:
     """Write ``decoder`` as a directory that ``generate(custom_generate=str(directory), trust_remote_code=True)`` can use.
 
     Tools that only pass strings on can use it (``--gen_kwargs custom_generate=DIR,trust_remote_code=True``), and so can a model

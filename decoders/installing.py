@@ -22,7 +22,7 @@ def install() -> None:
 
     transformers 5 sends their arguments to repositories on a hub and asks for ``trust_remote_code``. After this call
 
-    - ``model.generate(penalty_alpha=0.6, top_k=4)`` runs :func:`~counterpoint.decoders.contrastive_search`, and
+    - ``model.generate(penalty_alpha=0.6, top_k=5)`` runs :func:`~counterpoint.decoders.contrastive_search`, and
     - ``model.generate(dola_layers="high")``, "low" or a list of layers, greedy search or sampling with
       :class:`~counterpoint.decoders.DoLaLogitsProcessor` before all other processors, so that ``repetition_penalty=1.2`` applies to
       the contrast, as there. Each row chooses its own layer, where transformers 4 chose one for the batch. Layers that the model
@@ -41,7 +41,7 @@ def install() -> None:
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
         >>> inputs = tokenizer("The whale rose", return_tensors="pt")
         >>> install()
-        >>> ids = model.generate(**inputs, penalty_alpha=0.6, top_k=4, max_new_tokens=20)
+        >>> ids = model.generate(**inputs, penalty_alpha=0.6, top_k=5, max_new_tokens=20)
         >>> ids = model.generate(**inputs, dola_layers="high", repetition_penalty=1.2, max_new_tokens=20)
         >>> uninstall()
     """
@@ -68,5 +68,5 @@ def check_dola_layers(mode: GenerationMode, config: GenerationConfig) -> None:
     if config.dola_layers is not None and mode not in METHODS:
         raise ValueError(
             f"dola_layers={config.dola_layers!r} goes with greedy search and sampling, not with {mode.replace('_', ' ')}; for that "
-            "pass logits_processor=[DoLaLogitsProcessor(model, layers)] instead"
+            "pass logits_processor=[DoLaLogitsProcessor(model, layers=layers)] instead"
         )

@@ -75,19 +75,19 @@ def penalties(choice: DecoderSpec) -> list[LogitsProcessor]:
 def contrastive_decoding(values: Values, loaded: Loaded, prompts: Sequence[str]) -> LogitsProcessor:
     """The ratio ln p - ln q, with q at a temperature."""
     form = partial(likelihood_ratio, amateur_temperature=values["amateur_temperature"])
-    return ContrastiveDecodingLogitsProcessor(amateur_of(values, loaded, prompts), values["alpha"], form)
+    return ContrastiveDecodingLogitsProcessor(amateur_of(values, loaded, prompts), alpha=values["alpha"], form=form)
 
 
 def contrastive_reasoning(values: Values, loaded: Loaded, prompts: Sequence[str]) -> LogitsProcessor:
     """The extrapolation (1 + beta) ln p - beta ln q."""
     form = partial(extrapolation, beta=values["beta"])
-    return ContrastiveDecodingLogitsProcessor(amateur_of(values, loaded, prompts), values["alpha"], form)
+    return ContrastiveDecodingLogitsProcessor(amateur_of(values, loaded, prompts), alpha=values["alpha"], form=form)
 
 
 def induce_then_contrast(values: Values, loaded: Loaded, prompts: Sequence[str]) -> LogitsProcessor:
     """The ratio beta ln p - ln q."""
     form = partial(log_ratio, beta=values["beta"])
-    return ContrastiveDecodingLogitsProcessor(amateur_of(values, loaded, prompts), values["alpha"], form)
+    return ContrastiveDecodingLogitsProcessor(amateur_of(values, loaded, prompts), alpha=values["alpha"], form=form)
 
 
 def context_aware(values: Values, loaded: Loaded, prompts: Sequence[str]) -> LogitsProcessor:
@@ -95,14 +95,14 @@ def context_aware(values: Values, loaded: Loaded, prompts: Sequence[str]) -> Log
     contexts, questions = zip(*(prompt.rpartition("\n\n")[::2] for prompt in prompts), strict=True)
     if not all(contexts):
         raise ValueError("a prompt has no context: put it before the question, with a blank line between them")
-    return ContextAwareLogitsProcessor(loaded.model, prompt_batch(loaded, questions), values["alpha"])
+    return ContextAwareLogitsProcessor(loaded.model, prompt_batch(loaded, questions), beta=values["beta"])
 
 
 def dola(values: Values, loaded: Loaded, prompts: Sequence[str]) -> LogitsProcessor:
     """The last layer against the early one that is the furthest from it."""
     name = values["layers"]
     layers = name if name in ("low", "high") else numbers("layers", name)
-    return DoLaLogitsProcessor(loaded.model, layers, values["alpha"], final_norm=values["final_norm"])
+    return DoLaLogitsProcessor(loaded.model, layers=layers, alpha=values["alpha"], final_norm=values["final_norm"])
 
 
 def sled(values: Values, loaded: Loaded, prompts: Sequence[str]) -> LogitsProcessor:
@@ -167,7 +167,7 @@ def model_amateur(loaded: Loaded, name: str, adapter: str) -> ModelAmateur:
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     amateur = load(name, str(loaded.model.device), dtype, trust_remote_code=False)
     model = with_adapter(amateur.model, adapter).merge_and_unload() if adapter else amateur.model
-    return ModelAmateur(model, amateur.tokenizer, loaded.tokenizer)
+    return ModelAmateur(model, tokenizer=amateur.tokenizer, expert_tokenizer=loaded.tokenizer)
 
 
 def with_adapter(model: PreTrainedModel, adapter: str) -> Any:

@@ -106,7 +106,7 @@ DECODERS = {
             contrast=True,
             scoring={"alpha": 0.0},
         ),
-        Decoder("context_aware", "with against without what precedes the last blank line", {"alpha": 0.5}, contrast=True),
+        Decoder("context_aware", "with against without what precedes the last blank line", {"beta": 0.5}, contrast=True),
         Decoder(
             "dola",
             "the last layer against an early one",

@@ -49,7 +49,7 @@ class AdapterAmateur(ModelAmateur):
         >>> ids = model.generate(**tokenizer("The whale", return_tensors="pt"), logits_processor=[processor], max_new_tokens=5)
     """
 
-    def __init__(self, model: PeftModel | PreTrainedModel, adapter: str | None = "default") -> None:
+    def __init__(self, model: PeftModel | PreTrainedModel, *, adapter: str | None = "default") -> None:
         try:
             from peft import PeftModel
             from peft.tuners.tuners_utils import BaseTunerLayer

@@ -86,6 +86,7 @@ class ModelAmateur:
     def __init__(
         self,
         model: PreTrainedModel,
+        *,
         tokenizer: PreTrainedTokenizerBase | None = None,
         expert_tokenizer: PreTrainedTokenizerBase | None = None,
         attention_mask: Int[Tensor, "prompts length"] | None = None,
@@ -157,7 +158,7 @@ class PooledAmateur:
         torch.Size([1, 2048])
     """
 
-    def __init__(self, amateurs: Sequence[Amateur], weights: Sequence[float] | None = None) -> None:
+    def __init__(self, amateurs: Sequence[Amateur], *, weights: Sequence[float] | None = None) -> None:
         if not amateurs:
             raise ValueError("amateurs is empty: pool at least one")
         self.amateurs = list(amateurs)

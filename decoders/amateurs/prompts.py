@@ -46,7 +46,7 @@ class PromptAmateur(ModelAmateur):
         torch.Size([1, 2048])
     """
 
-    def __init__(self, model: PreTrainedModel, prompt: Mapping[str, Tensor], prompt_length: int | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, prompt: Mapping[str, Tensor], *, prompt_length: int | None = None) -> None:
         super().__init__(model)
         if model.config.model_type in STATE_IN_MODULES:
             raise ValueError(f"{type(model).__name__} keeps the text's state in its modules: a second prompt would overwrite it")
@@ -94,7 +94,7 @@ class LastTokenAmateur(ModelAmateur):
         >>> ids = expert.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
     """
 
-    def __init__(self, model: PreTrainedModel, prompt_length: int | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, *, prompt_length: int | None = None) -> None:
         super().__init__(model)
         self.prompt_length = prompt_length
 

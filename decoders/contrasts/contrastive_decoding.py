@@ -60,6 +60,7 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
     def __init__(
         self,
         amateur: Amateur | PreTrainedModel,
+        *,
         alpha: float = 0.1,
         form: Form = likelihood_ratio,
         positives: Sequence[Amateur] = (),
@@ -76,7 +77,7 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
             others = [amateur_logits(other, outputs, scores).log_softmax(dim=-1) for other in self.positives]
             positive = torch.stack([scores.float().log_softmax(dim=-1), *others]).mean(dim=0)
         negative = amateur_logits(self.amateur, outputs, scores)
-        found = contrast(positive, negative, self.form, self.alpha)
+        found = contrast(positive, negative, form=self.form, alpha=self.alpha)
         if not bool((found > -torch.inf).any(dim=-1).all()):
             raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
         return ContrastParts(scores=found.to(scores.dtype), positive=positive, negative=negative)
@@ -85,20 +86,20 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
 class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
     """Context-aware decoding: the prompt with its context against the same prompt without, to make a model use what it is given.
 
-    Scores are (1 + alpha) * ln p(v | context, x) - alpha * ln p(v | x): Shi et al., *Trusting Your Evidence: Hallucinate Less with
-    Context-aware Decoding* (2023, arXiv 2305.14739), equation 3. All tokens are plausible, as there. The cost is a second forward
-    of the new tokens and a second cache; the two prompts' keys and values have nothing in common that could be shared, since
-    each token's depend on all before it.
+    Scores are (1 + beta) * ln p(v | context, x) - beta * ln p(v | x): Shi et al., *Trusting Your Evidence: Hallucinate Less with
+    Context-aware Decoding* (2023, arXiv 2305.14739), equation 3, where beta is called alpha. All tokens are plausible, as there.
+    The cost is a second forward of the new tokens and a second cache; the two prompts' keys and values have nothing in common that
+    could be shared, since each token's depend on all before it.
 
     Args:
         model: The model that generates.
         without_context: For each prompt of the batch the one without context: what ``tokenizer(questions, return_tensors="pt",
             padding=True, padding_side="left")`` gives. An encoder-decoder model gets it as its encoder's text, padded as usual.
-        alpha: Strength of the contrast; 0.5 as released for summaries (1 for questions whose context contradicts the model).
+        beta: Strength of the contrast; 0.5 as released for summaries (1 for questions whose context contradicts the model).
         prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
 
     Raises:
-        ValueError: For alpha < 0 and for prompts that :class:`~counterpoint.decoders.PromptAmateur` refuses.
+        ValueError: For beta < 0 and for prompts that :class:`~counterpoint.decoders.PromptAmateur` refuses.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -114,17 +115,18 @@ class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
         self,
         model: PreTrainedModel,
         without_context: Mapping[str, Tensor],
-        alpha: float = 0.5,
+        *,
+        beta: float = 0.5,
         prompt_length: int | None = None,
     ) -> None:
-        if not alpha >= 0:
-            raise ValueError(f"alpha={alpha!r}: context-aware decoding needs 0 or more, e.g. alpha=0.5")
+        if not beta >= 0:
+            raise ValueError(f"beta={beta!r}: context-aware decoding needs 0 or more, e.g. beta=0.5")
         amateur: Amateur
         if model.config.is_encoder_decoder:
             amateur = EncoderDecoderAmateur(model, without_context)
         else:
-            amateur = PromptAmateur(model, without_context, prompt_length)
-        super().__init__(amateur, alpha=0.0, form=partial(extrapolation, beta=alpha))
+            amateur = PromptAmateur(model, without_context, prompt_length=prompt_length)
+        super().__init__(amateur, alpha=0.0, form=partial(extrapolation, beta=beta))
 
 
 def as_amateur(amateur: Amateur | PreTrainedModel) -> Amateur:

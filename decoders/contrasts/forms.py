@@ -18,7 +18,7 @@ Form = Callable[[Tensor, Tensor], Tensor]
 """A form of contrast: ``form(positive, negative)`` gives scores of the same shape; bind its settings by ``functools.partial``."""
 
 
-def plausible(logits: Float[Tensor, "*batch vocabulary"], alpha: float) -> Bool[Tensor, "*batch vocabulary"]:
+def plausible(logits: Float[Tensor, "*batch vocabulary"], *, alpha: float) -> Bool[Tensor, "*batch vocabulary"]:
     """The set V_head(alpha) = {v : p(v) >= alpha * max_w p(w)} (Li et al. 2022, arXiv 2210.15097, section 3.3).
 
     ``alpha`` lies in [0, 1]: 0 keeps every token, 1 the most probable one (and its equals). The papers on contrastive decoding
@@ -37,6 +37,7 @@ def plausible(logits: Float[Tensor, "*batch vocabulary"], alpha: float) -> Bool[
 def likelihood_ratio(
     positive: Float[Tensor, "*batch vocabulary"],
     negative: Float[Tensor, "*batch vocabulary"],
+    *,
     amateur_temperature: float = 1.0,
 ) -> Float[Tensor, "*batch vocabulary"]:
     """The form ln p(v) - ln q(v), q = softmax(negative / amateur_temperature) (Li et al. 2022, arXiv 2210.15097, equation 3).
@@ -54,6 +55,7 @@ def likelihood_ratio(
 def released_likelihood_ratio(
     positive: Float[Tensor, "*batch vocabulary"],
     negative: Float[Tensor, "*batch vocabulary"],
+    *,
     amateur_temperature: float = 0.5,
     coefficient: float = 1.0,
 ) -> Float[Tensor, "*batch vocabulary"]:
@@ -71,7 +73,7 @@ def released_likelihood_ratio(
 
 
 def extrapolation(
-    positive: Float[Tensor, "*batch vocabulary"], negative: Float[Tensor, "*batch vocabulary"], beta: float = 0.5
+    positive: Float[Tensor, "*batch vocabulary"], negative: Float[Tensor, "*batch vocabulary"], *, beta: float = 0.5
 ) -> Float[Tensor, "*batch vocabulary"]:
     """The form (1 + beta) * ln p(v) - beta * ln q(v) (O'Brien and Lewis 2023, arXiv 2309.09117; beta 0.5 is theirs).
 
@@ -88,7 +90,7 @@ def extrapolation(
 
 
 def log_ratio(
-    positive: Float[Tensor, "*batch vocabulary"], negative: Float[Tensor, "*batch vocabulary"], beta: float = 1.0
+    positive: Float[Tensor, "*batch vocabulary"], negative: Float[Tensor, "*batch vocabulary"], *, beta: float = 1.0
 ) -> Float[Tensor, "*batch vocabulary"]:
     """The form beta * ln p(v) - ln q(v) of induce-then-contrast (Zhang et al. 2023, arXiv 2312.15710; released with beta 1).
 
@@ -119,6 +121,7 @@ def released_induce_then_contrast(
 def contrast(
     positive: Float[Tensor, "*batch vocabulary"],
     negative: Float[Tensor, "*batch vocabulary"],
+    *,
     form: Form = likelihood_ratio,
     alpha: float = 0.1,
 ) -> Float[Tensor, "*batch vocabulary"]:
@@ -134,7 +137,7 @@ def contrast(
         tensor([-0.1542,  0.6678,    -inf])
     """
     negative = allowed_by(positive, negative)
-    kept = plausible(positive, alpha) & (negative > -torch.inf)
+    kept = plausible(positive, alpha=alpha) & (negative > -torch.inf)
     return form(positive, negative).masked_fill(~kept, -torch.inf)
 
 

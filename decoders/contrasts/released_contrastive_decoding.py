@@ -41,7 +41,7 @@ class ReleasedContrastiveDecodingLogitsProcessor(ExpertLogitsProcessor):
         >>> ids = expert.generate(**inputs, logits_processor=[processor], num_beams=5, max_new_tokens=10, do_sample=False)
     """
 
-    def __init__(self, amateur: Amateur | PreTrainedModel, form: Form = released_likelihood_ratio) -> None:
+    def __init__(self, amateur: Amateur | PreTrainedModel, *, form: Form = released_likelihood_ratio) -> None:
         self.contrast = ContrastiveDecodingLogitsProcessor(amateur, alpha=0.0, form=form)
 
     @override

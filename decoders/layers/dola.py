@@ -67,6 +67,7 @@ class DoLaLogitsProcessor(ContrastProcessor):
     def __init__(
         self,
         model: PreTrainedModel,
+        *,
         layers: Layers = "high",
         alpha: float = 0.1,
         divergence: Divergence = released_divergence,
@@ -102,7 +103,7 @@ def dola(
     layers = generation_config.dola_layers
     if not isinstance(layers, str | Sequence):
         raise ValueError(f"dola_layers={layers!r}: 'low', 'high' or a list of layers")
-    processors = LogitsProcessorList([DoLaLogitsProcessor(model, layers), *logits_processor])
+    processors = LogitsProcessorList([DoLaLogitsProcessor(model, layers=layers), *logits_processor])
     return plain_loop(model, input_ids, processors, stopping_criteria, generation_config, **kwargs)
 
 

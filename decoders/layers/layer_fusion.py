@@ -93,8 +93,8 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         form: The form of contrast, at every layer.
         amateur_layers: The amateur's early exits that go with ``layers``; at the same relative depth by default, which is the same
             index if both are equally deep.
-        select: If given, a divergence: instead of all layers only the one whose exit in the original is the furthest from its last
-            layer counts, for each row and step, with its own weight (all of w if that is a number).
+        divergence: If given, only one of the layers counts at each row and step, with its own weight (all of w if that is a
+            number): the one whose exit in the original is the furthest from its last layer by this divergence, as in DoLa.
         final_norm: Whether early states pass the final norm; left out, as in DoLa's released code, by default.
         fusion: How the logits of all layers become scores.
 
@@ -120,6 +120,7 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         self,
         model: PreTrainedModel,
         amateur: Amateur | PreTrainedModel,
+        *,
         layers: Sequence[int],
         fusion_weight: float | Sequence[float] = 0.5,
         guide: Amateur | None = None,
@@ -127,7 +128,7 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         alpha: float = 0.1,
         form: Form = likelihood_ratio,
         amateur_layers: Sequence[int] | None = None,
-        select: Divergence | None = None,
+        divergence: Divergence | None = None,
         final_norm: bool = False,
         fusion: Fusion = fused_contrast,
     ) -> None:
@@ -137,9 +138,9 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         self.layers = check_layers(layers, depth_of(model))
         self.amateur = with_layers(amateur)
         self.amateur_layers = layer_pairs(self.layers, depth_of(model), depth_of(self.amateur.model), amateur_layers)
-        self.weights = layer_weights(fusion_weight, len(self.layers), shared=select is None)
+        self.weights = layer_weights(fusion_weight, len(self.layers), shared=divergence is None)
         self.guide, self.refocus_weight = guide, refocus_weight
-        self.alpha, self.form, self.select, self.fusion = alpha, form, select, fusion
+        self.alpha, self.form, self.divergence, self.fusion = alpha, form, divergence, fusion
         self.tap = ExitTap(model, self.layers, EarlyExits(model, final_norm))
         amateur_exits = EarlyExits(self.amateur.model, final_norm)
         self.amateur_tap = ExitTap(self.amateur.model, self.amateur_layers, amateur_exits, owner=self.amateur)
@@ -158,7 +159,7 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         )
         weights = self._weights(scores, early)
         fused = self.fusion(logits, weights, self.form, self.refocus_weight)
-        kept = plausible(scores, self.alpha) & (logits.amateur > -torch.inf)
+        kept = plausible(scores, alpha=self.alpha) & (logits.amateur > -torch.inf)
         found = fused.masked_fill(~kept, -torch.inf).to(scores.dtype)
         return ContrastParts(scores=found, positive=scores, negative=logits.amateur, choice={"fusion_weights": weights.t()})
 
@@ -170,9 +171,9 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
     def _weights(self, scores: Tensor, early: Tensor) -> Float[Tensor, "layers rows"]:
         """w_l of every row: those given, or only that of the layer furthest from the last."""
         weights = torch.tensor(self.weights, device=scores.device)[:, None].expand(-1, len(scores))
-        if self.select is None:
+        if self.divergence is None:
             return weights
-        chosen = divergences(scores, early, self.select).argmax(dim=0)
+        chosen = divergences(scores, early, self.divergence).argmax(dim=0)
         return weights * nn.functional.one_hot(chosen, len(early)).t()
 
 

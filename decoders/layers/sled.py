@@ -64,6 +64,7 @@ class SLEDLogitsProcessor(ContrastProcessor):
     def __init__(
         self,
         model: PreTrainedModel,
+        *,
         evolution_rate: float = 2.0,
         evolution_scale: int = 10,
         evolution_steps: int = 1,

@@ -28,6 +28,7 @@ def adaptive_contrastive_search(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    *,
     entropy_scale: float = 1.0,
     candidates: Method = "auto",
     streamer: BaseStreamer | None = None,

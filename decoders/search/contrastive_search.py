@@ -24,6 +24,7 @@ def contrastive_search(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    *,
     candidates: Method = "auto",
     sample_steps: int = 0,
     score_temperature: float = 0.1,
@@ -31,7 +32,7 @@ def contrastive_search(
     synced_gpus: bool = False,
     **model_kwargs: Any,
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
-    """Contrastive search, for ``model.generate(..., custom_generate=contrastive_search, penalty_alpha=0.6, top_k=4)``.
+    """Contrastive search, for ``model.generate(..., custom_generate=contrastive_search, penalty_alpha=0.6, top_k=5)``.
 
     Among the ``top_k`` most probable tokens V^k, every step takes
 
@@ -78,7 +79,7 @@ def contrastive_search(
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
         >>> inputs = tokenizer(["It was a", "The whale rose slowly from the"], return_tensors="pt", padding=True)
         >>> ids = model.generate(
-        ...     **inputs, custom_generate=contrastive_search, penalty_alpha=0.6, top_k=4, max_new_tokens=20, do_sample=False
+        ...     **inputs, custom_generate=contrastive_search, penalty_alpha=0.6, top_k=5, max_new_tokens=20, do_sample=False
         ... )
         >>> list(ids.shape) == [2, inputs.input_ids.shape[1] + 20]
         True

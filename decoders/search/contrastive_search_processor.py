@@ -39,7 +39,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
     Args:
         model: The decoder-only model that generates.
         penalty_alpha: Weight of the degeneration penalty in [0, 1]; 0.6 as in the paper. 0 leaves the order of tokens alone.
-        top_k: Number of candidates; 4 as in the released demonstrations.
+        top_k: Number of candidates; 5 as in the paper, the released demonstrations have 4.
         attention_mask: The prompts' mask ``[prompts, length]`` for loops other than ``generate``, which has it.
 
     Raises:
@@ -52,15 +52,16 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         >>> from counterpoint.eval import AMATEUR
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
         >>> inputs = tokenizer("The whale rose", return_tensors="pt")
-        >>> processor = ContrastiveSearchLogitsProcessor(model, penalty_alpha=0.6, top_k=4)
+        >>> processor = ContrastiveSearchLogitsProcessor(model, penalty_alpha=0.6, top_k=5)
         >>> ids = model.generate(**inputs, logits_processor=[processor], num_beams=2, max_new_tokens=10, do_sample=False)
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
+        *,
         penalty_alpha: float = 0.6,
-        top_k: int = 4,
+        top_k: int = 5,
         attention_mask: Int[Tensor, "prompts length"] | None = None,
     ) -> None:
         check_rule(penalty_alpha, top_k, model.config.get_text_config(decoder=True).vocab_size)

@@ -152,7 +152,7 @@ class AmateurSource:
                 draft.tokens.append(int(negative.argmax()))
                 draft.proposals.append(None)
             else:
-                kept = negative.masked_fill(~plausible(negative, self.alpha), -torch.inf)
+                kept = negative.masked_fill(~plausible(negative, alpha=self.alpha), -torch.inf)
                 proposal = (kept[0] / self.temperature).softmax(dim=-1)
                 draft.tokens.append(int(torch.multinomial(proposal, 1)))
                 draft.proposals.append(proposal)

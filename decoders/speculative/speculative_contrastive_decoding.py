@@ -44,6 +44,7 @@ def speculative_contrastive_decoding(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    *,
     amateur: Amateur | PreTrainedModel | None = None,
     alpha: float = 0.1,
     form: Form = likelihood_ratio,
@@ -54,10 +55,10 @@ def speculative_contrastive_decoding(
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
     """Contrastive decoding in fewer forwards of the expert: ``custom_generate=speculative_contrastive_decoding, amateur=amateur``.
 
-    What it generates is what ``logits_processor=[ContrastiveDecodingLogitsProcessor(amateur, alpha, form)]`` does: the same tokens
-    without sampling, up to rounding, and tokens of the same distribution with it. Each step drafts up to ``draft_tokens`` tokens,
-    from the text itself where its last tokens stood before, or by the amateur; runs the expert once over all of them; and takes
-    from the contrast's scores s, position after position,
+    What it generates is what ``logits_processor=[ContrastiveDecodingLogitsProcessor(amateur, alpha=alpha, form=form)]`` does: the
+    same tokens without sampling, up to rounding, and tokens of the same distribution with it. Each step drafts up to
+    ``draft_tokens`` tokens, from the text itself where its last tokens stood before, or by the amateur; runs the expert once over
+    all of them; and takes from the contrast's scores s, position after position,
 
         without sampling:  argmax s, and the next position as long as that was the draft's token;
         with sampling:     the draft's token x ~ q with probability min(1, p(x) / q(x)), p = softmax(s), and the next position;
@@ -141,13 +142,13 @@ def speculative_contrastive_decoding(
             for position in range(size + 1):
                 positive = processors(input_ids, logits[position : position + 1].clone())  # type: ignore[arg-type]
                 check_logits(positive)
-                kept = plausible(positive, alpha)
+                kept = plausible(positive, alpha=alpha)
                 if int(kept.sum()) == 1 and not config.output_scores:
                     scores = positive.masked_fill(~kept, -torch.inf)  # whatever the amateur says
                 else:
                     if position >= len(draft.negatives):
                         draft.negatives += negative.logits(drafted, last=size + 1 - len(draft.negatives)).split(1)
-                    scores = contrast(positive, draft.negatives[position], form, alpha)
+                    scores = contrast(positive, draft.negatives[position], form=form, alpha=alpha)
                 scores = samplers(input_ids, scores)  # type: ignore[arg-type]
                 record.step(ModelOutput(), logits[position : position + 1], scores)
                 guess, proposal = (draft.tokens[position], draft.proposals[position]) if position < size else (None, None)

@@ -158,7 +158,7 @@ def test_processor_of_an_encoder_decoder() -> None:
 
 
 def test_processor_cannot_see_embeddings(model: PreTrainedModel) -> None:
-    processor = ContrastiveSearchLogitsProcessor(model, laws.ALPHA, laws.K)
+    processor = ContrastiveSearchLogitsProcessor(model, penalty_alpha=laws.ALPHA, top_k=laws.K)
     embeds = model.get_input_embeddings()(prompts(model, (5,))[0])
     with pytest.raises(ValueError, match="input_ids are empty"):
         model.generate(inputs_embeds=embeds, logits_processor=[processor], **laws.PLAIN)

@@ -126,7 +126,7 @@ def test_a_plausible_set_of_one_row_for_all(
     right = contrastive_decoding.contrast
 
     def first(positive: Tensor, negative: Tensor, form: Any, alpha: float) -> Tensor:
-        left_out = right(positive, negative, form, alpha)[:1] == -torch.inf
+        left_out = right(positive, negative, form=form, alpha=alpha)[:1] == -torch.inf
         return form(positive, negative).masked_fill(left_out, -torch.inf)
 
     monkeypatch.setattr(contrastive_decoding, "contrast", first)
@@ -137,7 +137,7 @@ def test_bans_that_the_contrast_lifts(case: Case, model: PreTrainedModel, batch:
     right = contrastive_decoding.contrast
 
     def lifted(positive: Tensor, negative: Tensor, form: Any, alpha: float) -> Tensor:
-        return right(positive.clamp(min=-1e4), negative, form, 0.0)
+        return right(positive.clamp(min=-1e4), negative, form=form, alpha=0.0)
 
     monkeypatch.setattr(contrastive_decoding, "contrast", lifted)
     caught("a banned token", laws.bans_hold, case, model, batch)
@@ -161,7 +161,9 @@ def test_a_penalty_that_the_contrast_forgets(
 
 def test_scores_changed_in_place(case: Case, model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     right = contrastive_decoding.contrast
-    monkeypatch.setattr(contrastive_decoding, "contrast", lambda positive, *others: positive.copy_(right(positive, *others)))
+    monkeypatch.setattr(
+        contrastive_decoding, "contrast", lambda positive, *others, **settings: positive.copy_(right(positive, *others, **settings))
+    )
     caught("output_logits were changed", laws.inputs_stay, case, model, batch)
 
 

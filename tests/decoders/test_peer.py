@@ -217,9 +217,9 @@ def test_the_comparison_of_dola_can_fail(oracle: tuple[str, str], tmp_path: Path
         assert our_dola(model, rows[:1], parameters | wrong) != theirs
     ids = torch.tensor(rows[:1])
     arguments: dict[str, Any] = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0, "max_new_tokens": STEPS}
-    normed = DoLaLogitsProcessor(model, [0, 1, 2], final_norm=True)
+    normed = DoLaLogitsProcessor(model, layers=[0, 1, 2], final_norm=True)
     for processors in (
         [normed, RepetitionPenaltyLogitsProcessor(1.2)],
-        [RepetitionPenaltyLogitsProcessor(1.2), DoLaLogitsProcessor(model, [0, 1, 2])],
+        [RepetitionPenaltyLogitsProcessor(1.2), DoLaLogitsProcessor(model, layers=[0, 1, 2])],
     ):
         assert model.generate(ids, logits_processor=processors, **arguments)[:, ids.shape[1] :].tolist() != theirs

@@ -83,7 +83,7 @@ def plain(
     **kwargs: Any,
 ) -> Any:
     """What the logits processor gives, behind the processors ``before``."""
-    processors = [*before, ContrastiveDecodingLogitsProcessor(amateur, alpha, form)]
+    processors = [*before, ContrastiveDecodingLogitsProcessor(amateur, alpha=alpha, form=form)]
     arguments = {"attention_mask": torch.ones_like(ids)} | PLAIN | kwargs
     return model.generate(ids, logits_processor=processors, **arguments)
 

@@ -129,7 +129,8 @@ CASES: dict[str, Case] = {
     "per_token": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER), by_the_amateur),
     "pmi": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER, form="pmi"), by_the_amateur),
     "dola": Case(
-        lambda: LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(amateur(), [1], alpha=0.0)), by_the_amateur
+        lambda: LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(amateur(), layers=[1], alpha=0.0)),
+        by_the_amateur,
     ),
     "contrast": Case(lambda: LikelihoodRanker(expert(), TOKENIZER, decoder=contrast(), form="pmi"), None),
     "overlap": Case(lambda: OverlapRanker(stopwords=()), by_words),
@@ -389,7 +390,7 @@ def test_likelihood_errors_come_before_any_forward() -> None:
     with pytest.raises(ValueError, match="the probability of a text is undefined"):
         LikelihoodRanker(amateur(), TOKENIZER, decoder=contrastive_search)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="another LlamaForCausalLM than model"):
-        LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(expert(), [1]))
+        LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(expert(), layers=[1]))
     with pytest.raises(ValueError, match="form='pmi' needs a begin- or end-of-text token"):
         LikelihoodRanker(FAMILY["gpt2"].build(), Words(), form="pmi")
     scorer = LikelihoodRanker(amateur(), TOKENIZER).scorer(["It rained."])

@@ -56,7 +56,7 @@ def model_case(amateur: PreTrainedModel, alpha: float = 0.1) -> Case:
 
         return score
 
-    return Case("model amateur", lambda model, batch: [ContrastiveDecodingLogitsProcessor(amateur, alpha)], reference)
+    return Case("model amateur", lambda model, batch: [ContrastiveDecodingLogitsProcessor(amateur, alpha=alpha)], reference)
 
 
 def reasoning_case(amateur: PreTrainedModel) -> Case:
@@ -78,7 +78,7 @@ def context_case() -> Case:
     """Shi et al.: the same model without context."""
 
     def build(model: PreTrainedModel, batch: Batch) -> list[Processor]:
-        return [ContextAwareLogitsProcessor(model, other_prompts(model, batch.index), alpha=1.0)]
+        return [ContextAwareLogitsProcessor(model, other_prompts(model, batch.index), beta=1.0)]
 
     def reference(model: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:
@@ -112,9 +112,11 @@ def pooled_case(amateur: PreTrainedModel) -> Case:
 
     def build(model: PreTrainedModel, batch: Batch) -> list[Processor]:
         elsewhere = PromptAmateur(model, other_prompts(model, batch.index))
-        negative = PooledAmateur([ModelAmateur(amateur), PromptAmateur(amateur, other_prompts(model, batch.index))], [0.25, 0.75])
+        negative = PooledAmateur(
+            [ModelAmateur(amateur), PromptAmateur(amateur, other_prompts(model, batch.index))], weights=[0.25, 0.75]
+        )
         form = partial(likelihood_ratio, amateur_temperature=2.0)
-        return [ContrastiveDecodingLogitsProcessor(negative, 0.2, form, positives=[elsewhere])]
+        return [ContrastiveDecodingLogitsProcessor(negative, alpha=0.2, form=form, positives=[elsewhere])]
 
     def reference(model: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:

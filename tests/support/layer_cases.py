@@ -39,14 +39,14 @@ def dola_case(layers: Sequence[int] = (0, 1, 2)) -> Case:
 
         return score
 
-    return Case("DoLa", lambda model, batch: [DoLaLogitsProcessor(model, layers)], reference_score, embeds=True)
+    return Case("DoLa", lambda model, batch: [DoLaLogitsProcessor(model, layers=layers)], reference_score, embeds=True)
 
 
 def normed_dola_case() -> Case:
     """As the paper writes it: after the final norm, by the true divergence; other layers, another plausible set."""
 
     def build(model: PreTrainedModel, batch: Batch) -> list[Processor]:
-        return [DoLaLogitsProcessor(model, [1, 2], alpha=0.2, divergence=jensen_shannon, final_norm=True)]
+        return [DoLaLogitsProcessor(model, layers=[1, 2], alpha=0.2, divergence=jensen_shannon, final_norm=True)]
 
     def reference_score(model: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:
@@ -82,7 +82,9 @@ def fusion_case(amateur: PreTrainedModel, pairs: dict[int, int] = PAIRS, weights
 
     def build(model: PreTrainedModel, batch: Batch) -> list[Processor]:
         guide = PromptAmateur(model, other_prompts(model, batch.index))
-        return [LayerFusionLogitsProcessor(model, amateur, [*pairs], weights, guide=guide, refocus_weight=GUIDANCE)]
+        return [
+            LayerFusionLogitsProcessor(model, amateur, layers=[*pairs], fusion_weight=weights, guide=guide, refocus_weight=GUIDANCE)
+        ]
 
     def reference_score(model: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:
@@ -100,7 +102,7 @@ def fusion_case(amateur: PreTrainedModel, pairs: dict[int, int] = PAIRS, weights
 def chosen_fusion_case(amateur: PreTrainedModel, pairs: dict[int, int]) -> Case:
     """One lower layer, chosen by divergence."""
     weight, alpha = 0.8, 0.05
-    settings: dict[str, Any] = {"fusion_weight": weight, "alpha": alpha, "select": jensen_shannon, "final_norm": True}
+    settings: dict[str, Any] = {"fusion_weight": weight, "alpha": alpha, "divergence": jensen_shannon, "final_norm": True}
 
     def reference_score(model: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:
@@ -114,6 +116,6 @@ def chosen_fusion_case(amateur: PreTrainedModel, pairs: dict[int, int]) -> Case:
 
     return Case(
         "chosen layer fusion",
-        lambda model, batch: [LayerFusionLogitsProcessor(model, amateur, [*pairs], **settings)],
+        lambda model, batch: [LayerFusionLogitsProcessor(model, amateur, layers=[*pairs], **settings)],
         reference_score,
     )

@@ -62,7 +62,7 @@ def adapter_case(model: PeftModel, adapter: str | None) -> Case:
     amateur = alone(model, adapter)
 
     def build(base: PreTrainedModel, batch: Batch) -> Sequence[Processor]:
-        return [ContrastiveDecodingLogitsProcessor(AdapterAmateur(base, adapter))]
+        return [ContrastiveDecodingLogitsProcessor(AdapterAmateur(base, adapter=adapter))]
 
     def reference(base: PreTrainedModel) -> Score:
         def score(row: Row, scores: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def test_no_weight_is_copied() -> None:
 def test_the_adapters_are_left_as_they_were() -> None:
     peft = adapted("llama", "honest", "lying")
     base, before = peft.get_base_model(), state(peft)
-    laws.generate(base, laws.batch_of(LLAMA, base), [ContrastiveDecodingLogitsProcessor(AdapterAmateur(base, "lying"))])
+    laws.generate(base, laws.batch_of(LLAMA, base), [ContrastiveDecodingLogitsProcessor(AdapterAmateur(base, adapter="lying"))])
     assert state(peft) == before
 
 
@@ -169,9 +169,9 @@ def test_what_cannot_be_contrasted_is_refused_by_name(monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match=r"adapter='default' is also what the expert runs under.*disable_adapter_layers"):
         AdapterAmateur(peft).logits(ids)
     with pytest.raises(ValueError, match=r"adapter='lying': the layers of LlamaForCausalLM have default"):
-        AdapterAmateur(peft, "lying")
+        AdapterAmateur(peft, adapter="lying")
     with pytest.raises(ValueError, match=r"adapter=None is also what the expert runs under.*turn it on for the expert"):
-        AdapterAmateur(off(peft), None).logits(ids)
+        AdapterAmateur(off(peft), adapter=None).logits(ids)
     peft.merge_adapter()
     with pytest.raises(ValueError, match="unmerge_adapter"):
         AdapterAmateur(peft)

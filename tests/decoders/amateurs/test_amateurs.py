@@ -171,10 +171,10 @@ def test_tokenizers_that_agree_allow_padded_embeddings(
     """Logits beyond the tokens mean nothing, whichever of the two models has more of them."""
     inputs = tokenizer("The whale rose", return_tensors="pt")
     plain = expert.generate(**inputs, logits_processor=[ContrastiveDecodingLogitsProcessor(amateur)], max_new_tokens=8)
-    padded = ModelAmateur(wider(amateur, 64), tokenizer, deepcopy(tokenizer))
+    padded = ModelAmateur(wider(amateur, 64), tokenizer=tokenizer, expert_tokenizer=deepcopy(tokenizer))
     found = expert.generate(**inputs, logits_processor=[ContrastiveDecodingLogitsProcessor(padded)], max_new_tokens=8)
     assert found.tolist() == plain.tolist()
-    known = ModelAmateur(amateur, tokenizer, tokenizer)
+    known = ModelAmateur(amateur, tokenizer=tokenizer, expert_tokenizer=tokenizer)
     found = wider(expert, 64).generate(**inputs, logits_processor=[ContrastiveDecodingLogitsProcessor(known)], max_new_tokens=8)
     assert found.tolist() == plain.tolist()
 
@@ -183,7 +183,7 @@ def test_tokenizers_that_differ_are_refused_by_name(amateur: PreTrainedModel, to
     other = deepcopy(tokenizer)
     other.add_tokens(["whalebone"])
     with pytest.raises(ValueError, match=r"token 2048 is None for the expert \(2048 tokens\) and 'whalebone' for the amateur"):
-        ModelAmateur(amateur, other, tokenizer)
+        ModelAmateur(amateur, tokenizer=other, expert_tokenizer=tokenizer)
 
 
 def test_padding_outside_of_generate(model: PreTrainedModel, batch: Batch) -> None:
@@ -259,11 +259,11 @@ def test_a_pool_of_one_is_that_one_and_weights_are_powers(model: PreTrainedModel
     product = logits[0].softmax(-1) ** 0.5 * logits[1].softmax(-1) ** 0.5
     torch.testing.assert_close(PooledAmateur(amateurs).logits(batch.ids), product.log())
     product = logits[0].softmax(-1) ** 2 / logits[1].softmax(-1)
-    torch.testing.assert_close(PooledAmateur(amateurs, [2.0, -1.0]).logits(batch.ids), product.log())
+    torch.testing.assert_close(PooledAmateur(amateurs, weights=[2.0, -1.0]).logits(batch.ids), product.log())
     with pytest.raises(ValueError, match="amateurs is empty"):
         PooledAmateur([])
     with pytest.raises(ValueError, match="weights: 1 for 2 amateurs"):
-        PooledAmateur(amateurs, [1.0])
+        PooledAmateur(amateurs, weights=[1.0])
 
 
 @pytest.mark.parametrize("value", [torch.nan, -torch.inf])
@@ -285,16 +285,16 @@ def test_alpha_out_of_range(model: PreTrainedModel, alpha: float, processor: Any
 
 
 def test_context_strength_out_of_range(model: PreTrainedModel, batch: Batch) -> None:
-    for alpha in (-0.5, float("nan")):
-        with pytest.raises(ValueError, match=rf"alpha={alpha}.*needs 0 or more"):
-            ContextAwareLogitsProcessor(model, {"input_ids": batch.ids}, alpha=alpha)
+    for beta in (-0.5, float("nan")):
+        with pytest.raises(ValueError, match=rf"beta={beta}.*needs 0 or more"):
+            ContextAwareLogitsProcessor(model, {"input_ids": batch.ids}, beta=beta)
 
 
 def test_degenerate_settings_are_greedy(model: PreTrainedModel, batch: Batch) -> None:
     """Law L5: nothing but the best token is plausible, or the context makes no difference."""
     greedy = laws.tokens(model, batch, [])
     assert laws.tokens(model, batch, [ContrastiveDecodingLogitsProcessor(sibling(LLAMA), alpha=1.0)]) == greedy
-    assert laws.tokens(model, batch, [ContextAwareLogitsProcessor(model, other_prompts(model), alpha=0.0)]) == greedy
+    assert laws.tokens(model, batch, [ContextAwareLogitsProcessor(model, other_prompts(model), beta=0.0)]) == greedy
     same = {"input_ids": batch.ids, "attention_mask": batch.mask}
-    assert laws.tokens(model, batch, [ContextAwareLogitsProcessor(model, same, alpha=3.0)]) == greedy
+    assert laws.tokens(model, batch, [ContextAwareLogitsProcessor(model, same, beta=3.0)]) == greedy
     assert laws.tokens(model, batch, [ContrastiveDecodingLogitsProcessor(sibling(LLAMA))]) != greedy

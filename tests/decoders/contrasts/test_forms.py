@@ -61,7 +61,7 @@ def test_scores_are_the_papers(name: str, positive: Tensor, negative: Tensor, al
         return
     form, reference = FORMS[name]
     expected = references.contrast(positive, negative, reference, alpha)
-    torch.testing.assert_close(contrast(positive, negative, form, alpha), expected.float(), **CLOSE)
+    torch.testing.assert_close(contrast(positive, negative, form=form, alpha=alpha), expected.float(), **CLOSE)
 
 
 @given(positive=logits, alpha=alphas)
@@ -70,17 +70,17 @@ def test_the_plausible_set_is_that_of_min_p(positive: Tensor, alpha: float) -> N
     if not off_the_edge(positive, alpha):
         return
     kept = MinPLogitsWarper(min_p=alpha)(torch.zeros(1, 0), positive[None])[0] > -math.inf
-    assert torch.equal(plausible(positive, alpha), kept)
+    assert torch.equal(plausible(positive, alpha=alpha), kept)
 
 
 @given(positive=logits, alpha=alphas, other=alphas)
 def test_a_larger_alpha_keeps_fewer_tokens_and_always_the_best(positive: Tensor, alpha: float, other: float) -> None:
     small, large = sorted([alpha, other])
-    few, many = plausible(positive, large), plausible(positive, small)
+    few, many = plausible(positive, alpha=large), plausible(positive, alpha=small)
     assert bool((many | ~few).all())
     assert few[positive.argmax()]
-    assert torch.equal(plausible(positive, 1.0), positive == positive.max())
-    assert plausible(positive, 0.0).all()
+    assert torch.equal(plausible(positive, alpha=1.0), positive == positive.max())
+    assert plausible(positive, alpha=0.0).all()
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -89,8 +89,8 @@ def test_logits_and_log_probabilities_are_the_same(
     name: str, positive: Tensor, negative: Tensor, shifts: tuple[float, float]
 ) -> None:
     form, _ = FORMS[name]
-    found = contrast(positive + shifts[0], negative + shifts[1], form, alpha=0.0)
-    torch.testing.assert_close(found, contrast(positive.log_softmax(-1), negative.log_softmax(-1), form, alpha=0.0), **CLOSE)
+    found = contrast(positive + shifts[0], negative + shifts[1], form=form, alpha=0.0)
+    torch.testing.assert_close(found, contrast(positive.log_softmax(-1), negative.log_softmax(-1), form=form, alpha=0.0), **CLOSE)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -99,20 +99,22 @@ def test_generation_and_scoring_have_one_arithmetic(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     positive, negative = (4 * torch.randn(3, 5, 20, generator=generator) for _ in range(2))
     form, _ = FORMS[name]
-    together = contrast(positive, negative, form)
+    together = contrast(positive, negative, form=form)
     for row in range(3):
         for position in range(5):
-            torch.testing.assert_close(contrast(positive[row, position], negative[row, position], form), together[row, position])
-    half = contrast(positive.bfloat16(), negative.bfloat16(), form)
+            torch.testing.assert_close(
+                contrast(positive[row, position], negative[row, position], form=form), together[row, position]
+            )
+    half = contrast(positive.bfloat16(), negative.bfloat16(), form=form)
     assert half.dtype == torch.float32
-    torch.testing.assert_close(half, contrast(positive.bfloat16().float(), negative.bfloat16().float(), form))
+    torch.testing.assert_close(half, contrast(positive.bfloat16().float(), negative.bfloat16().float(), form=form))
 
 
 @given(positive=logits, negative=logits)
 def test_degenerate_settings_are_known_methods(positive: Tensor, negative: Tensor) -> None:
     expert = positive.log_softmax(-1)
     torch.testing.assert_close(extrapolation(positive, negative, beta=0.0), expert)
-    torch.testing.assert_close(contrast(positive, negative, partial(extrapolation, beta=0.0), alpha=0.0), expert)
+    torch.testing.assert_close(contrast(positive, negative, form=partial(extrapolation, beta=0.0), alpha=0.0), expert)
     torch.testing.assert_close(log_ratio(positive, negative, beta=1.0), likelihood_ratio(positive, negative))
     released = released_likelihood_ratio(positive, negative, amateur_temperature=1.0)
     torch.testing.assert_close(released, likelihood_ratio(positive, negative))
@@ -128,7 +130,9 @@ def test_degenerate_settings_are_known_methods(positive: Tensor, negative: Tenso
 @given(positive=logits, negative=logits)
 def test_released_greedy_search_is_raw_logits(positive: Tensor, negative: Tensor) -> None:
     """Li et al.'s code takes z_e - c z_a / tau there, without a plausible set: one constant a row away from this form."""
-    difference = released_likelihood_ratio(positive, negative, 0.5, 0.8) - (positive - 0.8 * negative / 0.5)
+    difference = released_likelihood_ratio(positive, negative, amateur_temperature=0.5, coefficient=0.8) - (
+        positive - 0.8 * negative / 0.5
+    )
     torch.testing.assert_close(difference, difference[:1].expand(6), atol=1e-3, rtol=1e-3)
 
 
@@ -156,6 +160,6 @@ def test_nothing_is_changed_in_place() -> None:
     positive, negative = torch.tensor([0.0, -math.inf, 1.0]), torch.tensor([1.0, 2.0, 3.0])
     before = positive.clone(), negative.clone()
     for form, _ in FORMS.values():
-        contrast(positive, negative, form)
+        contrast(positive, negative, form=form)
     assert torch.equal(positive, before[0])
     assert torch.equal(negative, before[1])

@@ -54,7 +54,7 @@ def test_it_is_the_released_algorithm(name: str, temperature: float, coefficient
     model, amateur = FAMILY[name].build(), sibling(FAMILY[name])
     batch = laws.batch_of(FAMILY[name], model)
     form = partial(released_likelihood_ratio, amateur_temperature=temperature, coefficient=coefficient)
-    used = ReleasedContrastiveDecodingLogitsProcessor(LastTokenAmateur(amateur), form)
+    used = ReleasedContrastiveDecodingLogitsProcessor(LastTokenAmateur(amateur), form=form)
     expected = [beam_search(model, amateur, batch.alone(row).ids[0].tolist(), temperature, coefficient) for row in range(3)]
     for _ in range(2):
         assert laws.tokens(model, batch, [used], num_beams=BEAMS, max_new_tokens=STEPS) == expected

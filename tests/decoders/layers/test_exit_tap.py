@@ -21,9 +21,9 @@ from families import FAMILY, prompts
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
 SOME = ["llama", "gpt2", "cohere", "opt_350m", "gemma2_sliding", "mamba"]
 BUILD: dict[str, Callable[[PreTrainedModel], LogitsProcessor]] = {
-    "one layer": lambda model: DoLaLogitsProcessor(model, [1]),
-    "several": lambda model: DoLaLogitsProcessor(model, [0, 1]),
-    "with norm": lambda model: DoLaLogitsProcessor(model, [0, 1], final_norm=True),
+    "one layer": lambda model: DoLaLogitsProcessor(model, layers=[1]),
+    "several": lambda model: DoLaLogitsProcessor(model, layers=[0, 1]),
+    "with norm": lambda model: DoLaLogitsProcessor(model, layers=[0, 1], final_norm=True),
     "sled": SLEDLogitsProcessor,
     "fusion": lambda model: LayerFusionLogitsProcessor(model, model, layers=[1], fusion_weight=0.5),
 }
@@ -80,7 +80,7 @@ def test_joint_is_separate(name: str, method: str) -> None:
 def test_in_other_modes(options: dict[str, Any], model: PreTrainedModel) -> None:
     if "prompt_lookup_num_tokens" in options:
         ids, mask = prompts(model, (9,))
-        processor = DoLaLogitsProcessor(model, [1])
+        processor = DoLaLogitsProcessor(model, layers=[1])
         plain = model.generate(ids, attention_mask=mask, logits_processor=[processor], **PLAIN)
         drafted = model.generate(ids, attention_mask=mask, logits_processor=[processor], **PLAIN, **options)
         assert torch.equal(drafted, plain)
@@ -101,7 +101,7 @@ def test_nobody_else_sees_it(model: PreTrainedModel) -> None:
     ids, mask = prompts(model, (9, 6))
     options = PLAIN | {"attention_mask": mask, "output_logits": True, "return_dict_in_generate": True}
     before = model.generate(ids, **options).logits
-    processor = DoLaLogitsProcessor(model, [1])
+    processor = DoLaLogitsProcessor(model, layers=[1])
     model.generate(ids, logits_processor=[processor], **options)
     after = model.generate(ids, **options).logits
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
@@ -109,12 +109,12 @@ def test_nobody_else_sees_it(model: PreTrainedModel) -> None:
 
 def test_two_on_one_model(model: PreTrainedModel) -> None:
     """The later one takes the head over, and the earlier one unembeds by itself."""
-    first, second = DoLaLogitsProcessor(model, [1]), DoLaLogitsProcessor(model, [2])
+    first, second = DoLaLogitsProcessor(model, layers=[1]), DoLaLogitsProcessor(model, layers=[2])
     alone = generated(model, first)[0], generated(model, second)[0]
     both = [first, second]
     ids, mask = prompts(model, (9, 6, 4))
     together = model.generate(ids, attention_mask=mask, logits_processor=both, **PLAIN)
-    fresh = [DoLaLogitsProcessor(model, [1]), DoLaLogitsProcessor(model, [2])]
+    fresh = [DoLaLogitsProcessor(model, layers=[1]), DoLaLogitsProcessor(model, layers=[2])]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ExitTap, "fuse", lambda self: None)
         expected = model.generate(ids, attention_mask=mask, logits_processor=fresh, **PLAIN)
@@ -126,7 +126,7 @@ def test_two_on_one_model(model: PreTrainedModel) -> None:
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_forward_that_fails_gives_the_head_back(error: type[BaseException], model: PreTrainedModel) -> None:
     """At once, or by the next one: torch runs no hooks after Ctrl-C."""
-    processor = DoLaLogitsProcessor(model, [1])
+    processor = DoLaLogitsProcessor(model, layers=[1])
     expected = generated(model, processor)
     steps = 0
 
@@ -148,10 +148,10 @@ def test_a_forward_that_fails_gives_the_head_back(error: type[BaseException], mo
 
 def test_threads_do_not_meet(model: PreTrainedModel) -> None:
     """One object for all of them: the head belongs to whoever is inside, and each thread gets its own exits."""
-    processor = DoLaLogitsProcessor(model, [1])
+    processor = DoLaLogitsProcessor(model, layers=[1])
     texts = [prompts(model, (length,))[0] for length in (6, 9, 12, 7)]
     options = PLAIN | {"max_new_tokens": 30}
-    expected = [model.generate(ids, logits_processor=[DoLaLogitsProcessor(model, [1])], **options) for ids in texts]
+    expected = [model.generate(ids, logits_processor=[DoLaLogitsProcessor(model, layers=[1])], **options) for ids in texts]
     found: dict[int, Tensor] = {}
 
     def call(number: int) -> None:
@@ -170,7 +170,7 @@ def test_a_head_left_joined_computes_as_before_and_is_given_back(model: PreTrain
     """After Ctrl-C and the end of the object."""
     hidden = torch.randn(2, 1, model.config.hidden_size)
     expected = model.lm_head(hidden)
-    processor = DoLaLogitsProcessor(model, [1])
+    processor = DoLaLogitsProcessor(model, layers=[1])
     vars(model.lm_head)["forward"] = exit_tap.FusedHead(processor.tap)
     assert torch.equal(model.lm_head(hidden), expected)
     del processor
@@ -186,6 +186,6 @@ def test_a_head_that_another_has_wrapped_is_left_alone(model: PreTrainedModel, m
         return plain(hidden)
 
     monkeypatch.setitem(vars(model.lm_head), "forward", wrapped)
-    processor = DoLaLogitsProcessor(model, [1])
+    processor = DoLaLogitsProcessor(model, layers=[1])
     generated(model, processor)
     assert vars(model.lm_head)["forward"] is wrapped

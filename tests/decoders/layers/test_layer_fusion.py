@@ -82,7 +82,7 @@ def test_without_weights_it_is_induce_then_contrast(
     model: PreTrainedModel, amateur: PreTrainedModel, batch: Batch, mode: str
 ) -> None:
     """Law L5, up to rounding: last layers pass the head together with lower ones."""
-    fusion = LayerFusionLogitsProcessor(model, amateur, [0, 2], fusion_weight=0.0, refocus_weight=0.0)
+    fusion = LayerFusionLogitsProcessor(model, amateur, layers=[0, 2], fusion_weight=0.0, refocus_weight=0.0)
     contrast = ContrastiveDecodingLogitsProcessor(amateur, form=log_ratio)
     found, expected = (laws.generate(model, batch, [one], **ROWS[mode]) for one in (fusion, contrast))
     assert found.sequences.tolist() == expected.sequences.tolist()
@@ -95,8 +95,8 @@ def test_weight_minus_one_is_dola_of_the_original_less_that_of_the_amateur(
 ) -> None:
     """By hand: (ln p_N - ln q_N) - (ln p_l - ln q_l) = (ln p_N - ln p_l) - (ln q_N - ln q_l)."""
     alone = batch.alone(0)
-    fusion = LayerFusionLogitsProcessor(model, amateur, [2], fusion_weight=-1.0, alpha=0.0)
-    dola, other_dola = (DoLaLogitsProcessor(one, [2], alpha=0.0) for one in (model, amateur))
+    fusion = LayerFusionLogitsProcessor(model, amateur, layers=[2], fusion_weight=-1.0, alpha=0.0)
+    dola, other_dola = (DoLaLogitsProcessor(one, layers=[2], alpha=0.0) for one in (model, amateur))
     logits, other_logits = (one(alone.ids).logits[:, -1] for one in (model, amateur))
     expected = dola(alone.ids, logits) - other_dola(alone.ids, other_logits)
     torch.testing.assert_close(fusion(alone.ids, logits), expected, atol=1e-4, rtol=1e-4)
@@ -107,7 +107,7 @@ def test_weights_add_up(model: PreTrainedModel, amateur: PreTrainedModel, batch:
     alone = batch.alone(0)
     settings: list[Any] = [{"layers": [0], "fusion_weight": 0.0}, {"layers": [0]}, {"layers": [2]}, {"layers": [0, 2]}]
     processors = [LayerFusionLogitsProcessor(model, amateur, alpha=0.0, **({"fusion_weight": 1.0} | one)) for one in settings]
-    processors.append(LayerFusionLogitsProcessor(model, amateur, [2, 0], [0.25, 3.0], alpha=0.0))
+    processors.append(LayerFusionLogitsProcessor(model, amateur, layers=[2, 0], fusion_weight=[0.25, 3.0], alpha=0.0))
     logits = model(alone.ids).logits[:, -1]
     none, first, last, both, weighted = (processor(alone.ids, logits) for processor in processors)
     torch.testing.assert_close(both, none + 0.5 * (first - none) + 0.5 * (last - none), atol=1e-4, rtol=1e-4)
@@ -118,7 +118,7 @@ def test_a_guide_that_says_nothing_changes_nothing(model: PreTrainedModel, amate
     same = PromptAmateur(model, {"input_ids": batch.ids, "attention_mask": batch.mask})
     other = PromptAmateur(model, other_prompts(model, batch.index))
     plain, same_guide, unweighted, guided = (
-        laws.tokens(model, batch, [LayerFusionLogitsProcessor(model, amateur, [1], guide=guide, refocus_weight=weight)])
+        laws.tokens(model, batch, [LayerFusionLogitsProcessor(model, amateur, layers=[1], guide=guide, refocus_weight=weight)])
         for guide, weight in ((None, 0.0), (same, 3.0), (other, 0.0), (other, 3.0))
     )
     assert plain == same_guide == unweighted != guided
@@ -127,7 +127,7 @@ def test_a_guide_that_says_nothing_changes_nothing(model: PreTrainedModel, amate
 def test_refocusing_moves_towards_the_guided_prompt(model: PreTrainedModel, batch: Batch) -> None:
     """With an amateur like the original nothing else is left: (1 - w) ln p + w ln p(. | guide) - ln p."""
     guide = PromptAmateur(model, other_prompts(model, batch.index))
-    processor = LayerFusionLogitsProcessor(model, model, [1], guide=guide, refocus_weight=2.0, alpha=0.0)
+    processor = LayerFusionLogitsProcessor(model, model, layers=[1], guide=guide, refocus_weight=2.0, alpha=0.0)
     expected = ContrastiveDecodingLogitsProcessor(guide, alpha=0.0, form=likelihood_ratio)
     found, contrast = (laws.generate(model, batch, [one], max_new_tokens=1).scores[0] for one in (processor, expected))
     torch.testing.assert_close(found, -2.0 * contrast, atol=1e-4, rtol=1e-4)
@@ -147,8 +147,8 @@ def test_an_adapter_as_the_amateur(model: PreTrainedModel, batch: Batch, mode: s
     merged = deepcopy(adapted).merge_and_unload().eval()
     adapted.base_model.disable_adapter_layers()
     base = adapted.get_base_model()
-    processor = LayerFusionLogitsProcessor(base, AdapterAmateur(adapted), [1, 2], [0.5, 0.5])
-    expected = LayerFusionLogitsProcessor(model, merged, [1, 2], [0.5, 0.5])
+    processor = LayerFusionLogitsProcessor(base, AdapterAmateur(adapted), layers=[1, 2], fusion_weight=[0.5, 0.5])
+    expected = LayerFusionLogitsProcessor(model, merged, layers=[1, 2], fusion_weight=[0.5, 0.5])
     for _ in range(2):
         found, other = laws.generate(base, batch, [processor], **ROWS[mode]), laws.generate(model, batch, [expected], **ROWS[mode])
         assert found.sequences.tolist() == other.sequences.tolist()
@@ -159,7 +159,7 @@ def test_an_adapter_as_the_amateur(model: PreTrainedModel, batch: Batch, mode: s
 def test_an_adapter_of_the_output_embedding_is_refused_by_name(model: PreTrainedModel) -> None:
     adapted = trained_adapter(model, "lm_head")
     with pytest.raises(ValueError, match="adapter='default' changes the output embedding"):
-        LayerFusionLogitsProcessor(adapted.get_base_model(), AdapterAmateur(adapted), [1])
+        LayerFusionLogitsProcessor(adapted.get_base_model(), AdapterAmateur(adapted), layers=[1])
 
 
 def test_another_formula_is_another_function(model: PreTrainedModel, amateur: PreTrainedModel, batch: Batch) -> None:
@@ -171,8 +171,10 @@ def test_another_formula_is_another_function(model: PreTrainedModel, amateur: Pr
         return torch.maximum(form(logits.original, logits.amateur), form(logits.lower, logits.amateur_lower).amax(dim=0))
 
     alone = batch.alone(0)
-    processor = LayerFusionLogitsProcessor(model, amateur, [1], alpha=0.0, fusion=largest)
-    plain, lower = (LayerFusionLogitsProcessor(model, amateur, [1], weight, alpha=0.0) for weight in (0.0, 1.0))
+    processor = LayerFusionLogitsProcessor(model, amateur, layers=[1], alpha=0.0, fusion=largest)
+    plain, lower = (
+        LayerFusionLogitsProcessor(model, amateur, layers=[1], fusion_weight=weight, alpha=0.0) for weight in (0.0, 1.0)
+    )
     logits = model(alone.ids).logits[:, -1]
     final, both = plain(alone.ids, logits), lower(alone.ids, logits)
     torch.testing.assert_close(processor(alone.ids, logits), torch.maximum(final, both - final), atol=1e-4, rtol=1e-4)
@@ -220,9 +222,9 @@ def test_bad_settings_are_refused_by_name(
 
 def test_amateurs_without_layers_are_refused_by_name(model: PreTrainedModel, amateur: PreTrainedModel) -> None:
     with pytest.raises(ValueError, match="amateur=PooledAmateur has no layers of its own"):
-        LayerFusionLogitsProcessor(model, PooledAmateur([ModelAmateur(amateur)]), [1])
+        LayerFusionLogitsProcessor(model, PooledAmateur([ModelAmateur(amateur)]), layers=[1])
     with pytest.raises(ValueError, match="is an encoder-decoder model"):
-        LayerFusionLogitsProcessor(model, FAMILY["bart"].build(), [1])
+        LayerFusionLogitsProcessor(model, FAMILY["bart"].build(), layers=[1])
 
 
 def caught(law: Any, *arguments: Any, **mode: Any) -> None:
@@ -248,8 +250,8 @@ def test_weights_in_the_wrong_order_are_caught(
 def test_one_layer_for_all_rows_is_caught(
     model: PreTrainedModel, amateur: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = layer_fusion.furthest_layer
-    monkeypatch.setattr(layer_fusion, "furthest_layer", lambda *given: right(*given)[:1].expand(len(given[0])))
+    right = layer_fusion.divergences
+    monkeypatch.setattr(layer_fusion, "divergences", lambda *given: right(*given)[:, :1].expand(-1, len(given[0])))
     caught(laws.equals_the_reference, chosen_fusion_case(amateur, {0: 0, 1: 1, 2: 2}), model, batch)
 
 

@@ -50,7 +50,7 @@ def test_the_embedded_models(mode: str, expert: PreTrainedModel, amateur: PreTra
 def test_bans_that_the_contrast_of_layers_lifts_are_caught(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def lifted(positive: Tensor, negative: Tensor, alpha: float) -> Tensor:
         allowed = positive.clamp(min=-1e4)
-        return likelihood_ratio(allowed, negative).masked_fill(~plausible(positive, 0.0), -torch.inf)
+        return likelihood_ratio(allowed, negative).masked_fill(~plausible(positive, alpha=0.0), -torch.inf)
 
     monkeypatch.setattr(dola, "contrast", lifted)
     with pytest.raises(AssertionError, match="a banned token"):

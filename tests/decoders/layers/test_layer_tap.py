@@ -221,7 +221,7 @@ def hooks(model: PreTrainedModel) -> int:
 def test_hooks_go_with_the_object(model: PreTrainedModel) -> None:
     before = hooks(model)
     ids, mask = prompts(model, (9,))
-    processors = [DoLaLogitsProcessor(model, [layer]) for layer in range(3)]
+    processors = [DoLaLogitsProcessor(model, layers=[layer]) for layer in range(3)]
     each = (hooks(model) - before) // 3
     assert hooks(model) == before + 3 * each > before
     alone = [model.generate(ids, attention_mask=mask, logits_processor=[one], **PLAIN).tolist() for one in processors]
@@ -238,7 +238,7 @@ def test_hooks_go_with_the_object(model: PreTrainedModel) -> None:
 def test_a_constructor_that_refuses_leaves_no_hooks(model: PreTrainedModel) -> None:
     before = hooks(model)
     with pytest.raises(ValueError, match=r"layers=\[7\]"):
-        DoLaLogitsProcessor(model, [7])
+        DoLaLogitsProcessor(model, layers=[7])
     gc.collect()
     assert hooks(model) == before
 

@@ -20,7 +20,7 @@ CACHED = ["llama", "mistral_sliding", "gemma3_sliding"]
 
 
 def processor(model: PreTrainedModel, **kwargs: Any) -> ContrastiveSearchLogitsProcessor:
-    return ContrastiveSearchLogitsProcessor(model, laws.ALPHA, laws.K, **kwargs)
+    return ContrastiveSearchLogitsProcessor(model, penalty_alpha=laws.ALPHA, top_k=laws.K, **kwargs)
 
 
 class Stateless(ContrastiveSearchLogitsProcessor):

@@ -68,7 +68,7 @@ def test_a_release_without_the_mode_is_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_generates_by_the_processor(name: str, layers: Any, installed: None) -> None:
     model = FAMILY[name].build()
     ids, mask = prompts(model, laws.LENGTHS)
-    expected = new_tokens(model, ids, mask, logits_processor=[DoLaLogitsProcessor(model, layers)])
+    expected = new_tokens(model, ids, mask, logits_processor=[DoLaLogitsProcessor(model, layers=layers)])
     assert new_tokens(model, ids, mask, dola_layers=layers) == expected
     assert new_tokens(model, ids, mask, dola_layers=layers) == expected
     assert expected != new_tokens(model, ids, mask)
@@ -86,7 +86,7 @@ def test_the_contrast_comes_before_all_processors(model: PreTrainedModel, instal
     assert min(leads) > 1e-4
     assert new_tokens(model, ids, mask, dola_layers=[1, 2], repetition_penalty=1.8) == [expected]
     assert new_tokens(model, ids, mask, dola_layers=[1, 2], logits_processor=[penalty]) == [expected]
-    before = [penalty, DoLaLogitsProcessor(model, [1, 2])]
+    before = [penalty, DoLaLogitsProcessor(model, layers=[1, 2])]
     assert new_tokens(model, ids, mask, logits_processor=before) != [expected]
 
 
@@ -94,7 +94,11 @@ def test_samples(model: PreTrainedModel, installed: None) -> None:
     ids, mask = prompts(model, laws.LENGTHS)
     mode = {"do_sample": True, "temperature": 1.5, "top_k": 20, "num_return_sequences": 2}
     found = []
-    for arguments in ({"dola_layers": [0, 1]}, {"logits_processor": [DoLaLogitsProcessor(model, [0, 1])]}, {"dola_layers": [0, 1]}):
+    for arguments in (
+        {"dola_layers": [0, 1]},
+        {"logits_processor": [DoLaLogitsProcessor(model, layers=[0, 1])]},
+        {"dola_layers": [0, 1]},
+    ):
         torch.manual_seed(3)
         found.append(new_tokens(model, ids, mask, **mode, **arguments))
     assert found[0] == found[1] == found[2]

@@ -233,7 +233,7 @@ def test_a_failing_decoder_is_recorded_and_the_rest_go_on(capsys: pytest.Capture
         tmp_path, "--decoders", "context_aware", "greedy", "sample:temperature=0", "contrastive_search:top_k=3"
     )
     message = error(capsys, *arguments[1:])
-    assert "2 of 4 decoders failed, context_aware first: decoder context_aware alpha=0.5: a prompt has no context" in message
+    assert "2 of 4 decoders failed, context_aware first: decoder context_aware beta=0.5: a prompt has no context" in message
     failures = {record["decoder"]: record["error"] for record in read_failures(tmp_path)}
     assert "strictly positive float" in failures["sample"]
     texts = [(record["label"], record["text"]) for record in read_generations(tmp_path)]

@@ -88,7 +88,7 @@ DECODERS = [
     ["contrastive_decoding"],
     ["contrastive_reasoning", f"amateur={AMATEUR}", "beta=4"],
     ["induce_then_contrast", "amateur_prompt=Say what is false."],
-    ["context_aware", "alpha=1"],
+    ["context_aware", "beta=1"],
     ["dola", "layers=1+2", "repetition_penalty=1.2"],
     ["sled", "evolution_rate=20", "evolution_scale=50"],
     ["layer_fusion", "guide=Say what is true.", "refocus_weight=0.5"],

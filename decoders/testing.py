@@ -1,0 +1,351 @@
+"""The laws that a decoder keeps, as tests for anybody's own.
+
+A subclass of :class:`DecoderLaws` in a test module says how the decoder is made, and pytest collects a test for every law. They run
+on a tiny Llama with random weights that is made on the spot: no network, no checkpoint, a few seconds in all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from counterpoint.decoders.base import DistributionProcessor
+from counterpoint.decoders.scoring import score
+
+Processor = Callable[[Tensor, Tensor], Tensor]
+
+VOCABULARY, STEPS = 96, 8
+LENGTHS = (9, 6, 4)
+TOLERANCE = 2e-4
+"""How far scores in float32 may lie apart, absolutely and relatively; -inf is close to -inf alone."""
+
+
+def tiny_model(seed: int = 0) -> PreTrainedModel:
+    """A Llama of three layers and 96 tokens in float32, whose greedy texts are not one token repeated.
+
+    Example:
+        >>> from counterpoint.decoders.testing import tiny_model
+        >>> tiny_model().config.num_hidden_layers
+        3
+    """
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=False,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = LlamaForCausalLM(config)
+        model.eval().requires_grad_(False)
+        spread = {model.get_input_embeddings(): 1.0, model.get_output_embeddings(): 0.45}  # rounding decides no rank among logits
+        for module in model.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                module.weight.normal_(std=spread.get(module, 0.25))
+    return model
+
+
+class DecoderLaws:
+    """The laws, to be subclassed in a test module.
+
+    Example:
+        >>> from counterpoint.decoders import ContrastiveDecodingLogitsProcessor
+        >>> from counterpoint.decoders.testing import DecoderLaws, tiny_model
+        >>> class TestContrastiveDecoding(DecoderLaws):
+        ...     def make_processor(self, model):
+        ...         return ContrastiveDecodingLogitsProcessor(tiny_model(seed=1))
+        >>> TestContrastiveDecoding().test_scoring_agrees_with_generation()
+    """
+
+    mode: Mapping[str, Any] = {}
+    """Arguments of ``generate`` without which the decoder refuses to run."""
+    refuses: frozenset[str] = frozenset()
+    """What the decoder refuses by a ``ValueError``, so that the law is that it does: "batch", "beams", "drafts"."""
+
+    def make_model(self) -> PreTrainedModel:
+        """The model that generates; a decoder-only model in float32 on the CPU."""
+        return tiny_model()
+
+    def make_processor(self, model: PreTrainedModel) -> Processor:
+        """A new logits processor for ``model``. One that depends on the prompt is made for one other prompt for all rows."""
+        raise NotImplementedError(f"{type(self).__name__} says by make_processor(model) what is tested")
+
+    def make_arguments(self, model: PreTrainedModel) -> dict[str, Any]:
+        """The arguments of ``generate`` that make up the decoder; to be overridden for a ``custom_generate`` callable."""
+        return {"logits_processor": [self.make_processor(model)]}
+
+    def test_a_row_gets_what_it_gets_alone(self) -> None:
+        """Neither padding nor the other rows of a batch change a text or its scores."""
+        model, rows = self.make_model(), prompts()
+        alone = [self._generate(model, [row]) for row in rows]
+        for number, row in enumerate(rows):
+            padded = self._generate(model, [row], padding=5)
+            check_same(padded, alone[number], f"prompt {number} with padding on its left is not what it is without")
+        if "batch" in self.refuses:
+            return check_refused(lambda: self._generate(model, rows), "a batch of several prompts")
+        together = self._generate(model, rows)
+        for number in range(len(rows)):
+            check_same(together.row(number), alone[number], f"row {number} of a batch is not what it is alone")
+        return None
+
+    def test_calls_do_not_meet(self) -> None:
+        """An object serves one ``generate`` after another, and two at a time, as new objects would."""
+        model, (one, other, _) = self.make_model(), prompts()
+        expected = {turn: self._generate(model, [row]) for turn, row in enumerate((one, other))}
+        used = self.make_arguments(model)
+        for turn, row in ((0, one), (1, other), (0, one)):
+            found = self._generate(model, [row], used)
+            check_same(found, expected[turn], "an object that was used before gives something else than a new one")
+        together = in_step(
+            lambda meet: self._generate(model, [one], used, meet), lambda meet: self._generate(model, [other], used, meet)
+        )
+        for turn, found in enumerate(together):
+            check_same(found, expected[turn], "an object that serves two calls at a time gives something else than two objects")
+
+    def test_beams_follow_their_texts(self) -> None:
+        """Under beams, which change places, a row's scores are those of its own text."""
+        model, row = self.make_model(), prompts()[0]
+        if "beams" in self.refuses:
+            return check_refused(lambda: self._generate(model, [row], mode={"num_beams": 3}), "beams")
+        used, mode = self.make_arguments(model), {"num_beams": 3, "num_return_sequences": 3, **self.mode}
+        expected = self._generate(model, [row], mode=mode).tokens
+        for time in ("first", "second"):
+            check(self._generate(model, [row], used, mode=mode).tokens == expected, f"beams differ at the {time} use of an object")
+        if "num_beams" in self.mode or "logits_processor" not in used:  # there are no scores of a row by itself
+            return None
+        calls = Recorder()
+        self._generate(model, [row], {"logits_processor": [*used["logits_processor"], calls]}, mode=mode)
+        for text in expected:
+            alone = Recorder()
+            decoder = [*self.make_arguments(model)["logits_processor"], alone, Forced([*row, *text])]
+            self._generate(model, [row], {"logits_processor": decoder})
+            for step in range(STEPS):
+                ids = [*row, *text[:step]]
+                same = close(calls.after(ids).softmax(dim=-1), alone.after(ids).softmax(dim=-1))
+                check(same, f"step {step}: a beam's scores are not those of its text alone, so rows are not followed")
+        return None
+
+    def test_drafts_change_nothing(self) -> None:
+        """With an assistant's drafts or those of prompt lookup, many of which are taken back, the text is that of greedy search."""
+        model = self.make_model()
+        row = prompts()[1] * 2  # repeats itself, so that there is something to look up
+        for name, drafter in {"prompt_lookup_num_tokens": 3, "assistant_model": tiny_model(seed=7)}.items():
+            used = self.make_arguments(model)
+            assisted = partial(self._generate, model, [row], used, mode={name: drafter})
+            if "drafts" in self.refuses:
+                check_refused(assisted, name)
+                continue
+            expected = self._generate(model, [row]).tokens
+            for time in ("first", "second"):
+                check(assisted().tokens == expected, f"{name} changes the text at the {time} use of an object")
+
+    def test_scoring_agrees_with_generation(self) -> None:
+        """``score`` gives a generated text the log-probabilities that ``generate`` chose by, or refuses the decoder."""
+        model, rows = self.make_model(), prompts()
+        decoder = self.make_arguments(model).get("logits_processor")
+        if decoder is None:  # a loop of its own defines no distribution
+            return
+        try:
+            score(model, None, rows, [[[5]]] * len(rows), decoder)
+        except ValueError as error:
+            if any(isinstance(processor, DistributionProcessor) for processor in decoder):
+                raise AssertionError("score() refuses a DistributionProcessor") from error
+            return
+        generated = [self._generate(model, [row]) for row in rows]
+        texts = [each.tokens[0] for each in generated]
+        found = score(model, None, rows, [[text, [*text[:3], 5]] for text in texts], decoder)
+        for number, each in enumerate(generated):
+            chosen = torch.tensor(texts[number])[:, None]
+            expected = each.scores[:, 0].log_softmax(dim=-1).gather(1, chosen)[:, 0]
+            text, fork = (torch.tensor(scored.log_probabilities) for scored in found[number])
+            same = close(text, expected) and close(fork[:3], expected[:3])
+            check(same, f"text {number}: score() gives {text.tolist()}, generate() chose by {expected.tolist()}")
+
+    def test_no_input_is_changed(self) -> None:
+        """Ids, mask, weights and the scores of the model stay as they are."""
+        model, rows = self.make_model(), prompts()[:1]
+        weights = {name: weight.clone() for name, weight in model.named_parameters()}
+        used = self.make_arguments(model)
+        processors = [Watched(processor) for processor in used.get("logits_processor", ())]
+        found = self._generate(model, rows, used | ({"logits_processor": processors} if processors else {}))
+        for name, weight in model.named_parameters():
+            check(torch.equal(weight, weights[name]), f"the weight {name} was changed in place")
+        if processors:
+            return
+        text = torch.tensor([[*rows[0], *found.tokens[0]]])
+        logits = model(text).logits[:, len(rows[0]) - 1 : -1].transpose(0, 1)
+        check(close(found.logits, logits), "output_logits are not the model's own, so they were changed in place")
+
+    def _generate(
+        self,
+        model: Any,
+        rows: Sequence[Sequence[int]],
+        decoder: Mapping[str, Any] | None = None,
+        meet: Callable[[], None] | None = None,
+        padding: int = 0,
+        mode: Mapping[str, Any] | None = None,
+    ) -> Generated:
+        """What ``generate`` makes of the rows, by a new decoder unless one is given; ``meet`` is called after every token."""
+        ids, mask = left_padded(rows, padding)
+        given = ids.clone(), mask.clone()
+
+        def criterion(input_ids: Tensor, scores: Any) -> Tensor:
+            if meet is not None:
+                meet()
+            return torch.zeros(len(input_ids), dtype=torch.bool)
+
+        arguments = {**(self.make_arguments(model) if decoder is None else decoder), **self.mode, **(mode or {})}
+        output = model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=STEPS,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=None,
+            return_dict_in_generate=True,
+            output_scores=True,
+            output_logits=True,
+            stopping_criteria=[criterion],
+            **arguments,
+        )
+        check(torch.equal(ids, given[0]) and torch.equal(mask, given[1]), "input_ids or attention_mask were changed in place")
+        new = output.sequences[:, ids.shape[1] :].tolist()
+        return Generated(new, torch.stack(output.scores).float(), torch.stack(output.logits))
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The new tokens of every row, and the scores and logits of each step."""
+
+    tokens: list[list[int]]
+    scores: Float[Tensor, "steps rows vocabulary"]
+    logits: Float[Tensor, "steps rows vocabulary"]
+
+    def row(self, number: int) -> Generated:
+        """One of the rows, with the scores of all its beams."""
+        beams = self.scores.shape[1] // len(self.tokens)
+        own = slice(number * beams, (number + 1) * beams)
+        return Generated([self.tokens[number]], self.scores[:, own], self.logits[:, own])
+
+
+class Recorder:
+    """A logits processor that changes nothing and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.scores: dict[tuple[int, ...], Tensor] = {}
+
+    def __call__(self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        """The scores as they are."""
+        self.scores |= zip(map(tuple, input_ids.tolist()), scores.float().clone(), strict=True)
+        return scores
+
+    def after(self, ids: Sequence[int]) -> Float[Tensor, "vocabulary"]:
+        """The scores of the token after these."""
+        return self.scores[tuple(ids)]
+
+
+class Forced:
+    """A logits processor that lets a given text be generated, whatever the scores are."""
+
+    def __init__(self, text: Sequence[int]) -> None:
+        self.text = text
+
+    def __call__(self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        """A score for the text's next token alone."""
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, self.text[input_ids.shape[1]]] = 0.0
+        return forced
+
+
+class Watched:
+    """A logits processor, and a check after every call that it leaves what it was given as it was."""
+
+    def __init__(self, processor: Processor) -> None:
+        self.processor = processor
+
+    def __call__(self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+        """What the processor gives."""
+        given = input_ids.clone(), scores.clone()
+        found = self.processor(input_ids, scores)
+        same = torch.equal(input_ids, given[0]) and torch.equal(scores, given[1])
+        check(same, f"{type(self.processor).__name__} changes input_ids or scores in place: give back a new tensor")
+        return found
+
+
+def prompts() -> list[list[int]]:
+    """Prompts of different lengths."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(3, VOCABULARY, (length,), generator=generator).tolist() for length in LENGTHS]
+
+
+def left_padded(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[Int[Tensor, "rows width"], Int[Tensor, "rows width"]]:
+    """The rows as ids with ``padding`` more tokens than needed on the left, and their mask."""
+    width = max(map(len, rows)) + padding
+    ids = torch.tensor([[*[0] * (width - len(row)), *row] for row in rows])
+    mask = torch.tensor([[*[0] * (width - len(row)), *[1] * len(row)] for row in rows])
+    return ids, mask
+
+
+def in_step(*calls: Callable[[Callable[[], None]], Generated]) -> list[Generated]:
+    """What calls give that run in threads of their own and wait for each other at every token."""
+    barrier = threading.Barrier(len(calls), timeout=60)
+    found: dict[int, Generated] = {}
+    errors: list[Exception] = []
+
+    def run(number: int) -> None:
+        try:
+            found[number] = calls[number](lambda: [barrier.wait()].clear())
+        except Exception as error:
+            errors.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise AssertionError(f"an object that serves two calls at a time fails: {errors[0]!r}") from errors[0]
+    return [found[number] for number in range(len(calls))]
+
+
+def check(holds: bool, message: str) -> None:
+    """Raise an ``AssertionError`` with the message where a law is broken."""
+    if not holds:
+        raise AssertionError(message)
+
+
+def close(found: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"]) -> bool:
+    """Whether scores are equal but for rounding."""
+    return torch.allclose(found, expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def check_same(found: Generated, expected: Generated, message: str) -> None:
+    """Texts and the scores of every step are equal."""
+    check(found.tokens == expected.tokens, f"{message}: {found.tokens} instead of {expected.tokens}")
+    for step, (own, other) in enumerate(zip(found.scores, expected.scores, strict=True)):
+        check(close(own, other), f"{message}: the scores of step {step} differ")
+
+
+def check_refused(call: Callable[[], object], what: str) -> None:
+    """What the decoder says it refuses raises a ``ValueError``."""
+    try:
+        call()
+    except ValueError:
+        return
+    raise AssertionError(f"{what}: said to be refused, yet it runs")

@@ -1,0 +1,288 @@
+"""Every exported decoder keeps the laws that :mod:`counterpoint.decoders.testing` gives to third parties, and each law can fail."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedModel, UnbatchedClassifierFreeGuidanceLogitsProcessor
+
+import counterpoint.decoders
+from counterpoint.decoders import (
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    ContrastiveSearchLogitsProcessor,
+    DistributionProcessor,
+    DoLaLogitsProcessor,
+    FrustratinglySimpleLogitsProcessor,
+    LastTokenAmateur,
+    LayerFusionLogitsProcessor,
+    PromptAmateur,
+    ReleasedContrastiveDecodingLogitsProcessor,
+    SideOutputs,
+    SLEDLogitsProcessor,
+    VectorAntiLanguageModel,
+    adaptive_contrastive_search,
+    contrastive_search,
+    speculative_contrastive_decoding,
+)
+from counterpoint.decoders.testing import DecoderLaws, tiny_model
+
+OTHER = {"input_ids": torch.tensor([[7, 8, 9]])}
+
+
+class TestContrastiveDecoding(DecoderLaws):
+    """Li et al."""
+
+    decoder = ContrastiveDecodingLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return ContrastiveDecodingLogitsProcessor(tiny_model(seed=1))
+
+
+class TestContextAware(DecoderLaws):
+    """Shi et al."""
+
+    decoder = ContextAwareLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return ContextAwareLogitsProcessor(model, OTHER)
+
+
+class TestReleasedContrastiveDecoding(DecoderLaws):
+    """Li et al. as released, under beams alone."""
+
+    decoder = ReleasedContrastiveDecodingLogitsProcessor
+    mode = MappingProxyType({"num_beams": 3})
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return ReleasedContrastiveDecodingLogitsProcessor(LastTokenAmateur(tiny_model(seed=1)))
+
+
+class TestFrustratinglySimple(DecoderLaws):
+    """Yang et al."""
+
+    decoder = FrustratinglySimpleLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return FrustratinglySimpleLogitsProcessor(top_k=6)
+
+
+class TestDoLa(DecoderLaws):
+    """Chuang et al."""
+
+    decoder = DoLaLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return DoLaLogitsProcessor(model, layers=[0, 1, 2])
+
+
+class TestSLED(DecoderLaws):
+    """Zhang et al."""
+
+    decoder = SLEDLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return SLEDLogitsProcessor(model)
+
+
+class TestLayerFusion(DecoderLaws):
+    """Multi-layer fusion with a guide."""
+
+    decoder = LayerFusionLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        guide = PromptAmateur(model, OTHER)
+        return LayerFusionLogitsProcessor(model, tiny_model(seed=1), layers=[1, 2], guide=guide, refocus_weight=0.5)
+
+
+class TestContrastiveSearchProcessor(DecoderLaws):
+    """Su et al., in loops that cannot be replaced."""
+
+    decoder = ContrastiveSearchLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return ContrastiveSearchLogitsProcessor(model)
+
+
+class TestContrastiveSearch(DecoderLaws):
+    """Su et al."""
+
+    decoder = contrastive_search
+    refuses = frozenset(["beams", "drafts"])
+
+    def make_arguments(self, model: PreTrainedModel) -> dict[str, Any]:
+        return {"custom_generate": contrastive_search, "penalty_alpha": 0.6, "top_k": 5}
+
+
+class TestAdaptiveContrastiveSearch(DecoderLaws):
+    """Garces Arias et al."""
+
+    decoder = adaptive_contrastive_search
+    refuses = frozenset(["beams", "drafts"])
+
+    def make_arguments(self, model: PreTrainedModel) -> dict[str, Any]:
+        return {"custom_generate": adaptive_contrastive_search}
+
+
+class TestSpeculativeContrastiveDecoding(DecoderLaws):
+    """Yuan et al."""
+
+    decoder = speculative_contrastive_decoding
+    refuses = frozenset(["batch", "beams", "drafts"])
+
+    def make_arguments(self, model: PreTrainedModel) -> dict[str, Any]:
+        return {"custom_generate": speculative_contrastive_decoding, "amateur": tiny_model(seed=1)}
+
+
+def is_decoder(value: Any) -> bool:
+    """Whether ``generate`` takes it: a logits processor that can be made, or a loop of its own."""
+    if inspect.isclass(value):
+        return issubclass(value, LogitsProcessor) and not inspect.isabstract(value)
+    return inspect.isfunction(value) and "generation_config" in inspect.signature(value).parameters
+
+
+def test_every_exported_decoder_has_its_laws() -> None:
+    exported = {name for name in counterpoint.decoders.__all__ if is_decoder(getattr(counterpoint.decoders, name))}
+    held = {case.decoder.__name__ for case in DecoderLaws.__subclasses__() if "decoder" in vars(case)}
+    assert exported == held
+    assert {"DoLaLogitsProcessor", "contrastive_search"} <= exported
+
+
+def laws_of(make: Callable[[PreTrainedModel], Any], **declared: Any) -> DecoderLaws:
+    """The laws of a processor."""
+    return type("Laws", (DecoderLaws,), {"make_processor": lambda self, model: make(model), **declared})()
+
+
+def caught(make: Callable[[PreTrainedModel], Any], law: str, message: str, **declared: Any) -> None:
+    with pytest.raises(AssertionError, match=message):
+        getattr(laws_of(make, **declared), law)()
+
+
+class MeanOfTheBatch(DistributionProcessor):
+    """Rows, or positions, that have a say in each other's scores."""
+
+    def process(self, outputs: SideOutputs, scores: Tensor) -> Tensor:
+        return scores - 2 * scores.mean(dim=0, keepdim=True)
+
+
+class PaddingIsText(DistributionProcessor):
+    """The longer the text the larger the scores of some tokens, padding included."""
+
+    def process(self, outputs: SideOutputs, scores: Tensor) -> Tensor:
+        ids, _ = outputs.text()
+        return scores + 0.1 * ids.shape[1] * (torch.arange(scores.shape[-1]) % 3)
+
+
+class OwnNotes(LogitsProcessor):
+    """Remembers the last token of each row at each call and wants no row to repeat it, until a text begins anew."""
+
+    def __init__(self, forgets: bool) -> None:
+        self.forgets, self.width, self.notes = forgets, 0, torch.empty(0, 0, dtype=torch.long)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if len(self.notes) != len(input_ids) or (self.forgets and input_ids.shape[1] <= self.width):
+            self.notes = input_ids[:, :0]
+        self.width = input_ids.shape[1]
+        self.notes = torch.cat([self.notes, input_ids[:, -1:]], dim=1)
+        return scores.scatter_add(1, self.notes, torch.full(self.notes.shape, -4.0))
+
+
+class InPlace(LogitsProcessor):
+    """Writes into what it is given."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        return scores.mul_(0.5)
+
+
+def test_rows_that_meet_are_caught() -> None:
+    caught(lambda _: MeanOfTheBatch(), "test_a_row_gets_what_it_gets_alone", "row 0 of a batch")
+    caught(lambda _: MeanOfTheBatch(), "test_scoring_agrees_with_generation", "text 0: score")
+
+
+def test_padding_that_counts_is_caught() -> None:
+    caught(lambda _: PaddingIsText(), "test_a_row_gets_what_it_gets_alone", "prompt 0 with padding")
+
+
+def test_notes_that_outlive_their_text_are_caught() -> None:
+    caught(lambda _: OwnNotes(forgets=False), "test_calls_do_not_meet", "used before")
+
+
+def test_notes_of_another_call_are_caught() -> None:
+    caught(lambda _: OwnNotes(forgets=True), "test_calls_do_not_meet", "two calls at a time")
+
+
+def test_notes_that_do_not_follow_their_rows_are_caught() -> None:
+    caught(lambda _: OwnNotes(forgets=True), "test_beams_follow_their_texts", "rows are not followed")
+
+
+def test_notes_of_rejected_drafts_are_caught() -> None:
+    caught(lambda _: OwnNotes(forgets=False), "test_drafts_change_nothing", "changes the text")
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [("test_calls_do_not_meet", "used before"), ("test_beams_follow_their_texts", "rows are not followed|second")],
+)
+def test_a_live_mock(law: str, message: str) -> None:
+    """Guidance as transformers has it: its cache is neither reordered nor dropped."""
+    caught(lambda model: UnbatchedClassifierFreeGuidanceLogitsProcessor(1.5, model), law, message)
+
+
+def test_scores_of_another_distribution_are_caught() -> None:
+    class Otherwise(ContrastiveDecodingLogitsProcessor):
+        def next_scores(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+            return 0.5 * super().next_scores(input_ids, scores)
+
+    caught(lambda _: Otherwise(tiny_model(seed=1)), "test_scoring_agrees_with_generation", "text 0: score")
+
+
+def test_a_distribution_that_is_not_scored_is_caught() -> None:
+    vectors = lambda model: FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model))  # noqa: E731
+    caught(vectors, "test_scoring_agrees_with_generation", "score.. refuses a DistributionProcessor")
+
+
+def test_changes_in_place_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    caught(lambda _: InPlace(), "test_no_input_is_changed", "InPlace changes input_ids or scores in place")
+
+    def spoilt(model: Any, input_ids: Tensor, **arguments: Any) -> Any:
+        found = contrastive_search(model, input_ids, **arguments)
+        found.logits[0].mul_(2)
+        return found
+
+    arguments = {"custom_generate": spoilt, "penalty_alpha": 0.6, "top_k": 5}
+    caught(lambda _: None, "test_no_input_is_changed", "output_logits", make_arguments=lambda self, model: arguments)
+
+
+def test_changed_weights_and_ids_are_caught() -> None:
+    class Spoiling(LogitsProcessor):
+        def __init__(self, model: PreTrainedModel) -> None:
+            self.model = model
+
+        def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+            self.model.lm_head.weight[0] += 1
+            return scores
+
+    caught(Spoiling, "test_no_input_is_changed", "the weight lm_head.weight was changed")
+
+
+@pytest.mark.parametrize(
+    ("refused", "law"),
+    [
+        ("batch", "test_a_row_gets_what_it_gets_alone"),
+        ("beams", "test_beams_follow_their_texts"),
+        ("drafts", "test_drafts_change_nothing"),
+    ],
+)
+def test_refusals_that_are_none_are_caught(refused: str, law: str) -> None:
+    caught(lambda _: FrustratinglySimpleLogitsProcessor(), law, "said to be refused", refuses=frozenset([refused]))
+
+
+def test_nothing_to_test_is_said() -> None:
+    with pytest.raises(NotImplementedError, match="make_processor"):
+        DecoderLaws().test_no_input_is_changed()
