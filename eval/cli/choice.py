@@ -39,7 +39,7 @@ def add_choice_options(parser: argparse.ArgumentParser, output_dir: str) -> None
     )
     add_shared(parser, "--limit", "--device", "--dtype", "--trust-remote-code")
     add_output_dir(parser, output_dir)
-    add_shared(parser, "--json")
+    add_shared(parser, "--json", "--quiet")
 
 
 def run_choice(
@@ -68,7 +68,7 @@ def run_choice(
             task = make(loaded, choice)
             journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
             answer = open_answers.answer if generate else choice_task.answer
-            records = answer(task, questions[: arguments.limit], journal)
+            records = answer(task, questions[: arguments.limit], journal, arguments.quiet)
             others = more(questions[: arguments.limit], records, journal) if more else {}
         except (OSError, ValueError) as error:
             raise CommandError(str(error)) from error
@@ -91,7 +91,7 @@ def run_choice(
     path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if arguments.json:
         print(json.dumps(results, ensure_ascii=False))
-    else:
+    elif not arguments.quiet:
         print_results(results, path)
     return 0
 

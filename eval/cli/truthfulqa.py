@@ -115,7 +115,7 @@ def judgements(
         )
     if arguments.truth_judge:
         options = (arguments.device, arguments.dtype, arguments.trust_remote_code)
-        truth = judge_answers(load(arguments.truth_judge, *options), "truth", records, journal)
-        info = judge_answers(load(arguments.info_judge, *options), "info", records, journal)
+        truth = judge_answers(load(arguments.truth_judge, *options), "truth", records, journal, arguments.quiet)
+        info = judge_answers(load(arguments.info_judge, *options), "info", records, journal, arguments.quiet)
         metrics |= judged(truth, info)
     return metrics

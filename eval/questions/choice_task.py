@@ -60,7 +60,7 @@ class ChoiceTask:
         raise NotImplementedError
 
 
-def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list[dict[str, Any]]:
+def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: bool = False) -> list[dict[str, Any]]:
     """The record of each question, from the journal or scored now and written there."""
     model, tokenizer = task.loaded.model, task.loaded.tokenizer
     prompts = [task.prompt(question) for question in questions]
@@ -80,7 +80,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list
         renormalise=task.renormalise,
         batch_tokens=1 if model.device.type == "cpu" else 1024,
     )
-    for index, scores in progress(pending, found, len(questions)):
+    for index, scores in progress(pending, found, len(questions), quiet):
         journal.add(keys[index], record_of(task, questions[index], scores))
     return [journal[key] for key in keys]
 
@@ -96,9 +96,9 @@ def record_of(task: ChoiceTask, question: Any, scores: Sequence[Score]) -> dict[
     }
 
 
-def progress(pending: Sequence[int], found: Iterator[Found], total: int) -> Iterator[tuple[int, Found]]:
+def progress(pending: Sequence[int], found: Iterator[Found], total: int, quiet: bool) -> Iterator[tuple[int, Found]]:
     """Each result with the index of its question, as a bar of all questions advances."""
-    with progress_bar("question", total=total, done=total - len(pending)) as bar:
+    with progress_bar("question", total=total, done=total - len(pending), quiet=quiet) as bar:
         for index, result in zip(pending, found, strict=True):
             yield index, result
             bar.update()

@@ -62,7 +62,7 @@ def judged(truth: Sequence[float], info: Sequence[float]) -> dict[str, float]:
     return {"true": true, "informative": informative, "true_informative": sum(map(all, verdicts)) / len(verdicts)}
 
 
-def judge_answers(loaded: Any, asks: str, records: Sequence[Mapping[str, Any]], journal: Any) -> list[float]:
+def judge_answers(loaded: Any, asks: str, records: Sequence[Mapping[str, Any]], journal: Any, quiet: bool = False) -> list[float]:
     """A loaded judge's probability for the answer in each record, from the journal or asked for now and written there."""
     from counterpoint.eval.journal import key_of
     from counterpoint.eval.questions.choice_task import progress  # imports torch
@@ -76,7 +76,7 @@ def judge_answers(loaded: Any, asks: str, records: Sequence[Mapping[str, Any]], 
         for index in pending:
             yield from judge(loaded.model, loaded.tokenizer, [records[index]["question"]], [records[index]["answer"]], asks)
 
-    for index, probability in progress(pending, probabilities(), len(records)):
+    for index, probability in progress(pending, probabilities(), len(records), quiet):
         journal.add(keys[index], {"question": records[index]["question"], asks: probability})
     return [journal[key][asks] for key in keys]
 

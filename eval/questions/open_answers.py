@@ -14,7 +14,7 @@ MAX_NEW_TOKENS = 50
 """As in the benchmark's own code."""
 
 
-def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list[dict[str, Any]]:
+def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: bool = False) -> list[dict[str, Any]]:
     """The record of each question, from the journal or generated now and written there."""
     prompts = [task.prompt(question) for question in questions]
     keys = [key_of(task.key, question.text, prompt) for question, prompt in zip(questions, prompts, strict=True)]
@@ -25,7 +25,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal) -> list
             ids = generation.encode(task.loaded, prompts[index], MAX_NEW_TOKENS)
             yield generation.generate(task.loaded, ids, MAX_NEW_TOKENS, task.seed, task.choice, lambda _: None).text
 
-    for index, text in progress(pending, texts(), len(questions)):
+    for index, text in progress(pending, texts(), len(questions), quiet):
         question, written = questions[index], text.partition("Q:")[0].strip()  # a next question is not part of the answer
         measures = similarity_measures(written, question.true, question.false)
         journal.add(keys[index], {"question": question.text, "answer": written, "measures": measures})

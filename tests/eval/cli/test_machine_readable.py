@@ -41,6 +41,8 @@ def test_questions(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         assert found == json.loads((folder / "results.json").read_text(encoding="utf-8"))
         assert found["questions"] == 1
         assert output_of(capsys, *command, *ON_CPU, "--output-dir", folder).endswith(f"{folder / 'results.json'}\n")
+        assert main([*map(str, command), *ON_CPU, "--output-dir", str(folder), "--quiet"]) == 0
+        assert capsys.readouterr() == ("", "")
 
 
 def test_bench(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
