@@ -17,6 +17,7 @@ from transformers import Cache, PreTrainedModel
 
 from counterpoint.decoders.hf.caches import (
     CACHE,
+    drop_last,
     is_croppable,
     keys_and_values,
     sliding_windows,
@@ -90,7 +91,7 @@ class TreeForward:
     ) -> tuple[Int[Tensor, "rows"], ModelOutput]:
         """See :class:`CandidateForward`."""
         k = candidates.shape[1]
-        self.cache.crop(-(self.slots - self.kept))
+        drop_last(self.cache, self.slots - self.kept)
         chosen = self.rows
 
         def narrow(hidden: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ class TreeForward:
 
     def finish(self) -> Cache:
         """See :class:`CandidateForward`."""
-        self.cache.crop(-self.slots)
+        drop_last(self.cache, self.slots)
         stop_recording(self.cache)
         return self.cache
 
@@ -188,7 +189,7 @@ class ExpandedForward:
         """See :class:`CandidateForward`."""
         rows, k = candidates.shape
         if self.text_cache is not None:
-            self.text_cache.crop(0)
+            drop_last(self.text_cache, 0)
         if self.cache is not None:
             self.cache.reorder_cache(self.chosen_rows.repeat_interleave(k))
         ids = torch.cat([input_ids.repeat_interleave(k, dim=0), candidates.reshape(-1, 1)], dim=1)
@@ -220,6 +221,6 @@ class ExpandedForward:
         self.cache.reorder_cache(self.chosen_rows)
         if self.text_cache is None:
             return None
-        self.text_cache.crop(-min(self.steps, 1))
+        drop_last(self.text_cache, min(self.steps, 1))
         stop_recording(self.text_cache)
         return cache

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from counterpoint.decoders.hf.caches import cache_argument, has_no_keys, is_recurrent, lost_tokens
+from counterpoint.decoders.hf.caches import cache_argument, drop_last, has_no_keys, is_recurrent, lost_tokens
 
 STATE_IN_MODULES = {"recurrent_gemma"}
 """Model types that keep the state of the text in their own modules, not in the cache that they take."""
@@ -67,7 +67,7 @@ class PrefixCache:
         if rows is not None:
             cache.reorder_cache(rows)  # type: ignore[arg-type]
         if drop:
-            cache.crop(-drop)
+            drop_last(cache, drop)
         return held, rows
 
     def arguments(self, seen: Bool[Tensor, "rows length"], held: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from transformers import Cache, PreTrainedModel
 
 from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.tree_support import family_obstacle
-from counterpoint.decoders.hf.caches import CACHE, is_offloaded, start_recording, stop_recording, unusual_layers
+from counterpoint.decoders.hf.caches import CACHE, drop_last, is_offloaded, start_recording, stop_recording, unusual_layers
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, float32_linears
 
@@ -65,7 +65,7 @@ class RewindableModel:
     def keep(self, new: int) -> None:
         """Back to the first ``new`` of the new tokens, if more were read."""
         dropped = max(self.read - self.prompt.shape[1] - new, 0)
-        self.cache.crop(-dropped)
+        drop_last(self.cache, dropped)
         self.read -= dropped
 
     def release(self) -> Cache:

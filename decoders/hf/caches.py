@@ -135,6 +135,17 @@ def start_recording(cache: Cache) -> None:
     cache.activate_past_recording()
 
 
+def drop_last(cache: Cache, tokens: int) -> None:
+    """Take the last ``tokens`` back, and what layers kept for that; 0 of them lets go of what was kept alone.
+
+    Layers that hold nothing are left out: T5 has some before transformers 5.22, and they cannot be cropped.
+    """
+    layers: list[Any] = text_cache(cache).layers
+    for layer in layers:
+        if not isinstance(layer, DynamicLayer) or layer.is_initialized:
+            layer.crop(-tokens)
+
+
 def stop_recording(cache: Cache) -> None:
     """Undo :func:`start_recording`, so that a later user of the cache finds it as transformers leaves it."""
     for layer in cache.layers:
