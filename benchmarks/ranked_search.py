@@ -84,7 +84,7 @@ class Methods:
             ranker=Checksum(),
             processing_class=self.tokenizer,
             beams=BEAMS,
-            samples=SAMPLES,
+            candidates=SAMPLES,
             tokens_per_round=ROUND,
             max_new_tokens=self.new_tokens,
             **self.sampling,

@@ -156,7 +156,7 @@ def main() -> None:
         texts = {PLAIN: [own[0] for own in pool], **texts, "human": references, "human, further on": later}
         texts |= {f"best of {arguments.num_candidates} by {name}": best(ranker)(prompts, pool) for name, ranker in rankers.items()}
         for name, ranker in searches.items():
-            search = {"beams": BEAMS, "samples": arguments.num_candidates // BEAMS, "tokens_per_round": ROUND, "ranker": ranker}
+            search = {"beams": BEAMS, "candidates": arguments.num_candidates // BEAMS, "tokens_per_round": ROUND, "ranker": ranker}
             found = write(1, custom_generate=ranked_search, processing_class=write.tokenizer, **search, **SAMPLERS[PLAIN])
             texts[f"ranked search by {name}"] = [*chain(*found)]
         for name, own in texts.items():

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.outputs import BaseStreamer
-from counterpoint.eval import contrasts
-from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval import building
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
-from counterpoint.eval.rankings import search_arguments
 from counterpoint.rankers.continuation_texts import continuation_text
+from counterpoint.rankers.search.beams import Candidate
 
 Emit = Callable[[str], object]
 
@@ -63,7 +63,7 @@ def encode(loaded: Loaded, prompt: str, max_new_tokens: int) -> list[int]:
     return ids
 
 
-def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, choice: DecoderSpec, emit: Emit) -> Generated:
+def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, spec: DecoderSpec, emit: Emit) -> Generated:
     """Continue a prompt with a decoder.
 
     Args:
@@ -71,35 +71,49 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
         prompt: Its tokens for the prompt.
         max_new_tokens: At most so many tokens.
         seed: Of the random numbers, set anew for every text.
-        choice: The decoder.
+        spec: The decoder.
         emit: Gets the text in pieces as they are known, or in one if the decoder cannot stream.
 
     Raises:
         CommandError: If the decoder refuses the model or the parameters.
     """
-    stream = TextStream(loaded.tokenizer, prompt, emit)
+    stream, ranked = TextStream(loaded.tokenizer, prompt, emit), "ranker" in spec.row.needs
     input_ids = torch.tensor([prompt], device=loaded.model.device)
     torch.manual_seed(seed)
     start = time.perf_counter()
     try:
         text = str(loaded.tokenizer.decode(prompt, skip_special_tokens=True))
-        output: Tensor = loaded.model.generate(  # type: ignore[operator]
+        output: Any = loaded.model.generate(  # type: ignore[operator]
             input_ids=input_ids,
-            logits_processor=LogitsProcessorList(contrasts.processors(choice, loaded, [text])),
             attention_mask=torch.ones_like(input_ids),
-            streamer=stream if choice.decoder.streams else None,
+            streamer=stream if spec.row.streams else None,
             max_new_tokens=max_new_tokens,
-            **choice.generate_arguments(),
-            **search_arguments(choice, loaded),
+            return_dict_in_generate=ranked,
+            **building.generate_arguments(spec, loaded, [text]),
         )
     except ValueError as error:
-        raise CommandError(f"decoder {choice}: {error}") from error
-    new = output[0, len(prompt) :].tolist()
+        raise CommandError(f"decoder {spec}: {error}") from error
     seconds = time.perf_counter() - start
+    if ranked:
+        return best_of_tree(loaded, spec, prompt, output.tree[0][-1], seconds)
+    new = output[0, len(prompt) :].tolist()
     text = continuation_text(loaded.tokenizer, prompt, new)
-    if not choice.decoder.streams:
+    if not spec.row.streams:
         emit(text)
     return Generated(text, len(new), seconds)
+
+
+def best_of_tree(
+    loaded: Loaded, spec: DecoderSpec, prompt: list[int], candidates: Sequence[Candidate], seconds: float
+) -> Generated:
+    """The best of a ranker's last candidates, with all of them in its details."""
+    best = candidates[0]
+    details = {
+        "ranker": " ".join(str(each) for each in spec.nested() if each.row.kind_of_name == "ranker"),
+        "candidates": [each.text for each in candidates],
+        "scores": [each.score if each.text.strip() else None for each in candidates],
+    }
+    return Generated(continuation_text(loaded.tokenizer, prompt, list(best.tokens)), len(best.tokens), seconds, details)
 
 
 class TextStream(BaseStreamer):

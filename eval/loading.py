@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from huggingface_hub import HfApi
@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.errors import CommandError
 
+Kept = TypeVar("Kept")
 LONGEST = 300  # some of transformers' messages list every model it knows
 
 
@@ -28,6 +29,15 @@ class Loaded:
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Amateurs and rankers that were loaded for it, as long as it lives."""
+
+    def keep(self, name: str, make: Callable[[], Kept]) -> Kept:
+        """What was made under this name before, or is made now."""
+        if name not in self.kept:
+            self.kept[name] = make()
+        kept: Kept = self.kept[name]
+        return kept
 
 
 def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, device_map: str | None = None) -> Loaded:

@@ -33,6 +33,7 @@ WINGS = (
     "decoders.contrasts decoders.layers decoders.search",
     "decoders.speculative",
     "decoders.scoring decoders.installing decoders.exporting",
+    "decoders.choosing decoders.named",
     "rankers",
     "eval.metrics",
     "eval.bench eval.questions eval.training",

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from counterpoint.eval.bench.metrics import METRICS
+from counterpoint.eval.choosing import TABLE, parse_decoder, parse_rankers, shown
 from counterpoint.eval.cli.main import build_parser
-from counterpoint.eval.decoder_specs import DECODERS, parse_decoder
-from counterpoint.eval.ranker_specs import parse_rankers
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,10 +81,10 @@ def test_links_lead_somewhere(name: str) -> None:
 def test_every_page_is_found_from_the_index() -> None:
     index = {file for file, _ in links(ROOT / "docs" / "README.md")}
     assert {page for page in PAGES if ROOT / "docs" in page.parents} - {ROOT / "docs" / "README.md"} <= index
-    assert {page.stem for page in PAGES if page.parent.name == "decoders"} == set(DECODERS)
+    assert {page.stem for page in PAGES if page.parent.name == "decoders"} == set(TABLE.rows)
 
 
-@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("name", TABLE.rows)
 def test_pages_of_decoders_have_their_defaults(name: str) -> None:
     page = (ROOT / "docs" / "decoders" / f"{name}.md").read_text(encoding="utf-8")
     rows = {
@@ -94,5 +93,5 @@ def test_pages_of_decoders_have_their_defaults(name: str) -> None:
         for parameter in re.findall(r"`(\w+)`", cells[0])
     }
     assert {parameter: cell.partition(" ")[0] for parameter, cell in rows.items()} == {
-        parameter: str(default).lower() for parameter, default in DECODERS[name].parameters.items()
+        parameter: shown(default).lower() for parameter, default in TABLE.rows[name].parameters.items()
     }

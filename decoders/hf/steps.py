@@ -84,6 +84,20 @@ def plain_loop(
     return output
 
 
+def beam_loop(
+    model: GenerativeModel,
+    input_ids: Int[Tensor, "rows length"],
+    processors: LogitsProcessorList,
+    criteria: StoppingCriteriaList,
+    config: GenerationConfig,
+    **model_kwargs: Any,
+) -> Any:
+    """Beam search as ``generate`` itself does it, on rows that it has expanded to ``num_beams`` for each prompt."""
+    return model._beam_search(
+        input_ids, logits_processor=processors, stopping_criteria=criteria, generation_config=config, **model_kwargs
+    )
+
+
 def padding_token(config: GenerationConfig) -> Int[Tensor, ""] | None:
     """What ``generate`` fills ended rows with, as it prepared it; None where there is nothing to fill with."""
     token: Tensor | None = config._pad_token_tensor

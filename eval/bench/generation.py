@@ -9,15 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
 
 from counterpoint.decoders.forwards.ragged import padded
-from counterpoint.eval import contrasts
+from counterpoint.eval import building
 from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
-from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.rankings import search_arguments
 from counterpoint.rankers.continuation_texts import continuation_text
 
 
@@ -33,14 +31,14 @@ class Continuation:
 
 
 def continue_batch(
-    loaded: Loaded, choice: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
+    loaded: Loaded, spec: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
 ) -> list[Continuation]:
     """A continuation of each prompt; ``options`` are for ``generate``.
 
     It does not depend on the others but for rounding; under a ranked decoder it does, whose prompts are to be continued alone.
     """
     width = max(len(passage.ids) for passage in passages)
-    output = generate(loaded, choice, passages, seed, max_new_tokens, **options)
+    output = generate(loaded, spec, passages, seed, max_new_tokens, **options)
     ends = end_tokens(loaded)
     found = []
     for passage, row in zip(passages, output[:, width:].tolist(), strict=True):
@@ -51,19 +49,18 @@ def continue_batch(
 
 
 def generate(
-    loaded: Loaded, choice: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
+    loaded: Loaded, spec: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
 ) -> Tensor:
     """The ids of prompts, padded on the left, and of what follows them."""
     model: Any = loaded.model
     texts = [str(loaded.tokenizer.decode(list(passage.ids), skip_special_tokens=True)) for passage in passages]
-    arguments = choice.generate_arguments() | search_arguments(choice, loaded)
-    if choice.decoder.ranked:
+    arguments = building.generate_arguments(spec, loaded, texts)
+    if spec.row.kind == "callable":
         torch.manual_seed(row_seed(seed, passages[0]))
-    elif choice.decoder.sampling:
+    elif spec.sampling:
         arguments |= {"custom_generate": row_sampling, "row_seeds": [row_seed(seed, passage) for passage in passages]}
     found: Tensor = model.generate(
         **prompt_batch(passages, model.device),
-        logits_processor=LogitsProcessorList(contrasts.processors(choice, loaded, texts)),
         max_new_tokens=max_new_tokens,
         **arguments,
         **options,

@@ -11,8 +11,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from counterpoint.decoders.choosing.specs import Spec
 from counterpoint.eval.bench.passages import Passage, by_length
-from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.journal import key_of
 from counterpoint.eval.revisions import revision
@@ -26,7 +27,7 @@ MODELS = ("amateur", "amateur_adapter", "path")
 class Task:
     """A decoder, the seeds it is run with, and a name for all that its texts depend on besides prompt and seed."""
 
-    choice: DecoderSpec
+    spec: DecoderSpec
     seeds: int
     key: str
 
@@ -42,15 +43,25 @@ class Batch:
     """For every prompt, the name of all that its text depends on."""
 
 
-def task_of(choice: DecoderSpec, seeds: int, model: str, run: Mapping[str, Any]) -> Task:
+def task_of(spec: DecoderSpec, seeds: int, model: str, run: Mapping[str, Any]) -> Task:
     """A decoder's task in a run of ``model``; one that draws no random numbers needs one seed only."""
-    models = {name: revision(value) for name in MODELS if (value := choice.values.get(name)) and isinstance(value, str)}
-    if choice.values.get("amateur") == "" and model == str(EXPERT):
-        models["amateur"] = revision(str(AMATEUR))
-    if choice.values.get("ranker") == "small":
-        models["ranker"] = revision(str(SMALL))
-    key = key_of(run, choice.decoder.name, dict(choice.values), models)
-    return Task(choice, seeds if choice.decoder.sampling else 1, key)
+    key = key_of(run, spec.name, spec.plain(), models_of(spec, model), origins_of(spec))
+    return Task(spec, seeds if spec.sampling else 1, key)
+
+
+def models_of(spec: Spec[Any], model: str) -> list[dict[str, str]]:
+    """The revisions of the models that a choice names, and of those in the choices in it."""
+    own = {name: revision(value) for name in MODELS if (value := spec.values.get(name)) and isinstance(value, str)}
+    if spec.values.get("amateur") == "" and model == str(EXPERT):
+        own["amateur"] = revision(str(AMATEUR))
+    if spec.name == "small":
+        own["path"] = revision(str(SMALL))
+    return [own, *(found for each in spec.nested() for found in models_of(each, model))]
+
+
+def origins_of(spec: Spec[Any]) -> list[str]:
+    """Versions of somebody's own code that a choice names, and of the choices in it."""
+    return [spec.row.origin, *(origin for each in spec.nested() for origin in origins_of(each))]
 
 
 def batches(tasks: Sequence[Task], passages: Sequence[Passage], batch_size: int) -> list[Batch]:
@@ -67,7 +78,7 @@ def batches(tasks: Sequence[Task], passages: Sequence[Passage], batch_size: int)
         Batch(task, seed, group, tuple(key_of(task.key, seed, vars(passage)) for passage in group))
         for task in tasks
         for seed in range(task.seeds)
-        for group in groups(1 if task.choice.decoder.ranked else batch_size)
+        for group in groups(batch_size if task.spec.row.batched else 1)
     ]
 
 
@@ -85,22 +96,19 @@ def costs(tasks: Sequence[Task], plan: Sequence[Batch], done: Container[str], ma
         left = pending(own, done)
         rows.append(
             {
-                "decoder": str(task.choice),
+                "decoder": str(task.spec),
                 "texts": len(keys),
                 "done": sum(key in done for key in keys),
                 "tokens": sum(len(batch.passages) for batch in left) * max_new_tokens,
                 "forwards": len(left) * max_new_tokens,
-                "rows": max((len(batch.passages) for batch in left), default=0) * rows_of(task.choice),
+                "rows": max((len(batch.passages) for batch in left), default=0) * rows_of(task.spec),
             }
         )
     return rows
 
 
-def rows_of(choice: DecoderSpec) -> int:
+def rows_of(spec: DecoderSpec) -> int:
     """How many tokens a text has in a forward: beams, candidates or samples."""
-    if choice.decoder.ranked:
-        return int(choice.values.get("beams", 1)) * int(choice.values["samples"])
-    if choice.decoder.contrastive:
-        top_k = choice.values.get("top_k", 15)  # adaptive contrastive search's most
-        return int(top_k)
-    return int(choice.values.get("num_beams", 1))
+    values: Mapping[str, Any] = spec.values
+    rows = spec.row.rows if isinstance(spec.row.rows, int) else values[spec.row.rows]
+    return int(rows) * int(values.get("beams", 1))

@@ -11,13 +11,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.decoders.choosing.grammar import join_choice
+from counterpoint.decoders.choosing.rows import suggestion
 from counterpoint.eval.bench.metrics import METRICS, Column
+from counterpoint.eval.bench.own_metrics import is_own, metric_named
 from counterpoint.eval.bench.records import Record, read_config, read_failures, read_generations, read_speed
 from counterpoint.eval.bench.scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
 from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference
 from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.journal import write_whole
-from counterpoint.eval.key_values import suggestion
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels
@@ -53,7 +55,7 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         cells[row.label] = {}
         for name in names:
             tick(f"{name} of {row.label}")
-            cells[row.label] |= measure_speed(row.label, speeds) if name == "speed" else measure(METRICS[name], row, models)
+            cells[row.label] |= measure_speed(row.label, speeds) if name == "speed" else measure(metric_named(name), row, models)
     figures, tests = evaluate(cells, {key: column for key, (_, column) in columns.items()})
     results: Results = {
         "config": config,
@@ -79,7 +81,12 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
 def check_names(names: Sequence[str]) -> None:
     """Refuse metrics that there are not."""
     for name in names:
-        if name not in NAMES:
+        if is_own(name):
+            try:
+                metric_named(name)
+            except ValueError as error:
+                raise UsageError(f"--metrics: {error}") from error
+        elif name not in NAMES:
             raise UsageError(f"no metric {name!r}{suggestion(name, dict.fromkeys(NAMES))}; there are: {', '.join(NAMES)}")
 
 
@@ -90,7 +97,7 @@ def default_metrics(models: MetricModels) -> list[str]:
 
 def columns_of(name: str) -> Mapping[str, Column]:
     """The columns of a metric."""
-    return SPEED if name == "speed" else METRICS[name].columns
+    return SPEED if name == "speed" else metric_named(name).columns
 
 
 def evaluate(cells: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, Column]) -> tuple[dict[str, dict[str, Any]], int]:
@@ -107,7 +114,7 @@ def evaluate(cells: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, Colu
 def describe_column(name: str, column: Column, models: MetricModels) -> dict[str, Any]:
     """What a column shows, and the settings with which alone its figures compare."""
     shown = {key: value for key, value in vars(column).items() if key != "combine"}
-    settings = () if name == "speed" else METRICS[name].settings
+    settings = () if name == "speed" else metric_named(name).settings
     return {"metric": name, **shown, "settings": {key: models.name_of(key) for key in settings}}
 
 
@@ -133,13 +140,13 @@ def short_names(rows: Sequence[Row]) -> list[str]:
         >>> from counterpoint.eval.bench.scores import Row
         >>> values = [("greedy", {}), ("nucleus", {"top_p": 0.9, "top_k": 0}), ("nucleus", {"top_p": 0.95, "top_k": 0})]
         >>> short_names([Row("", name, parameters, {}) for name, parameters in values])
-        ['greedy', 'nucleus top_p=0.9', 'nucleus top_p=0.95']
+        ['greedy', 'nucleus:top_p=0.9', 'nucleus:top_p=0.95']
     """
     names = []
     for row in rows:
         others = [other.parameters for other in rows if other.decoder == row.decoder]
         differing = [key for key, value in row.parameters.items() if any(other.get(key) != value for other in others)]
-        names.append(" ".join([row.decoder, *(f"{key}={row.parameters[key]}" for key in differing)]))
+        names.append(join_choice(row.decoder, [(key, str(row.parameters[key])) for key in differing]))
     return names
 
 

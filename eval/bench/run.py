@@ -16,7 +16,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from counterpoint.eval import loading
 from counterpoint.eval.bench.passages import encode_passages, read_pairs
 from counterpoint.eval.bench.plan import batches, task_of
-from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.journal import read_records
 from counterpoint.eval.revisions import revision
@@ -30,11 +30,11 @@ class Run:
 
     Args:
         options: Of the command line, resolved.
-        choices: The decoders.
+        specs: The decoders.
         state: Which of how many processes this is.
     """
 
-    def __init__(self, options: argparse.Namespace, choices: Sequence[DecoderSpec], state: PartialState) -> None:
+    def __init__(self, options: argparse.Namespace, specs: Sequence[DecoderSpec], state: PartialState) -> None:
         self.options, self.state = options, state
         self.directory: Path = options.output_dir
         self.device = loading.choose_device(options.device) if state.num_processes == 1 else state.device
@@ -53,7 +53,7 @@ class Run:
         }
         """All that every text depends on, besides its decoder, its prompt and its seed."""
         self.source = pairs.source
-        self.tasks = [task_of(choice, options.num_seeds, options.model, self.facts) for choice in choices]
+        self.tasks = [task_of(spec, options.num_seeds, options.model, self.facts) for spec in specs]
         self.plan = batches(self.tasks, self.passages, options.batch_size)
 
     def done(self) -> dict[str, Any]:
@@ -73,9 +73,9 @@ class Run:
             "prompts": self.source,
             "decoders": [
                 {
-                    "decoder": task.choice.decoder.name,
-                    "label": str(task.choice),
-                    "parameters": dict(task.choice.values),
+                    "decoder": task.spec.name,
+                    "label": str(task.spec),
+                    "parameters": task.spec.plain(),
                     "seeds": task.seeds,
                 }
                 for task in self.tasks

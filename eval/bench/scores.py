@@ -131,7 +131,7 @@ def add(
         cell.details.append(dict(found.detail))
         cell.standard_error = found.standard_error
         found = found.value
-    if combine is None:
+    if combine is None or isinstance(found, float):
         cell.values[seed] = float(found)
         return
     cell.terms[seed], cell.indices[seed] = torch.as_tensor(found), indices

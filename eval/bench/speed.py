@@ -12,7 +12,7 @@ import torch
 
 from counterpoint.eval.bench.generation import generate
 from counterpoint.eval.bench.passages import Passage
-from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
+from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.loading import Loaded
 
 REPEATS = 3
@@ -20,7 +20,7 @@ MOST_TOKENS = 64
 
 
 def measure_speed(
-    loaded: Loaded, choices: Sequence[DecoderSpec], passages: Sequence[Passage], max_new_tokens: int, tick: Callable[[str], object]
+    loaded: Loaded, specs: Sequence[DecoderSpec], passages: Sequence[Passage], max_new_tokens: int, tick: Callable[[str], object]
 ) -> list[dict[str, Any]]:
     """Time the decoders on one batch, turn by turn: a round to warm up, then rounds whose ratios are taken within each.
 
@@ -30,7 +30,7 @@ def measure_speed(
 
     Args:
         loaded: The model.
-        choices: The decoders, greedy search among them or not.
+        specs: The decoders, greedy search among them or not.
         passages: The batch.
         max_new_tokens: Number of tokens in each text; more than 64 count as 64.
         tick: Called with a decoder's name before each of its turns.
@@ -41,36 +41,36 @@ def measure_speed(
         had resident on Linux, else None.
     """
     greedy = parse_decoder(["greedy"])
-    timed = [greedy, *(choice for choice in choices if str(choice) != str(greedy))]
+    timed = [greedy, *(spec for spec in specs if str(spec) != str(greedy))]
     tokens = min(max_new_tokens, MOST_TOKENS)
-    speeds: dict[str, list[float]] = {str(choice): [] for choice in timed}
-    peaks: dict[str, list[int]] = {str(choice): [] for choice in timed}
+    speeds: dict[str, list[float]] = {str(spec): [] for spec in timed}
+    peaks: dict[str, list[int]] = {str(spec): [] for spec in timed}
     for round_ in range(REPEATS + 1):
-        for choice in timed:
-            tick(choice.decoder.name)
+        for spec in timed:
+            tick(spec.name)
             memory = PeakMemory(loaded.model.device)
             synchronise(loaded.model.device)
             begin = time.perf_counter()
-            generate(loaded, choice, passages, 0, tokens, min_new_tokens=tokens)
+            generate(loaded, spec, passages, 0, tokens, min_new_tokens=tokens)
             synchronise(loaded.model.device)
             seconds = time.perf_counter() - begin
             if round_ > 0:
-                speeds[str(choice)].append(len(passages) * tokens / seconds)
-                peaks[str(choice)].extend(memory.read())
+                speeds[str(spec)].append(len(passages) * tokens / seconds)
+                peaks[str(spec)].extend(memory.read())
     base, least = speeds[str(greedy)], peaks[str(greedy)]
     return [
         {
-            "decoder": choice.decoder.name,
-            "label": str(choice),
-            "tokens_per_second": statistics.median(speeds[str(choice)]),
-            "relative": statistics.median(own / other for own, other in zip(speeds[str(choice)], base, strict=True)),
-            "repeats": speeds[str(choice)],
-            "peak_memory_bytes": max(peaks[str(choice)], default=None),
-            "relative_memory": max(peaks[str(choice)]) / max(least) if least else None,
+            "decoder": spec.name,
+            "label": str(spec),
+            "tokens_per_second": statistics.median(speeds[str(spec)]),
+            "relative": statistics.median(own / other for own, other in zip(speeds[str(spec)], base, strict=True)),
+            "repeats": speeds[str(spec)],
+            "peak_memory_bytes": max(peaks[str(spec)], default=None),
+            "relative_memory": max(peaks[str(spec)]) / max(least) if least else None,
             "batch_size": len(passages),
             "new_tokens": tokens,
         }
-        for choice in choices
+        for spec in specs
     ]
 
 

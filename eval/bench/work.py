@@ -13,7 +13,7 @@ from counterpoint.eval.bench.plan import Batch, pending
 from counterpoint.eval.bench.records import read_failures
 from counterpoint.eval.bench.run import Run
 from counterpoint.eval.bench.speed import REPEATS, measure_speed
-from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.progress import progress_bar
@@ -29,14 +29,14 @@ def generate_all(run: Run) -> None:
     before = total - sum(len(batch.keys) for batch in left)
     with progress_bar("text", total=total, done=before, quiet=quiet(run)) as bar:
         for batch in left:
-            choice = batch.task.choice
-            bar.set_description(choice.decoder.name)
+            spec = batch.task.spec
+            bar.set_description(spec.name)
             if batch.task.key not in failures:
                 begun = time.perf_counter()
                 try:
                     tokens = generate_batch(run, batch, journal, done)
                 except Exception as error:  # of any kind: the other decoders have nothing to do with it
-                    failures.add(batch.task.key, failure(choice, error))
+                    failures.add(batch.task.key, failure(spec, error))
                 else:
                     bar.set_postfix_str(f"{tokens / (time.perf_counter() - begun):.0f} tokens/s", refresh=False)
             bar.update(len(batch.keys))
@@ -44,14 +44,14 @@ def generate_all(run: Run) -> None:
 
 def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, Any]) -> int:
     """Generate a batch and keep what was missing of it; the number of its tokens."""
-    choice = batch.task.choice
-    found = continue_batch(run.loaded, choice, batch.passages, batch.seed, run.options.max_new_tokens)
+    spec = batch.task.spec
+    found = continue_batch(run.loaded, spec, batch.passages, batch.seed, run.options.max_new_tokens)
     for key, passage, continuation in zip(batch.keys, batch.passages, found, strict=True):
         if key not in done and key not in journal:
             record = {
-                "decoder": choice.decoder.name,
-                "label": str(choice),
-                "parameters": dict(choice.values),
+                "decoder": spec.name,
+                "label": str(spec),
+                "parameters": spec.plain(),
                 "model": run.options.model,
                 "revision": run.facts["revision"],
                 "dtype": run.facts["dtype"],
@@ -65,10 +65,10 @@ def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, 
     return sum(continuation.tokens for continuation in found)
 
 
-def failure(choice: DecoderSpec, error: Exception) -> dict[str, Any]:
+def failure(spec: DecoderSpec, error: Exception) -> dict[str, Any]:
     """What is kept of an error."""
     message = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
-    return {"decoder": choice.decoder.name, "label": str(choice), "error": message}
+    return {"decoder": spec.name, "label": str(spec), "error": message}
 
 
 def time_decoders(run: Run) -> None:
@@ -77,9 +77,9 @@ def time_decoders(run: Run) -> None:
     batch = run.passages[: run.options.batch_size]
     journal = Journal(run.directory / "speed.jsonl")
     keys = {
-        str(task.choice): key_of(task.key, "speed", [vars(each) for each in batch], torch.get_num_threads()) for task in run.tasks
+        str(task.spec): key_of(task.key, "speed", [vars(each) for each in batch], torch.get_num_threads()) for task in run.tasks
     }
-    left = [task.choice for task in run.tasks if str(task.choice) not in failed and keys[str(task.choice)] not in journal]
+    left = [task.spec for task in run.tasks if str(task.spec) not in failed and keys[str(task.spec)] not in journal]
     if not left:
         return
     with progress_bar("batch", total=(REPEATS + 1) * (len(left) + 1), quiet=quiet(run)) as bar:

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.options import add_output_dir, add_shared
-from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal
 
@@ -57,7 +57,7 @@ def run_choice(
     Raises:
         CommandError: If the decoder refuses the model, or the results cannot be written.
     """
-    choice = parse_decoder(arguments.decoder, scoring=not generate)
+    spec = parse_decoder(arguments.decoder, scoring=not generate)
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
     from counterpoint.eval.questions import choice_task, open_answers
@@ -65,7 +65,7 @@ def run_choice(
     with loading.quiet():
         loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
         try:
-            task = make(loaded, choice)
+            task = make(loaded, spec)
             journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
             answer = open_answers.answer if generate else choice_task.answer
             records = answer(task, questions[: arguments.limit], journal, arguments.quiet)
@@ -75,10 +75,10 @@ def run_choice(
     results: dict[str, Any] = {
         "metrics": {**mean_measures([record["measures"] for record in records]), **others},
         "questions": len(records),
-        **({} if generate else score_facts(arguments, choice, records)),
+        **({} if generate else score_facts(arguments, spec, records)),
         **facts,
-        "decoder": choice.decoder.name,
-        "parameters": dict(choice.values),
+        "decoder": spec.name,
+        "parameters": spec.plain(),
         "model": loaded.name,
         "weights_sha256": task.weights,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
@@ -96,13 +96,13 @@ def run_choice(
     return 0
 
 
-def score_facts(arguments: argparse.Namespace, choice: DecoderSpec, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def score_facts(arguments: argparse.Namespace, spec: DecoderSpec, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The facts that explain the scores: their number, how many are minus infinity, and whether they are normalised."""
     return {
         "answers": sum(len(record["scores"]) for record in records),
         "banned_answers": sum(value is None for record in records for value in record["scores"].values()),
         "renormalised": arguments.renormalise,
-        "scores": "log-probabilities" if arguments.renormalise or not choice.decoder.contrast else "unnormalised contrast",
+        "scores": "log-probabilities" if arguments.renormalise or spec.row.kind != "processor" else "unnormalised contrast",
     }
 
 

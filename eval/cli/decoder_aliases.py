@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, DecoderSpec, parse_decoder
+from counterpoint.decoders.named import PENALTIES
+from counterpoint.eval.choosing import TABLE, DecoderSpec, parse_decoder
 from counterpoint.eval.errors import UsageError
 
 ALIASES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -55,36 +56,36 @@ def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse
             it twice; the message says how to write it.
 
     Example:
-        >>> (choice,) = parse_named("--decoder", [["nucleus"]], argparse.Namespace(top_p="0.8"))
-        >>> str(choice)
-        'nucleus top_p=0.8 top_k=0 temperature=1.0'
+        >>> (spec,) = parse_named("--decoder", [["nucleus"]], argparse.Namespace(top_p="0.8"))
+        >>> str(spec)
+        'nucleus:top_p=0.8,top_k=0,temperature=1.0'
     """
-    choices = [parse_decoder(words) for words in named]
+    specs = [parse_decoder(words) for words in named]
     given = {key: value for key in ALIASES if (value := vars(arguments).get(key)) is not None}
     for key, value in given.items():
         alias, pair = f"{option_of(key)} {value}", f"{key}={value}"
-        if not choices:
+        if not specs:
             raise UsageError(f"{alias} needs the name of its decoder: {spellings(option, key, value)}")
-        if len(choices) > 1:
+        if len(specs) > 1:
             spelled = [
-                attached(words[0], pair) if takes(choice, key) and not has(words, key) else words[0]
-                for words, choice in zip(named, choices, strict=True)
+                attached(words[0], pair) if takes(spec, key) and not has(words, key) else words[0]
+                for words, spec in zip(named, specs, strict=True)
             ]
             way_out = f"{option} {' '.join(spelled)}"
             raise UsageError(f"{alias} could be for any of several decoders; write it behind those it is for: {way_out}")
-        if not takes(choices[0], key):
+        if not takes(specs[0], key):
             way_out = spellings(option, key, value)
-            raise UsageError(f"{alias}: decoder {choices[0].decoder.name} has no {key}; decoders that have it: {way_out}")
+            raise UsageError(f"{alias}: decoder {specs[0].name} has no {key}; decoders that have it: {way_out}")
         if has(named[0], key):
             raise UsageError(f"{alias}: {option} has {key} already; give it once")
     if not given:
-        return choices
+        return specs
     return [parse_decoder([*named[0], *(f"{key}={value}" for key, value in given.items())])]
 
 
-def takes(choice: DecoderSpec, key: str) -> bool:
+def takes(spec: DecoderSpec, key: str) -> bool:
     """Whether a decoder has the parameter."""
-    return key in choice.values or key in PENALTIES
+    return key in spec.values or key in PENALTIES
 
 
 def has(words: Sequence[str], key: str) -> bool:
@@ -99,7 +100,7 @@ def spellings(option: str, key: str, value: str) -> str:
 
 def decoders_with(key: str) -> list[str]:
     """The decoders that have a parameter of their own by this name."""
-    return [name for name, decoder in DECODERS.items() if key in decoder.parameters]
+    return [name for name, row in TABLE.rows.items() if key in row.parameters]
 
 
 def attached(word: str, pair: str) -> str:

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.choice import add_choice_options, run_choice
-from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.questions.factor import CONTEXTS, read_completions
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     parse_decoder(arguments.decoder, scoring=True)  # its errors come first
     data = read_completions(arguments.file, arguments.context)
 
-    def make(loaded: Loaded, choice: DecoderSpec) -> ChoiceTask:
+    def make(loaded: Loaded, spec: DecoderSpec) -> ChoiceTask:
         from counterpoint.eval.questions.factor_task import FactorTask  # imports torch
 
-        return FactorTask(loaded, choice, arguments.renormalise)
+        return FactorTask(loaded, spec, arguments.renormalise)
 
     source = {"path": str(arguments.file), "sha256": data.sha256, "questions": len(data.completions), "context": data.column}
     return run_choice(arguments, data.completions, make, {"data": source})

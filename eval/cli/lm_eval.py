@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
 
-from counterpoint.eval.errors import CommandError
+from counterpoint.decoders.choosing.grammar import split_at, split_pair, unquoted
+from counterpoint.decoders.choosing.rows import literal
+from counterpoint.eval.errors import CommandError, UsageError
 
 DESCRIPTION = """Run lm-evaluation-harness, whose arguments are all passed on, with our decoders:
 
@@ -39,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         from lm_eval._cli import HarnessCLI
         from lm_eval.utils import setup_logging
 
-        from counterpoint.eval.questions.lm_eval_model import MODEL  # registers it
+        from counterpoint.eval.questions.lm_eval_model import MODEL, DecoderLM  # registers it
     except ImportError as error:
         raise CommandError(f"{error}: pip install counterpoint[lm-eval]") from error
     setup_logging()
@@ -52,5 +57,30 @@ def run(arguments: argparse.Namespace) -> int:
         sys.argv = own
     if parsed.command == "run" and parsed.model is None and parsed.config is None:
         parsed.model = MODEL
+    if parsed.command == "run" and (given := model_args(arguments.others)):
+        parsed.model_args = given
+    DecoderLM.own = getattr(parsed, "config", None) is None  # a file runs nobody's own code
     harness.execute(parsed)
     return 0
+
+
+def model_args(words: Sequence[str]) -> dict[str, Any]:
+    """What ``--model_args`` says, where a decoder with commas in it stands in brackets; nothing where it is JSON, or not there.
+
+    Raises:
+        UsageError: For brackets or quotes that are left open, and for what is not ``key=value``.
+
+    Example:
+        >>> model_args(["--model_args", "pretrained=gpt2,decoder=[dola:layers=low,alpha=0.1]", "--tasks", "x"])
+        {'pretrained': 'gpt2', 'decoder': 'dola:layers=low,alpha=0.1'}
+    """
+    if "--model_args" not in words:
+        return {}
+    own = list(takewhile(lambda word: not word.startswith("-"), words[words.index("--model_args") + 1 :]))
+    if any(word.startswith("{") for word in own):
+        return {}
+    try:
+        pairs = [split_pair(pair, "--model_args") for word in own for pair in split_at(word, ",") if pair]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return {key: value[1:-1] if value.startswith("[") else literal(unquoted(value)) for key, value in pairs}

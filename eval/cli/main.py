@@ -15,6 +15,7 @@ from counterpoint.eval.cli import generate as generate_command
 from counterpoint.eval.cli import induce as induce_command
 from counterpoint.eval.cli import lm_eval as lm_eval_command
 from counterpoint.eval.cli import rerank as rerank_command
+from counterpoint.eval.cli import score as score_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
@@ -23,6 +24,7 @@ from counterpoint.eval.errors import CommandError
 
 COMMANDS = (
     generate_command,
+    score_command,
     rerank_command,
     bench_command,
     truthfulqa_command,

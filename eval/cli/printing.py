@@ -8,65 +8,65 @@ import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.cli.terminal import BOLD, DIM, fits_columns, side_by_side, style, write
-from counterpoint.eval.decoder_specs import DecoderSpec
 from counterpoint.eval.generation import Emit, Generated
 from counterpoint.eval.loading import Loaded
 
 Continue = Callable[[DecoderSpec, Emit], Generated]
 
 
-def print_text(prompt: str, choice: DecoderSpec, continue_prompt: Continue) -> None:
+def print_text(prompt: str, spec: DecoderSpec, continue_prompt: Continue) -> None:
     """Print the prompt, and its continuation as it comes."""
     write(style(prompt, DIM))
     try:
-        continue_prompt(choice, write)
+        continue_prompt(spec, write)
     finally:
         write("\n")
 
 
-def print_comparison(prompt: str, choices: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
+def print_comparison(prompt: str, specs: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
     """Print the prompt, then the text and the measures of each decoder: in columns if they fit, or one under the other."""
     write(style(prompt, DIM) + "\n\n")
     width = shutil.get_terminal_size().columns
-    if fits_columns(len(choices), width):
-        print_columns(choices, continue_prompt, width)
+    if fits_columns(len(specs), width):
+        print_columns(specs, continue_prompt, width)
     else:
-        print_stacked(choices, continue_prompt)
+        print_stacked(specs, continue_prompt)
 
 
-def print_stacked(choices: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
+def print_stacked(specs: Sequence[DecoderSpec], continue_prompt: Continue) -> None:
     """Print one text under the other, as they come."""
-    for index, choice in enumerate(choices):
-        write(("\n" if index else "") + style(str(choice), BOLD) + "\n")
+    for index, spec in enumerate(specs):
+        write(("\n" if index else "") + style(str(spec), BOLD) + "\n")
         try:
-            generated = continue_prompt(choice, write)
+            generated = continue_prompt(spec, write)
         finally:
             write("\n")
         write(style(summary(generated), DIM) + "\n")
 
 
-def print_columns(choices: Sequence[DecoderSpec], continue_prompt: Continue, width: int) -> None:
+def print_columns(specs: Sequence[DecoderSpec], continue_prompt: Continue, width: int) -> None:
     """Print the texts side by side when all are complete, or as much as there is if one is interrupted or fails."""
     columns: list[list[str]] = []
     try:
-        for choice in choices:
-            pieces = [f"{choice}\n\n"]
+        for spec in specs:
+            pieces = [f"{spec}\n\n"]
             columns.append(pieces)
-            generated = continue_prompt(choice, pieces.append)
+            generated = continue_prompt(spec, pieces.append)
             pieces.append(f"\n\n{summary(generated)}")
     finally:
         write(side_by_side(["".join(pieces) for pieces in columns], width) + "\n")
 
 
-def print_records(prompt: str, choices: Sequence[DecoderSpec], continue_prompt: Continue, loaded: Loaded, seed: int) -> None:
+def print_records(prompt: str, specs: Sequence[DecoderSpec], continue_prompt: Continue, loaded: Loaded, seed: int) -> None:
     """Print a JSON object for each decoder; rep_n is a percentage, diversity a fraction, and both are null for very short texts."""
-    for choice in choices:
-        generated = continue_prompt(choice, lambda _: None)
+    for spec in specs:
+        generated = continue_prompt(spec, lambda _: None)
         record = {
             "prompt": prompt,
-            "decoder": choice.decoder.name,
-            "parameters": dict(choice.values),
+            "decoder": spec.name,
+            "parameters": spec.plain(),
             "text": generated.text,
             "tokens": generated.tokens,
             **generated.measures(),

@@ -8,11 +8,11 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING
 
+from counterpoint.eval.choosing import describe_rankers, parse_rankers
 from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
 from counterpoint.eval.cli.options import add_shared, positive
 from counterpoint.eval.cli.terminal import DIM, printing_to, style, write
 from counterpoint.eval.errors import CommandError
-from counterpoint.eval.ranker_specs import describe_rankers, parse_rankers
 
 if TYPE_CHECKING:
     from counterpoint.rankers.reranking import Reranked
@@ -53,10 +53,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the candidates of every line in order."""
-    choices = parse_rankers(arguments.ranker)
+    specs = parse_rankers(arguments.ranker)
     lists = read_candidates(arguments.file)
 
-    from counterpoint.eval import loading, ranker_loading  # after the arguments, since these import torch
+    from counterpoint.eval import building, loading  # after the arguments, since these import torch
     from counterpoint.rankers import rerank
 
     @cache
@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         return loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
 
     with loading.quiet():
-        ranker = ranker_loading.load_ranker(choices, model, arguments.device)
-        name = " ".join(map(str, choices))
+        ranker = building.load_ranker(specs, model, arguments.device)
+        name = " ".join(map(str, specs))
         show = print_record if arguments.json else print_ranked
         with printing_to(arguments.output):
             for start in range(0, len(lists), TOGETHER):

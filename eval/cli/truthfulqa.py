@@ -1,4 +1,4 @@
-"""``counterpoint truthfulqa``: MC1, MC2 and MC3, the binary choice, or open answers, of a model under a decoder."""
+"""``counterpoint truthfulqa``: MC1, MC2 and MC3, the binary spec, or open answers, of a model under a decoder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.choice import add_choice_options, mean_measures, run_choice
 from counterpoint.eval.cli.options import add_shared
-from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import UsageError
 from counterpoint.eval.journal import Journal
 from counterpoint.eval.questions.answer_similarity import against_references
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "truthfulqa",
         help="score TruthfulQA's answers under a decoder",
-        description="MC1, MC2 and MC3 of TruthfulQA, or its binary choice, by how likely a decoder finds the answers; or its open "
+        description="MC1, MC2 and MC3 of TruthfulQA, or its binary spec, by how likely a decoder finds the answers; or its open "
         "answers, by BLEU and ROUGE against the references. "
         "Without --file it runs on a small sample of our own writing. Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,
@@ -75,10 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
     preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
     data = find_questions(arguments.file)
 
-    def make(loaded: Loaded, choice: DecoderSpec) -> ChoiceTask:
+    def make(loaded: Loaded, spec: DecoderSpec) -> ChoiceTask:
         from counterpoint.eval.questions.truthfulqa_task import TruthfulQATask  # imports torch
 
-        return TruthfulQATask(loaded, choice, preset, arguments.task, arguments.renormalise, arguments.seed)
+        return TruthfulQATask(loaded, spec, preset, arguments.task, arguments.renormalise, arguments.seed)
 
     facts = {
         "task": arguments.task,

@@ -1,4 +1,4 @@
-"""Multiple choice by a decoder's scores: one journal entry a question, progress, nothing scored twice."""
+"""Multiple spec by a decoder's scores: one journal entry a question, progress, nothing scored twice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from counterpoint.decoders import Score, score_each
 from counterpoint.decoders.forwards.text_batches import encode
-from counterpoint.eval import contrasts
-from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval import building
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.progress import progress_bar
@@ -24,22 +24,22 @@ class ChoiceTask:
 
     Args:
         loaded: The model.
-        choice: The decoder.
+        spec: The decoder.
         renormalise: Whether its scores are normalised.
         settings: What else the results depend on, as JSON can hold it.
         seed: Seed of whatever is random.
     """
 
-    def __init__(self, loaded: Loaded, choice: DecoderSpec, renormalise: bool, *settings: Any, seed: int = 0) -> None:
-        self.loaded, self.choice, self.renormalise, self.seed = loaded, choice, renormalise, seed
-        amateur = contrasts.model_amateur_of(dict(choice.values), loaded)
+    def __init__(self, loaded: Loaded, spec: DecoderSpec, renormalise: bool, *settings: Any, seed: int = 0) -> None:
+        self.loaded, self.spec, self.renormalise, self.seed = loaded, spec, renormalise, seed
+        amateur = building.model_amateur_of(spec, loaded)
         self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]
         """Hashes of the weights of the model and of an amateur."""
         self.key = key_of(
             {name: version(name) for name in ("counterpoint", "transformers", "torch")},
             self.weights,
             [str(loaded.model.dtype), loaded.model.device.type],
-            [choice.decoder.name, dict(choice.values), renormalise],
+            [spec.name, spec.plain(), renormalise],
             [type(self).__name__, *settings, seed],
         )[:12]
 
@@ -70,7 +70,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
     ]
     keys = [key_of(task.key, task.name(question), pairs) for question, pairs in zip(questions, encoded, strict=True)]
     pending = [index for index, key in enumerate(keys) if key not in journal]
-    decoder = contrasts.scoring_processors(task.choice, task.loaded, [prompts[index] for index in pending]) if pending else []
+    decoder = building.scoring_processors(task.spec, task.loaded, [prompts[index] for index in pending]) if pending else []
     found = score_each(
         model,
         tokenizer,

@@ -14,14 +14,13 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
-from transformers import LogitsProcessorList
 
 from counterpoint.decoders import score_each
-from counterpoint.eval import contrasts
-from counterpoint.eval.decoder_specs import DECODERS, PENALTIES, SCORABLE, DecoderSpec, parse_decoder
+from counterpoint.decoders.named import PENALTIES
+from counterpoint.eval import building
+from counterpoint.eval.choosing import TABLE, DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, drop_generation_settings
-from counterpoint.eval.rankings import search_arguments
 
 Request = tuple[Any, list[int], list[int]]
 """Context and continuation as text, or None, and the tokens of each."""
@@ -33,10 +32,7 @@ LOGGER = logging.getLogger(__name__)
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 """Arguments of a task that would change what a decoder's name means."""
 
-RANKING = ("path", "form", "n")
-"""Parameters of rankers; the others are names of the harness's."""
-
-PARAMETERS = {*PENALTIES, *RANKING, *(name for decoder in DECODERS.values() for name in decoder.parameters)}
+PARAMETERS = {*PENALTIES, *(name for row in TABLE.rows.values() for name in row.parameters)}
 IDENTITY = "counterpoint"
 """Key, in a cache of answers, of whose answers they are."""
 
@@ -63,6 +59,9 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         CommandError: For a cache of another model's, or another decoder's, answers.
     """
 
+    own = True
+    """Whether ``decoder`` may name somebody's own code, which then runs."""
+
     def __init__(
         self,
         pretrained: Any,
@@ -73,10 +72,10 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         **arguments: Any,
     ) -> None:
         self.words = [decoder, *(f"{key}={arguments.pop(key)}" for key in sorted(PARAMETERS & arguments.keys()))]
-        self.choice = parse_decoder(self.words)
+        self.spec = parse_decoder(self.words, own=self.own)
         self.renormalise, self.banned, self.batch_tokens = renormalise, banned, batch_tokens
         self.identity = json.dumps(
-            [str(pretrained), str(self.choice), renormalise, self.banned, arguments], sort_keys=True, default=str
+            [str(pretrained), str(self.spec), renormalise, self.banned, arguments], sort_keys=True, default=str
         )
         super().__init__(pretrained, **arguments)
         drop_generation_settings(self.model)
@@ -96,20 +95,20 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         """What the harness writes into the results' ``config``."""
         return {
             **super().get_model_info(),
-            "decoder": str(self.choice),
-            "decoder_of_likelihoods": str(self._scoring_choice()) if self.choice.decoder.name in SCORABLE else None,
+            "decoder": str(self.spec),
+            "decoder_of_likelihoods": str(self._scoring_choice()) if self.spec.row.distribution else None,
             "renormalised": self.renormalise,
             "banned": str(self.banned),
             "counterpoint_version": version("counterpoint"),
         }
 
     def _scoring_choice(self) -> DecoderSpec:
-        return parse_decoder(self.words, scoring=True)
+        return parse_decoder(self.words, scoring=True, own=self.own)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        choice = self._scoring_choice()
+        spec = self._scoring_choice()
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (_, context, continuation) in enumerate(requests):
             groups.setdefault(self._kept(context, continuation), []).append(index)
@@ -122,7 +121,7 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
                 None,
                 list(groups),
                 [[requests[index][2] for index in indices] for indices in groups.values()],
-                contrasts.scoring_processors(choice, self.loaded, prompts),
+                building.scoring_processors(spec, self.loaded, prompts),
                 renormalise=self.renormalise,
                 banned=float(self.banned),
                 batch_tokens=self.batch_tokens,
@@ -139,7 +138,7 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
                 "alpha=0 or banned=-1000",
                 impossible,
                 len(answers),
-                choice,
+                spec,
             )
         return answers
 
@@ -155,7 +154,6 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **arguments: Any) -> Tensor:
         prompts = [self.tok_decode(row) for row in context]
         task = {key: value for key, value in arguments.items() if key not in SAMPLING}
-        processors = LogitsProcessorList(contrasts.processors(self.choice, self.loaded, prompts))
-        own = self.choice.generate_arguments() | search_arguments(self.choice, self.loaded)
-        output: Tensor = super()._model_generate(context, max_length, stop, **{"logits_processor": processors, **task, **own})
+        own = building.generate_arguments(self.spec, self.loaded, prompts)
+        output: Tensor = super()._model_generate(context, max_length, stop, **{**task, **own})
         return output

@@ -23,7 +23,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
     def texts() -> Iterator[str]:
         for index in pending:
             ids = generation.encode(task.loaded, prompts[index], MAX_NEW_TOKENS)
-            yield generation.generate(task.loaded, ids, MAX_NEW_TOKENS, task.seed, task.choice, lambda _: None).text
+            yield generation.generate(task.loaded, ids, MAX_NEW_TOKENS, task.seed, task.spec, lambda _: None).text
 
     for index, text in progress(pending, texts(), len(questions), quiet):
         question, written = questions[index], text.partition("Q:")[0].strip()  # a next question is not part of the answer

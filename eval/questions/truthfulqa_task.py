@@ -1,4 +1,4 @@
-"""TruthfulQA as multiple choice: its prompts, answers and measures."""
+"""TruthfulQA as multiple spec: its prompts, answers and measures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 
 from counterpoint.decoders import Score
-from counterpoint.eval.decoder_specs import DecoderSpec
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.questions.choice_task import ChoiceTask
 from counterpoint.eval.questions.multiple_choice import mc1
@@ -17,16 +17,16 @@ from counterpoint.eval.questions.truthfulqa import BEST_INCORRECT, Question
 class TruthfulQATask(ChoiceTask):
     """All reference answers, each by itself; or, for ``task="binary"``, the letters of two that the prompt shows."""
 
-    def __init__(self, loaded: Loaded, choice: DecoderSpec, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
+    def __init__(self, loaded: Loaded, spec: DecoderSpec, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
         self.preset, self.binary = preset, task == "binary"
-        super().__init__(loaded, choice, renormalise, preset.name, preset.before, preset.chat_template, task, seed=seed)
+        super().__init__(loaded, spec, renormalise, preset.name, preset.before, preset.chat_template, task, seed=seed)
 
     def name(self, question: Question) -> str:
         """The question itself."""
         return question.text
 
     def prompt(self, question: Question) -> str:
-        """The preset's prompt; for the binary choice both answers are in it."""
+        """The preset's prompt; for the binary spec both answers are in it."""
         if not self.binary:
             return self.preset.prompt(question.text, self.loaded.tokenizer)
         options = "\n".join(f"({letter}) {answer}" for letter, answer in zip("AB", options_of(question, self.seed), strict=True))

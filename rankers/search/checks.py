@@ -52,7 +52,7 @@ RERANK = "rerank() on what generate() returns"
 
 
 def check_settings(
-    ranker: Any, processing_class: Any, beams: Any, samples: Any, tokens_per_round: Any, config: GenerationConfig
+    ranker: Any, processing_class: Any, beams: Any, candidates: Any, tokens_per_round: Any, config: GenerationConfig
 ) -> tuple[Ranker, PreTrainedTokenizerBase]:
     """The search's own arguments mean something, and go with those of sampling; gives the first two."""
     if not isinstance(ranker, Ranker):
@@ -61,13 +61,14 @@ def check_settings(
         raise ValueError(
             f"processing_class={processing_class!r}: rankers read text; pass processing_class=tokenizer, the model's own"
         )
-    for name, value in (("beams", beams), ("samples", samples), ("tokens_per_round", tokens_per_round)):
+    for name, value in (("beams", beams), ("candidates", candidates), ("tokens_per_round", tokens_per_round)):
         number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not number and not (name == "tokens_per_round" and value is None):
             raise ValueError(f"{name}={value!r} is not a number of {name.split('_')[0]}; pass 1 or more")
-    if beams * samples > 1 and not config.do_sample:
+    if beams * candidates > 1 and not config.do_sample:
         raise ValueError(
-            f"do_sample=False proposes the same continuation {beams * samples} times; pass do_sample=True, or beams=1, samples=1"
+            f"do_sample=False proposes the same continuation {beams * candidates} times; pass do_sample=True, or beams=1, "
+            "candidates=1"
         )
     if (config.num_return_sequences or 1) > beams:
         raise ValueError(f"num_return_sequences={config.num_return_sequences} is more than beams={beams}; keep as many beams")

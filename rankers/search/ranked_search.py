@@ -56,7 +56,7 @@ def ranked_search(
     ranker: Ranker | None = None,
     processing_class: PreTrainedTokenizerBase | None = None,
     beams: int = 2,
-    samples: int = 10,
+    candidates: int = 10,
     tokens_per_round: int | None = 20,
     prefixes: Sequence[str] | None = None,
     inputs_tensor: Tensor | None = None,
@@ -66,8 +66,8 @@ def ranked_search(
 
     A beam is a continuation of the prompt, at first an empty one. Every round
 
-    1. samples ``samples`` continuations of ``tokens_per_round`` tokens for each beam (``beams * samples`` in the first round, whose
-       beams are all alike);
+    1. samples ``candidates`` continuations of ``tokens_per_round`` tokens for each beam (``beams * candidates`` in the first round,
+       whose beams are all alike);
     2. scores s(prefix, continuation) of each whole continuation so far and keeps the ``beams`` best, each but once.
 
     A beam that has ended stays as it is as long as no others are better. The search ends when all kept ones have. The model's own
@@ -93,7 +93,7 @@ def ranked_search(
         ranker: Scores continuations; one of :mod:`counterpoint.rankers` or any other :class:`~counterpoint.rankers.Ranker`.
         processing_class: The model's tokenizer, since rankers read text.
         beams: How many continuations are kept; 2 as released.
-        samples: How many continuations of each are sampled; 10 as released.
+        candidates: How many continuations of each are sampled; 10 as released.
         tokens_per_round: How many tokens a round adds; 20 as released. None: until the end.
         prefixes: One text for each prompt, if the ranker shall read another than the prompt without special tokens.
         inputs_tensor: What ``generate`` was given as inputs; it comes from there.
@@ -123,14 +123,14 @@ def ranked_search(
         >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, **ends))  # in its place any language model
         >>> inputs = tokenizer(["The whale rose", "She was"], return_tensors="pt", padding=True, padding_side="left")
         >>> found = model.generate(
-        ...     **inputs, custom_generate=ranked_search, ranker=Commas(), processing_class=tokenizer, beams=2, samples=4,
+        ...     **inputs, custom_generate=ranked_search, ranker=Commas(), processing_class=tokenizer, beams=2, candidates=4,
         ...     tokens_per_round=5, do_sample=True, top_p=0.9, max_new_tokens=10, return_dict_in_generate=True,
         ... )
         >>> [len(rounds) for rounds in found.tree]
         [2, 2]
     """
     call, config = current_generate_call() or GenerateCall(), generation_config
-    ranker, tokenizer = check_settings(ranker, processing_class, beams, samples, tokens_per_round, config)
+    ranker, tokenizer = check_settings(ranker, processing_class, beams, candidates, tokens_per_round, config)
     check_mode(model, config, call, logits_processor, stopping_criteria, len(input_ids), model_kwargs)
     check_prompt(model, input_ids, model_kwargs)
     check_whole_text(model, input_ids, model_kwargs)
@@ -147,11 +147,11 @@ def ranked_search(
     found = Beams(ranker.scorer(prefixes), lambda prompt, new: continuation_text(tokenizer, ids[prompt], new), len(prompts), beams)
     proposer = Proposer(model, prompts, firsts, logits_processor, stopping_criteria, config, model_kwargs)
     stream = None if call.streamer is None else Stream(call.streamer)
-    draws = beams * samples
+    draws = beams * candidates
     while found.live():
         rows = found.grow(proposer.propose(draws, tokens_per_round), draws)
         proposer.select(rows)
-        draws = samples
+        draws = candidates
         if stream is not None:
             stream.put(found.kept[0])
     if stream is not None:

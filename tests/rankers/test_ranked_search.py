@@ -53,16 +53,16 @@ def test_batches_are_prompts_alone_from_scratch(family: Any) -> None:
 @settings(max_examples=25)
 @given(
     beams=st.integers(1, 3),
-    samples=st.integers(1, 4),
+    candidates=st.integers(1, 4),
     tokens_per_round=st.none() | st.integers(1, 8),
     most=st.integers(1, 8),
     eos=st.lists(st.integers(FIRST_WORD, VOCABULARY - 1), max_size=20),
 )
-def test_any_settings(beams: int, samples: int, tokens_per_round: int | None, most: int, eos: list[int]) -> None:
+def test_any_settings(beams: int, candidates: int, tokens_per_round: int | None, most: int, eos: list[int]) -> None:
     model = LLAMA.build()
-    chosen = laws.Settings(beams, samples, tokens_per_round, most)
+    chosen = laws.Settings(beams, candidates, tokens_per_round, most)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proposals, "draw", laws.drawn_by_rank(samples))
+        patch.setattr(proposals, "draw", laws.drawn_by_rank(candidates))
         laws.equals_reference(model, batch_of(LLAMA, model), eos=eos, settings=chosen)
 
 
@@ -120,7 +120,7 @@ def test_other_ways_to_read_the_prompt(mode: dict[str, Any], model: PreTrainedMo
 def test_one_beam_and_one_sample_is_sampling(name: str, tokens_per_round: int | None) -> None:
     model = FAMILY[name].build()
     batch = batch_of(FAMILY[name], model)
-    one = {"beams": 1, "samples": 1, "tokens_per_round": tokens_per_round}
+    one = {"beams": 1, "candidates": 1, "tokens_per_round": tokens_per_round}
     torch.manual_seed(5)
     sampled = model.generate(batch.ids, attention_mask=batch.mask, **laws.SAMPLING)
     torch.manual_seed(5)
@@ -136,13 +136,13 @@ def test_one_beam_and_one_sample_end_as_sampling_does(model: PreTrainedModel, ba
         torch.manual_seed(seed)
         sampled = model.generate(alone.ids, attention_mask=alone.mask, **(laws.SAMPLING | ending))
         torch.manual_seed(seed)
-        assert torch.equal(laws.search(model, alone, beams=1, samples=1, **ending).sequences, sampled)
+        assert torch.equal(laws.search(model, alone, beams=1, candidates=1, **ending).sequences, sampled)
         lengths.add(sampled.shape[1])
     assert len(lengths) > 1
 
 
 def test_one_sample_may_be_greedy(model: PreTrainedModel, batch: Batch) -> None:
-    one = {"beams": 1, "samples": 1, "do_sample": False}
+    one = {"beams": 1, "candidates": 1, "do_sample": False}
     greedy = model.generate(batch.ids, attention_mask=batch.mask, **(laws.SAMPLING | {"do_sample": False}))
     assert torch.equal(laws.search(model, batch, **one).sequences, greedy)
 
@@ -151,7 +151,7 @@ def test_one_round_is_overgeneration_and_reranking(model: PreTrainedModel, batch
     torch.manual_seed(0)
     sampled = model.generate(batch.ids, attention_mask=batch.mask, num_return_sequences=6, **laws.SAMPLING)
     torch.manual_seed(0)
-    found = laws.search(model, batch, beams=3, samples=2, tokens_per_round=None, num_return_sequences=3)
+    found = laws.search(model, batch, beams=3, candidates=2, tokens_per_round=None, num_return_sequences=3)
     width, ranker = batch.ids.shape[1], laws.Liking()
     texts = laws.toy_tokenizer().batch_decode(sampled[:, width:], skip_special_tokens=True)
     prefixes = [laws.toy_tokenizer().decode(batch.alone(row).ids[0]) for row in range(len(batch.ids))]
@@ -182,7 +182,7 @@ def test_the_best_of_each_prompt_are_returned(model: PreTrainedModel, batch: Bat
 
 
 def test_where_fewer_differ_the_last_is_repeated(model: PreTrainedModel, batch: Batch) -> None:
-    found = laws.search(model, batch, beams=4, samples=2, temperature=1e-4, num_return_sequences=3)
+    found = laws.search(model, batch, beams=4, candidates=2, temperature=1e-4, num_return_sequences=3)
     greedy = model.generate(batch.ids, attention_mask=batch.mask, **(laws.SAMPLING | {"do_sample": False}))
     assert torch.equal(found.sequences, greedy.repeat_interleave(3, dim=0))
     assert all(len(pool) == 1 for rounds in found.tree for pool in rounds)
@@ -249,7 +249,7 @@ def test_real_texts_with_a_real_ranker(ranker: Ranker, expert: PreTrainedModel, 
         custom_generate=ranked_search,
         ranker=ranker,
         processing_class=tokenizer,
-        samples=4,
+        candidates=4,
         tokens_per_round=6,
         do_sample=True,
         max_new_tokens=16,
@@ -266,7 +266,7 @@ def test_real_texts_with_a_real_ranker(ranker: Ranker, expert: PreTrainedModel, 
 
 def test_a_pipeline(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     write = pipeline("text-generation", model=expert, tokenizer=tokenizer)
-    search = {"custom_generate": ranked_search, "ranker": OverlapRanker(), "processing_class": tokenizer, "samples": 2}
+    search = {"custom_generate": ranked_search, "ranker": OverlapRanker(), "processing_class": tokenizer, "candidates": 2}
     (text,) = write("The whale rose", do_sample=True, max_new_tokens=9, num_return_sequences=1, **search)
     assert text["generated_text"].startswith("The whale rose")
 
@@ -342,7 +342,7 @@ class TestDefectsOfTheReleasedGenerator:
             assert len(laws.search(model, batch).sequences) == len(batch.ids)
 
     def test_top_k_is_what_generate_says(self, model: PreTrainedModel, batch: Batch) -> None:
-        hot = {"temperature": 100.0, "samples": 20, "tokens_per_round": None}
+        hot = {"temperature": 100.0, "candidates": 20, "tokens_per_round": None}
         best = set(model(batch.alone(0).ids).logits[0, -1].topk(50).indices.tolist())
         for top_k, beyond in ((0, True), (50, False)):
             first = {each.tokens[0] for each in laws.search(model, batch, top_k=top_k, **hot).tree[0][0]}
@@ -352,7 +352,7 @@ class TestDefectsOfTheReleasedGenerator:
         def end(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             return scores.index_fill(1, torch.tensor([EOS]), 1.0 + float(scores.max()))
 
-        found = laws.search(model, batch, [end], eos_token_id=EOS, samples=20)
+        found = laws.search(model, batch, [end], eos_token_id=EOS, candidates=20)
         empty = [each for each in found.tree[0][0] if not each.text]
         assert empty == found.tree[0][0][-1:]
         assert empty[0].score == -torch.inf

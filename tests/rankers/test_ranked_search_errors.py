@@ -40,7 +40,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "ranker=None": {"ranker": None},
     "pass processing_class=tokenizer": {"processing_class": None},
     "beams=0 is not a number of beams": {"beams": 0},
-    "samples=-1 is not a number of samples": {"samples": -1},
+    "candidates=-1 is not a number of candidates": {"candidates": -1},
     "tokens_per_round=0 is not a number of tokens": {"tokens_per_round": 0},
     "do_sample=False proposes the same continuation 6 times": {"do_sample": False},
     "num_return_sequences=3 is more than beams=2": {"num_return_sequences": 3},

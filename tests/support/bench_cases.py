@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def write_speed(folder: Path, speeds: Mapping[str, float]) -> None:
 
 def named(label: str) -> dict[str, Any]:
     """A decoder by its label."""
-    name, *settings = label.split()
+    name, *settings = re.split(r"[:, ]", label)
     return {"decoder": name, "label": label, "parameters": dict(setting.split("=") for setting in settings)}
 
 

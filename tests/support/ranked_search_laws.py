@@ -27,14 +27,14 @@ class Settings(NamedTuple):
     """Of a search and its reference."""
 
     beams: int = 2
-    samples: int = 3
+    candidates: int = 3
     tokens_per_round: int | None = 4
     max_new_tokens: int = 10
 
 
 USUAL = Settings()
 MOST = USUAL.max_new_tokens
-SEARCH: dict[str, Any] = {"beams": USUAL.beams, "samples": USUAL.samples, "tokens_per_round": USUAL.tokens_per_round}
+SEARCH: dict[str, Any] = {"beams": USUAL.beams, "candidates": USUAL.candidates, "tokens_per_round": USUAL.tokens_per_round}
 SAMPLING: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": MOST, "pad_token_id": PAD, "eos_token_id": None}
 
 
@@ -74,15 +74,15 @@ class Liking(Ranker):
         return scorer
 
 
-def by_rank(scores: Tensor, number: int, samples: int) -> int:
+def by_rank(scores: Tensor, number: int, candidates: int) -> int:
     """The token of rank ``number``, counted round among as many as there are samples and tokens that are allowed."""
     allowed = int((scores > -torch.inf).sum())
-    return int(scores.topk(samples).indices[number % min(samples, allowed)])
+    return int(scores.topk(candidates).indices[number % min(candidates, allowed)])
 
 
-def drawn_by_rank(samples: int = USUAL.samples) -> Callable[[Tensor, bool], Tensor]:
+def drawn_by_rank(candidates: int = USUAL.candidates) -> Callable[[Tensor, bool], Tensor]:
     """What takes the place of random draws."""
-    return lambda scores, do_sample: torch.tensor([by_rank(own, row % samples, samples) for row, own in enumerate(scores)])
+    return lambda scores, do_sample: torch.tensor([by_rank(own, row % candidates, candidates) for row, own in enumerate(scores)])
 
 
 def search(model: PreTrainedModel, batch: Batch, processors: Sequence[Processor] = (), **kwargs: Any) -> RankedSearchOutput:
@@ -122,11 +122,11 @@ def reference(
     while not all(node.ended for node in kept):
         pool = [node._replace(parent=place) for place, node in enumerate(kept) if node.ended]
         for place, node in enumerate(kept):
-            for number in range(0 if node.ended else settings.samples):
+            for number in range(0 if node.ended else settings.candidates):
                 tokens = node.tokens
                 while len(tokens) < min(len(node.tokens) + (settings.tokens_per_round or 99), settings.max_new_tokens):
                     scores = next_scores(model, prompt, tokens, index, score)
-                    tokens = (*tokens, by_rank(scores, number, settings.samples))
+                    tokens = (*tokens, by_rank(scores, number, settings.candidates))
                     if tokens[-1] in eos:
                         break
                 if tokens in [other.tokens for other in pool]:

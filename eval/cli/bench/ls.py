@@ -6,8 +6,8 @@ import argparse
 import json
 from collections.abc import Mapping
 
+from counterpoint.eval.choosing import TABLE, describe_decoders
 from counterpoint.eval.cli.options import add_shared
-from counterpoint.eval.decoder_specs import DECODERS, describe_decoders
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     protocols = {name: protocol.summary for name, protocol in PROTOCOLS.items()}
     if arguments.json:
         decoders = {
-            name: {"summary": decoder.summary, "parameters": dict(decoder.parameters)} for name, decoder in DECODERS.items()
+            name: {"summary": row.summary, "parameters": {key: each.default for key, each in row.parameters.items()}}
+            for name, row in TABLE.rows.items()
         }
         print(json.dumps({"decoders": decoders, "metrics": metrics, "mauve_protocols": protocols}, ensure_ascii=False))
         return 0

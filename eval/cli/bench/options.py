@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from counterpoint.decoders.choosing.grammar import OWN
 from counterpoint.eval import EXPERT
+from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.score import add_score_options
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_of
 from counterpoint.eval.cli.options import add_output_dir, add_shared, positive
@@ -115,9 +117,15 @@ def read_options(path: Path) -> dict[str, Any]:
     parser = Parser(prog="counterpoint bench", allow_abbrev=False)
     add_run_options(parser)
     try:
-        return vars(parser.parse_args(words))
+        options = vars(parser.parse_args(words))
+        for choice in options.get("decoders", ()):
+            parse_decoder(choice, own=False)
     except UsageError as error:
         raise UsageError(f"--config {path}: {error}") from error
+    for name in options.get("metrics", ()):
+        if OWN.fullmatch(name):
+            raise UsageError(f"--config {path}: {name} is code of somebody's own, which runs only where a command line names it")
+    return options
 
 
 def option_words(name: str, value: object) -> list[str]:

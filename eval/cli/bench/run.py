@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval import EXPERT
 from counterpoint.eval.bench.records import read_failures, read_generations
+from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.bench.options import DECODERS, add_run_options, resolve
 from counterpoint.eval.cli.bench.score import score, show
 from counterpoint.eval.cli.decoder_aliases import parse_named
-from counterpoint.eval.decoder_specs import DecoderSpec, parse_decoder
 from counterpoint.eval.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: If decoders failed, after the others were generated and scored.
     """
     options = resolve(arguments)
-    choices = parse_decoders(options)
+    specs = parse_decoders(options)
 
     from counterpoint.eval import loading  # after the arguments: these import torch
     from counterpoint.eval.bench import directory as bench_directory
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_names(options.metrics or [])
     state = bench_run.processes(options)
     with loading.quiet():
-        prepared = bench_run.Run(options, choices, state)
+        prepared = bench_run.Run(options, specs, state)
         if options.dry_run:
             print_plan(prepared)
             return 0
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if failed:
         first = failed[0]
         raise CommandError(
-            f"{len(failed)} of {len(choices)} decoders failed, {first['decoder']} first: {first['error']}; {options.output_dir} "
+            f"{len(failed)} of {len(specs)} decoders failed, {first['decoder']} first: {first['error']}; {options.output_dir} "
             "has the errors and the others' texts, and the same command tries again what failed"
         )
     return 0
@@ -78,12 +78,12 @@ def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:
     """Parse the decoders, and refuse one that is named twice."""
     default = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
     named = parse_named("--decoders", [[word] for word in options.decoders or ()], options)
-    choices = named or [parse_decoder([name]) for name in default]
-    labels = [str(choice) for choice in choices]
+    specs = named or [parse_decoder([name]) for name in default]
+    labels = [str(spec) for spec in specs]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise UsageError(f"--decoders: {twice} is named twice")
-    return choices
+    return specs
 
 
 def print_plan(prepared: Run) -> None:

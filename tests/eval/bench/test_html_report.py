@@ -26,7 +26,7 @@ HOSTILE = [
     "lines \u2028 and \u2029 and \u0085 and \0 and \r\n and \u202e",
     "${window.hacked = 4} $title \U0001f40b \ufffd İstanbul",
 ]
-LABELS = ("greedy", "nucleus top_p=0.9", 'beam x="<b>&', "a</script><script>window.hacked=5</script>")
+LABELS = ("greedy", "nucleus:top_p=0.9", 'beam:x="<b>&', "a</script><script>window.hacked=5</script>")
 
 
 def write_page(folder: Path, texts: list[str], count: int = 5) -> Path:

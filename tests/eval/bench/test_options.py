@@ -28,10 +28,10 @@ def options_of(*words: str) -> argparse.Namespace:
 
 def test_defaults() -> None:
     assert vars(options_of()) == dict(DEFAULTS)
-    names = [choice.decoder.name for choice in parse_decoders(options_of())]
+    names = [choice.name for choice in parse_decoders(options_of())]
     assert len(names) == 9
     assert "contrastive_decoding" in names
-    assert "contrastive_decoding" not in [choice.decoder.name for choice in parse_decoders(options_of("--model", str(AMATEUR)))]
+    assert "contrastive_decoding" not in [choice.name for choice in parse_decoders(options_of("--model", str(AMATEUR)))]
 
 
 def test_a_file_of_options_and_the_command_line_above_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from counterpoint.eval.cli.main import main
 from counterpoint.eval.report import plots as bench_plots
 from counterpoint.eval.report.plots import plot, styles
 
-LABELS = ("greedy", "beam a=$1$", "beam a=$2$")
+LABELS = ("greedy", "beam:a=$1$", "beam:a=$2$")
 
 
 @pytest.fixture(autouse=True)

@@ -15,18 +15,19 @@ import torch
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from counterpoint.decoders import decoder
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench import generation as bench_generation
 from counterpoint.eval.bench import work as bench_work
 from counterpoint.eval.bench.records import read_config, read_failures, read_generations, read_speed
+from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.decoder_specs import parse_decoder
 from counterpoint.eval.journal import read_records
 from counterpoint.eval.loading import load
 from counterpoint.eval.revisions import revision
 from counterpoint.rankers import LikelihoodRanker, OverlapRanker, ranked_search, rerank
 
-RANKED = "ranked_search:ranker=overlap,beams=2,samples=3,tokens_per_round=4,temperature=2.0"
+RANKED = "ranked_search:ranker=overlap,beams=2,candidates=3,tokens_per_round=4,proposals=[nucleus:top_p=0.9,temperature=2.0]"
 DECODERS = ["greedy", "beam:num_beams=2", "nucleus", "contrastive_search:top_k=3", RANKED]
 SMALL = ["--model", str(AMATEUR), "--device", "cpu", "--limit", "5", "--max-new-tokens", "8", "--batch-size", "2", "--quiet"]
 UNSCORED = ["--metrics", "diversity"]
@@ -72,11 +73,11 @@ def test_texts_are_those_of_generate_one_by_one(whole: Path) -> None:
     found = read_generations(whole)
     assert len(found) == 5 * (3 + 2 + 2)  # samplers have two seeds, the others draw no numbers
     for record in found:
-        choice = parse_decoder([record["decoder"], *(f"{name}={value}" for name, value in record["parameters"].items())])
-        if choice.decoder.sampling:
+        spec = parse_decoder(record["label"])
+        if spec.row.sampling:
             continue
         ids = tokenizer(record["prompt"], return_tensors="pt")
-        output = model.generate(**ids, max_new_tokens=8, **choice.generate_arguments())
+        output = model.generate(**ids, max_new_tokens=8, **decoder(record["label"], model))
         assert record["text"] == tokenizer.decode(output[0, ids["input_ids"].shape[1] :])
         assert (record["tokens"], record["finished"]) == (8, False)
     for name in ("nucleus", "ranked_search"):
@@ -91,7 +92,7 @@ def test_ranked_texts_are_those_of_ranked_search(whole: Path) -> None:
         ids = loaded.tokenizer(record["prompt"], return_tensors="pt").input_ids
         passage = bench_generation.Passage(record["index"], record["prompt"], record["reference"], tuple(ids[0].tolist()))
         torch.manual_seed(bench_generation.row_seed(record["seed"], passage))
-        search: Any = dict(ranker=OverlapRanker(), processing_class=loaded.tokenizer, beams=2, samples=3, tokens_per_round=4)
+        search: Any = dict(ranker=OverlapRanker(), processing_class=loaded.tokenizer, beams=2, candidates=3, tokens_per_round=4)
         sampling: Any = dict(do_sample=True, top_p=0.9, top_k=0, temperature=2.0, max_new_tokens=8)
         output: Any = loaded.model.generate(ids, custom_generate=ranked_search, **search, **sampling)  # type: ignore[operator]
         assert record["text"] == loaded.tokenizer.decode(output[0, ids.shape[1] :])
@@ -101,7 +102,7 @@ def test_the_best_of_samples_is_the_rankers_choice() -> None:
     """Ranked search with one beam and one round, so that it is the best of its own candidates."""
     loaded = load(str(AMATEUR), "cpu", "auto", trust_remote_code=False)
     passage = bench_generation.Passage(0, "The sea and", None, tuple(loaded.tokenizer("The sea and")["input_ids"]))
-    choice = parse_decoder(["best_of:ranker=likelihood,form=log_likelihood,samples=6"])
+    choice = parse_decoder(["best_of:ranker=[likelihood:form=log_likelihood],candidates=6"])
     (found,) = bench_generation.continue_batch(loaded, choice, [passage], 3, 12)
     torch.manual_seed(bench_generation.row_seed(3, passage))
     ids = torch.tensor([passage.ids])
@@ -117,7 +118,7 @@ def test_what_is_recorded(whole: Path) -> None:
     config, record = read_config(whole), read_generations(whole)[0]
     assert config["decoders"][1] == {
         "decoder": "beam",
-        "label": "beam num_beams=2 length_penalty=1.0",
+        "label": "beam:num_beams=2,length_penalty=1.0",
         "parameters": {"num_beams": 2, "length_penalty": 1.0},
         "seeds": 1,
     }
@@ -233,12 +234,12 @@ def test_a_failing_decoder_is_recorded_and_the_rest_go_on(capsys: pytest.Capture
         tmp_path, "--decoders", "context_aware", "greedy", "sample:temperature=0", "contrastive_search:top_k=3"
     )
     message = error(capsys, *arguments[1:])
-    assert "2 of 4 decoders failed, context_aware first: decoder context_aware beta=0.5: a prompt has no context" in message
+    assert "2 of 4 decoders failed, context_aware first: decoder context_aware:beta=0.5: a prompt has no context" in message
     failures = {record["decoder"]: record["error"] for record in read_failures(tmp_path)}
     assert "strictly positive float" in failures["sample"]
     texts = [(record["label"], record["text"]) for record in read_generations(tmp_path)]
     labels = {label for label, _ in texts}
-    assert labels == {"greedy", "contrastive_search penalty_alpha=0.6 top_k=3"}
+    assert labels == {"greedy", "contrastive_search:penalty_alpha=0.6,top_k=3"}
     assert texts == [(record["label"], record["text"]) for record in read_generations(whole) if record["label"] in labels]
     bench(capsys, tmp_path, "--decoders", "greedy")  # without them nothing fails
     assert read_failures(tmp_path) == []
@@ -302,7 +303,7 @@ def test_the_plan_writes_nothing_and_reads_no_weights(
     assert not (tmp_path / "new").exists()
     assert "5 prompts of" in capsys.readouterr().out
     assert main(arguments_of(whole, "--dry-run", "--json", "--num-seeds", "3", "--limit", "6")) == 0
-    plan = {row["decoder"].split()[0]: row for row in json.loads(capsys.readouterr().out)["plan"]}
+    plan = {row["decoder"].partition(":")[0]: row for row in json.loads(capsys.readouterr().out)["plan"]}
     assert plan["greedy"]["texts"] == 6
     assert plan["greedy"]["done"] == 5
     assert (plan["nucleus"]["texts"], plan["nucleus"]["done"]) == (18, 10)

@@ -50,7 +50,7 @@ def judges(folder: Path) -> MetricModels:
 
 def check_plain_metrics(folder: Path) -> None:
     """Every column is the mean over seeds of the function that is documented."""
-    texts = {"greedy": {0: LOOPS}, "nucleus top_p=0.9": {0: sentences(3, 1), 1: sentences(3, 2)}}
+    texts = {"greedy": {0: LOOPS}, "nucleus:top_p=0.9": {0: sentences(3, 1), 1: sentences(3, 2)}}
     results = score_directory(write_run(folder, texts), PLAIN, judges(folder))
     functions: dict[str, Any] = {
         **{f"rep_{n}": lambda found, n=n: rep_n(found, n) for n in (2, 3, 4)},
@@ -216,7 +216,7 @@ def test_tests_of_a_table_are_adjusted_together(tmp_path: Path) -> None:
 
 
 def test_results_are_reproducible_and_say_what_they_are_of(tmp_path: Path) -> None:
-    write_run(tmp_path, {"greedy": {0: LOOPS}, "nucleus top_p=0.9": {0: sentences(3, 1), 1: sentences(3, 2)}}, LOOPS)
+    write_run(tmp_path, {"greedy": {0: LOOPS}, "nucleus:top_p=0.9": {0: sentences(3, 1), 1: sentences(3, 2)}}, LOOPS)
     write_lines(tmp_path / "failures.jsonl", [{**named("sled x=1"), "key": "f", "error": "no early layers"}])
     results = score_directory(tmp_path, PLAIN, judges(tmp_path))
     first = (tmp_path / "results.json").read_bytes()

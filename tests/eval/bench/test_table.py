@@ -29,9 +29,9 @@ def score(folder: Path, names: list[str], **settings: Any) -> dict[str, Any]:
 @pytest.fixture
 def results(tmp_path: Path) -> dict[str, Any]:
     """Of greedy search that loops and of two samplers that write like people."""
-    samples = {"sample top_k=0": {0: sentences(30, 1), 1: sentences(30, 2)}, "sample top_k=9": {0: sentences(30, 3)}}
+    samples = {"sample:top_k=0": {0: sentences(30, 1), 1: sentences(30, 2)}, "sample:top_k=9": {0: sentences(30, 3)}}
     write_run(tmp_path, {"greedy": {0: LOOP}, **samples}, HUMAN)
-    write_speed(tmp_path, {"greedy": 10.0, "sample top_k=0": 8.0})
+    write_speed(tmp_path, {"greedy": 10.0, "sample:top_k=0": 8.0})
     write_lines(tmp_path / "failures.jsonl", [{**named("sled"), "key": "f", "error": "no `early`\nlayers <b>|"}])
     return score(tmp_path, ["diversity", "zipf", "length", "speed", "embedding_coherence"])
 
@@ -42,7 +42,7 @@ def test_the_table(results: dict[str, Any]) -> None:
     assert [each.strip() for each in head.split("|")[1:-1]] == ["decoder", "diversity", "words", "speed ↑"]
     assert rule.replace("-", "").replace(":", "").replace(" ", "") == "|||||"
     assert greedy.startswith("| `greedy` ")
-    assert "`sample top_k=0`" in first  # by what tells the two apart
+    assert "`sample:top_k=0`" in first  # by what tells the two apart
     assert "†" not in greedy  # the first is not compared with itself
     assert "0.80x" in first
     assert "n/a" in second  # not timed
@@ -59,12 +59,12 @@ def test_the_table(results: dict[str, Any]) -> None:
 def test_marks_are_of_tests(results: dict[str, Any]) -> None:
     figures = results["rows"][1]["figures"]
     assert figures["diversity"]["p_adjusted"] < 0.05
-    row = next(line for line in markdown(results).splitlines() if "`sample top_k=0`" in line)
+    row = next(line for line in markdown(results).splitlines() if "`sample:top_k=0`" in line)
     value, words = (each.strip() for each in row.split("|")[2:4])
     assert value.endswith("†")
     assert words.endswith("†")
     figures["diversity"]["p_adjusted"] = 0.06
-    row = next(line for line in markdown(results).splitlines() if "`sample top_k=0`" in line)
+    row = next(line for line in markdown(results).splitlines() if "`sample:top_k=0`" in line)
     assert "†" not in row.split("|")[2]
 
 

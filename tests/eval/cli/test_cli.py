@@ -16,9 +16,9 @@ from transformers.utils import logging
 
 from counterpoint.decoders import contrastive_search
 from counterpoint.eval import AMATEUR, diversity, rep_n
+from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.terminal import BOLD, fits_columns, side_by_side, style
-from counterpoint.eval.decoder_specs import parse_decoder
 from counterpoint.eval.generation import TextStream, encode, generate
 from counterpoint.eval.loading import Loaded, load
 from counterpoint.rankers.continuation_texts import prompt_text
@@ -132,7 +132,7 @@ def test_compare_one_under_the_other(capsys: pytest.CaptureFixture[str], monkeyp
     measures = r"24 tokens, [\d.]+ tokens/s, rep-2 [\d.]+%, rep-4 [\d.]+%, diversity [\d.]+\n"
     expected = (
         f"{re.escape(PROMPT)}\n\ngreedy\n{re.escape(greedy)}{measures}\n"
-        rf"contrastive_search penalty_alpha=0\.6 top_k=4\n{re.escape(contrastive)}{measures}"
+        rf"contrastive_search:penalty_alpha=0\.6,top_k=4\n{re.escape(contrastive)}{measures}"
     )
     assert re.fullmatch(expected, output)
 
@@ -141,7 +141,7 @@ def test_compare_in_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "110")
     lines = output_of(capsys, PROMPT, "--compare", "greedy", "nucleus:top_k=3").splitlines()
     assert lines[:2] == [PROMPT, ""]
-    assert re.fullmatch(r"greedy {5,}nucleus top_p=0.95 top_k=3 temperature=1.0", lines[2])
+    assert re.fullmatch(r"greedy {5,}nucleus:top_p=0.95,top_k=3,temperature=1.0", lines[2])
     assert max(map(len, lines)) <= 110
     assert sum(line.count("24 tokens") for line in lines) == 2
 

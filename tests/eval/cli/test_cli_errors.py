@@ -33,6 +33,7 @@ def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> s
         ([], "required: COMMAND"),
         (["generat"], "invalid choice: 'generat' (did you mean generate?)"),
         (["generate", "x", "--decoder", "nuclues"], "did you mean nucleus?"),
+        (["generate", "x", "--decoder", "contrastive_search", "top_k=0"], "top_k=0 is not a whole number of 1 or more"),
         (["generate", "x", "--decoder", "nucleus", "p=1"], "it takes: top_p, top_k, temperature"),
         (["generate", "--decoder", "greedy", "Once"], "a prompt goes before"),
         (["generate", "x", "--compare", "greedy", "top_k:k=3"], "decoder top_k has no 'k'"),
@@ -62,7 +63,6 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], m
         (["x", "--model", "./absent"], "neither a local folder nor a name on the Hugging Face hub"),
         (["x", "--model", str(Path(__file__).parent)], "the folder holds no model that can be loaded"),
         (["x", "--decoder", "sample", "temperature=0"], "`temperature` (=0.0) has to be a strictly positive float"),
-        (["x", "--decoder", "contrastive_search", "top_k=0"], "contrastive search needs at least one candidate"),
     ],
 )
 def test_failures(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -68,7 +68,7 @@ def check(found: list[dict[str, Any]], ranker: Ranker, name: str) -> None:
 
 def test_rerank(capsys: pytest.CaptureFixture[str], file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = output_of(capsys, "rerank", "--json", "--ranker", "overlap", "--file", str(file))
-    check(records(output), OverlapRanker(), "overlap n=1")
+    check(records(output), OverlapRanker(), "overlap:n=1")
     monkeypatch.setattr("sys.stdin", io.StringIO(file.read_text(encoding="utf-8")))
     assert output_of(capsys, "rerank", "--json", "--ranker", "overlap") == output
 
@@ -80,7 +80,7 @@ def test_lines_do_not_depend_on_their_batch(
     check(
         records(output_of(capsys, "rerank", "--json", "--ranker", "consensus:n=1", "--file", str(file))),
         ConsensusRanker(),
-        "consensus n=1",
+        "consensus:n=1",
     )
 
 
@@ -88,7 +88,7 @@ def test_rerank_by_likelihood(
     capsys: pytest.CaptureFixture[str], file: Path, amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     found = records(output_of(capsys, "rerank", "--json", *SMALL, "--ranker", "likelihood", "form=pmi", "--file", str(file)))
-    check(found, LikelihoodRanker(amateur, tokenizer, form="pmi"), "likelihood form=pmi")
+    check(found, LikelihoodRanker(amateur, tokenizer, form="pmi"), "likelihood:form=pmi,decoder=greedy")
 
 
 def test_only_the_best_are_printed_if_so_asked(capsys: pytest.CaptureFixture[str], file: Path) -> None:
@@ -127,11 +127,11 @@ def test_wrong_input_is_named_by_line(capsys: pytest.CaptureFixture[str], tmp_pa
         (["generate", "x", "--tokens-per-round", "3"], "--tokens-per-round needs a ranker that chooses"),
         (
             ["generate", "x", "--ranker", "overlap", "--decoder", "greedy"],
-            "greedy proposes only one text, and --ranker chooses among several; take one of",
+            "greedy proposes only one text, and a ranker chooses among several; take proposals=",
         ),
-        (["generate", "x", "--ranker", "overlap", "--compare", "sample", "beam"], "beam proposes only one text"),
+        (["generate", "x", "--ranker", "overlap", "--compare", "sample", "dola"], "dola proposes only one text"),
         (["generate", "x", "--ranker", "overlap", "--decoder", "best_of"], "best_of proposes only one text"),
-        (["generate", "x", "--ranker", "rankgen"], "ranker rankgen needs a model"),
+        (["generate", "x", "--ranker", "rankgen"], "ranker rankgen needs path"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
@@ -141,11 +141,11 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], m
 def test_failures(capsys: pytest.CaptureFixture[str], file: Path) -> None:
     assert "--file absent: " in failure(capsys, 1, "rerank", "--ranker", "overlap", "--file", "absent")
     error = failure(capsys, 1, "rerank", "--ranker", "rankgen:path=./absent", "--file", str(file))
-    assert "ranker rankgen path=./absent" in error
+    assert "ranker rankgen:path=./absent" in error
     long = {"prompt": "x " * 600, "candidates": [" a"]}
     file.write_text(json.dumps(long), encoding="utf-8")
     error = failure(capsys, 1, "rerank", *SMALL, "--ranker", "likelihood", "--file", str(file))
-    assert "ranker likelihood form=per_token: " in error
+    assert "ranker likelihood:form=per_token" in error
     assert "exceed the model's context of 512" in error
 
 
@@ -164,7 +164,7 @@ def test_generate_gives_the_best_of_several_samples(
     assert sorted(record["candidates"]) == sorted(set(expected.texts))
     assert record["scores"] == sorted(record["scores"], reverse=True)
     assert record["scores"][0] == pytest.approx(expected.scores[0])
-    assert (record["decoder"], record["ranker"], record["tokens"]) == ("nucleus", "overlap n=1", 16)
+    assert (record["decoder"], record["ranker"], record["tokens"]) == ("best_of", "overlap:n=1", 16)
     assert output_of(capsys, *arguments) == f"{PROMPT}{expected.texts[0]}\n"
 
 
@@ -172,8 +172,11 @@ def test_generate_in_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     """Beams are chosen every few tokens; the sampler without --decoder is the one that RankGen's authors took."""
     arguments = ["generate", PROMPT, *SMALL, "--max-new-tokens", "12", "--ranker", "likelihood", "--json"]
     (record,) = records(output_of(capsys, *arguments, "--num-candidates", "3", "--beams", "2", "--tokens-per-round", "4"))
-    assert record["parameters"] == {"top_p": 0.9, "top_k": 0, "temperature": 1.0}
-    assert record["ranker"] == "likelihood form=per_token"
+    assert (record["decoder"], record["parameters"]) == (
+        "ranked_search",
+        {"ranker": "likelihood", "beams": 2, "candidates": 3, "tokens_per_round": 4, "proposals": "[nucleus:top_p=0.9]"},
+    )
+    assert record["ranker"] == "likelihood:form=per_token,decoder=greedy"
     assert record["tokens"] == 12
     assert record["text"] == record["candidates"][0]
     assert record["scores"] == sorted(record["scores"], reverse=True)
@@ -190,5 +193,5 @@ def test_one_candidate_is_plain_sampling(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_ranker_chooses_for_every_decoder_that_is_compared(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["generate", PROMPT, *SMALL, "--max-new-tokens", "8", "--json", "--ranker", "overlap", "--num-candidates", "2"]
     found = records(output_of(capsys, *arguments, "--compare", "sample", "top_k:top_k=5"))
-    assert [record["decoder"] for record in found] == ["sample", "top_k"]
+    assert [record["parameters"]["proposals"] for record in found] == ["sample", "[top_k:top_k=5]"]
     assert all(len(record["scores"]) == len(record["candidates"]) <= 2 for record in found)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.bench.options import add_run_options, resolve
 from counterpoint.eval.cli.bench.run import parse_decoders
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, decoders_with, option_of, parse_named
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.parser import Parser
-from counterpoint.eval.decoder_specs import PENALTIES, parse_decoder
 from counterpoint.eval.errors import UsageError
 
 
@@ -38,7 +38,7 @@ def test_every_alias_is_a_parameter(key: str) -> None:
         (["beam"], ["--num-beams", "2"], "beam:num_beams=2"),
         (["contrastive_search"], ["--penalty-alpha", "0.4", "--top-k", "8"], "contrastive_search:penalty_alpha=0.4,top_k=8"),
         (["greedy"], ["--repetition-penalty", "1.2"], "greedy:repetition_penalty=1.2"),
-        (["best_of"], ["--top-p", "0.5"], "best_of:top_p=0.5"),
+        (["beam"], ["--num-beams", "3"], "beam:num_beams=3"),
     ],
 )
 def test_an_alias_is_the_parameter(words: list[str], aliases: list[str], meant: str) -> None:
@@ -48,7 +48,7 @@ def test_an_alias_is_the_parameter(words: list[str], aliases: list[str], meant: 
 @pytest.mark.parametrize(
     ("named", "aliases", "message"),
     [
-        ([], ["--top-p", "0.9"], "--top-p 0.9 needs the name of its decoder: --decoder nucleus:top_p=0.9, "),
+        ([], ["--top-p", "0.9"], "--top-p 0.9 needs the name of its decoder: --decoder nucleus:top_p=0.9"),
         ([], ["--repetition-penalty", "2"], "--decoder greedy:repetition_penalty=2"),
         ([["greedy"]], ["--top-p", "0.9"], "decoder greedy has no top_p; decoders that have it: --decoder nucleus:top_p=0.9"),
         ([["sample"]], ["--num-beams", "2"], "decoder sample has no num_beams; decoders that have it: --decoder beam:num_beams=2"),
@@ -72,10 +72,10 @@ def test_what_is_refused_says_how_to_write_it(named: list[list[str]], aliases: l
 def test_the_spellings_that_are_offered_are_right() -> None:
     for key in ALIASES:
         with pytest.raises(UsageError) as error:
-            parse_named("--decoder", [], given(option_of(key), "1"))
+            parse_named("--decoder", [], given(option_of(key), value := "2" if key == "num_beams" else "1"))
         for spelling in str(error.value).partition(": ")[2].split(", "):
             (choice,) = parse_named("--decoder", [[spelling.removeprefix("--decoder ")]], given())
-            assert choice.values[key] == 1
+            assert choice.values[key] == int(value)
 
 
 def test_bench_takes_them_from_the_command_line_and_from_a_file(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_decoders_without_a_distribution_refuse_likelihoods_and_generate(decoder
 def test_banned_tokens_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     found = likelihoods(load(decoder="dola", alpha=0.9), PAIRS[:3])
     assert min(total for total, _ in found) == -math.inf
-    assert "of 3 continuations have a token that dola layers=high alpha=0.9 final_norm=False bans" in caplog.text
+    assert "of 3 continuations have a token that dola:layers=high,alpha=0.9,final_norm=false bans" in caplog.text
     caplog.clear()
     finite = likelihoods(load(decoder="dola", alpha=0.9, banned=-1000.0), PAIRS[:3])
     assert all((total < -900) == (before == -math.inf) for (total, _), (before, _) in zip(finite, found, strict=True))
@@ -275,8 +275,8 @@ def test_the_command_runs_local_tasks(tasks: Path, tmp_path: Path, capsys: pytes
     (path,) = (tmp_path / "out").rglob("results_*.json")
     results = json.loads(path.read_text(encoding="utf-8"))
     assert results["config"]["model_args"]["decoder"] == "dola"
-    assert results["config"]["decoder"] == "dola layers=low alpha=0.1 final_norm=False"
-    assert results["config"]["decoder_of_likelihoods"] == "dola layers=low alpha=0.0 final_norm=False"
+    assert results["config"]["decoder"] == "dola:layers=low,alpha=0.1,final_norm=false"
+    assert results["config"]["decoder_of_likelihoods"] == "dola:layers=low,alpha=0.0,final_norm=false"
     assert results["config"]["renormalised"] is True
     (path,) = (tmp_path / "out").rglob("samples_local_choices_*.jsonl")
     samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

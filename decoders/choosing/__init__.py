@@ -1,0 +1,1 @@
+"""From the text that names a decoder to the arguments that ``generate`` takes."""

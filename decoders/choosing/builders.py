@@ -1,0 +1,144 @@
+"""Decoders whose parameters, as text has them, are not yet their constructor's: one function each, read by its signature.
+
+Layers come as ``"2+4"``, forms of contrast as their settings, other prompts as texts around the prompts that are continued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from counterpoint.decoders.amateurs.anti_language_models import NGramAntiLanguageModel
+from counterpoint.decoders.amateurs.models import Amateur
+from counterpoint.decoders.amateurs.prompts import LastTokenAmateur, PromptAmateur
+from counterpoint.decoders.contrasts.contrastive_decoding import (
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    as_amateur,
+)
+from counterpoint.decoders.contrasts.forms import extrapolation, likelihood_ratio, log_ratio, released_likelihood_ratio
+from counterpoint.decoders.contrasts.frustratingly_simple import FrustratinglySimpleLogitsProcessor
+from counterpoint.decoders.contrasts.released_contrastive_decoding import ReleasedContrastiveDecodingLogitsProcessor
+from counterpoint.decoders.forwards.layers import depth_of
+from counterpoint.decoders.forwards.ragged import padded
+from counterpoint.decoders.layers.dola import DoLaLogitsProcessor
+from counterpoint.decoders.layers.layer_fusion import LayerFusionLogitsProcessor
+from counterpoint.decoders.speculative.speculative_contrastive_decoding import speculative_contrastive_decoding
+
+Anyone = Amateur | PreTrainedModel
+
+
+def contrastive_decoding(amateur: Anyone, *, alpha: float = 0.1, amateur_temperature: float = 1.0) -> LogitsProcessor:
+    """The ratio ln p - ln q, with q at a temperature."""
+    form = partial(likelihood_ratio, amateur_temperature=amateur_temperature)
+    return ContrastiveDecodingLogitsProcessor(amateur, alpha=alpha, form=form)
+
+
+def contrastive_reasoning(amateur: Anyone, *, alpha: float = 0.1, beta: float = 0.5) -> LogitsProcessor:
+    """The extrapolation (1 + beta) ln p - beta ln q."""
+    return ContrastiveDecodingLogitsProcessor(amateur, alpha=alpha, form=partial(extrapolation, beta=beta))
+
+
+def induce_then_contrast(amateur: Anyone, *, alpha: float = 0.1, beta: float = 1.0) -> LogitsProcessor:
+    """The ratio beta ln p - ln q."""
+    return ContrastiveDecodingLogitsProcessor(amateur, alpha=alpha, form=partial(log_ratio, beta=beta))
+
+
+def released_contrastive_decoding(
+    amateur: Anyone, *, amateur_temperature: float = 0.5, coefficient: float = 1.0, last_token: bool = True
+) -> LogitsProcessor:
+    """A shortlist of all beams, and an amateur that sees the prompt's last token only."""
+    form = partial(released_likelihood_ratio, amateur_temperature=amateur_temperature, coefficient=coefficient)
+    model: Any = getattr(as_amateur(amateur), "model", None)
+    if last_token and model is None:
+        raise ValueError(f"last_token=True needs an amateur that is a model, not {type(amateur).__name__}")
+    return ReleasedContrastiveDecodingLogitsProcessor(LastTokenAmateur(model) if last_token else amateur, form=form)
+
+
+def speculative(
+    *args: Any, amateur: Anyone, alpha: float = 0.1, amateur_temperature: float = 1.0, draft_tokens: int = 8, **kwargs: Any
+) -> Any:
+    """Contrastive decoding as above, in fewer forwards of the expert."""
+    form = partial(likelihood_ratio, amateur_temperature=amateur_temperature)
+    run: Any = speculative_contrastive_decoding
+    return run(*args, amateur=amateur, alpha=alpha, form=form, draft_tokens=draft_tokens, **kwargs)
+
+
+def context_aware(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, beta: float = 0.5
+) -> LogitsProcessor:
+    """The prompt against its last paragraph."""
+    contexts, questions = zip(*(prompt.rpartition("\n\n")[::2] for prompt in prompts), strict=True)
+    if not all(contexts):
+        raise ValueError("a prompt has no context: put it before the question, with a blank line between them")
+    return ContextAwareLogitsProcessor(model, prompt_batch(model, tokenizer, questions), beta=beta)
+
+
+def dola(model: PreTrainedModel, *, layers: str = "high", alpha: float = 0.1, final_norm: bool = False) -> LogitsProcessor:
+    """The last layer against the early one that is the furthest from it."""
+    indices = layers if layers in ("low", "high") else numbers("layers", layers)
+    return DoLaLogitsProcessor(model, layers=indices, alpha=alpha, final_norm=final_norm)
+
+
+def layer_fusion(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    amateur: Anyone,
+    prompts: Sequence[str] = (),
+    *,
+    layers: str = "middle",
+    fusion_weight: float = 0.5,
+    guide: str = "",
+    refocus_weight: float = 0.0,
+    alpha: float = 0.1,
+) -> LogitsProcessor:
+    """The amateur at several layers, and the guided prompt."""
+    return LayerFusionLogitsProcessor(
+        model,
+        amateur,
+        layers=[depth_of(model) // 2] if layers == "middle" else numbers("layers", layers),
+        fusion_weight=fusion_weight,
+        guide=after(model, tokenizer, guide, prompts) if guide else None,
+        refocus_weight=refocus_weight,
+        alpha=alpha,
+    )
+
+
+def frustratingly_simple(*, penalty_alpha: float = 0.65, top_k: int = 3, n: int = 3) -> LogitsProcessor:
+    """The n-gram form; the vector form takes a :class:`~counterpoint.decoders.VectorAntiLanguageModel` in Python."""
+    return FrustratinglySimpleLogitsProcessor(NGramAntiLanguageModel(n=n), penalty_alpha=penalty_alpha, top_k=top_k)
+
+
+def after(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, text: str, prompts: Sequence[str] | None
+) -> PromptAmateur:
+    """The model itself, with a text before each prompt.
+
+    Raises:
+        ValueError: If the prompts or the tokenizer are not known.
+    """
+    if tokenizer is None or not prompts:
+        raise ValueError(f"the text {text!r} goes before the prompts: give tokenizer and prompts=[...]")
+    return PromptAmateur(model, prompt_batch(model, tokenizer, [f"{text}\n\n{prompt}" for prompt in prompts]))
+
+
+def prompt_batch(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
+    """The tokens of prompts, padded on the left, and their mask."""
+    ids, mask = padded([tokenizer(text)["input_ids"] for text in texts], side="left", device=model.device)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def numbers(key: str, text: str) -> list[int]:
+    """Whole numbers that are separated by "+" or ",".
+
+    Example:
+        >>> numbers("layers", "2+4")
+        [2, 4]
+    """
+    words = text.replace("+", ",").split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise ValueError(f"{key}={text} are not layers: give numbers with '+' between them, e.g. {key}=2+4")
+    return [int(word) for word in words]

@@ -1,0 +1,173 @@
+"""A decoder by name, as what ``generate`` takes: any row of the table, built by its target's signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    RepetitionPenaltyLogitsProcessor,
+)
+
+from counterpoint.decoders.amateurs.models import Amateur
+from counterpoint.decoders.choosing.builders import after
+from counterpoint.decoders.choosing.own import resolve
+from counterpoint.decoders.choosing.rows import DecoderRow
+from counterpoint.decoders.choosing.specs import Spec, parse
+from counterpoint.decoders.named import AMATEUR, PENALTIES, TABLE
+
+
+def decoder(
+    choice: str | Spec[DecoderRow],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    amateur: Amateur | PreTrainedModel | None = None,
+    prompts: Sequence[str] | None = None,
+    **parameters: Any,
+) -> dict[str, Any]:
+    """A decoder by name, as keyword arguments of ``model.generate``.
+
+    Names, parameters, defaults and errors are those of the command line; :func:`counterpoint.decoders.decoders` lists them. Your
+    own decoder is ``package.module:Class`` or ``file.py:Class``: a class of logits processors, or a ``custom_generate`` callable.
+
+    Args:
+        choice: ``NAME`` or ``NAME:key=value,...``.
+        model: The model that generates.
+        tokenizer: Its tokenizer, for decoders that put other texts before the prompts.
+        amateur: The amateur of decoders that need one: a model with the same vocabulary, or an
+            :class:`~counterpoint.decoders.Amateur`.
+        prompts: The texts that will be continued, for decoders that depend on them (context-aware decoding, guides); a row each.
+        **parameters: Parameters of the decoder; they win over those in ``choice``.
+
+    Returns:
+        What to pass on, ``do_sample`` included: ``model.generate(**inputs, **decoder(...))``.
+
+    Raises:
+        ValueError: For a name, key or value that is wrong, and for an amateur or prompts that are missing.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import decoder
+        >>> from counterpoint.eval import EXPERT
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> inputs = tokenizer("The whale rose", return_tensors="pt")
+        >>> ids = model.generate(**inputs, **decoder("contrastive_search:top_k=4", model), max_new_tokens=10)
+        >>> ids = model.generate(**inputs, **decoder("dola", model, layers="low"), max_new_tokens=10)
+    """
+    spec = parse(str(choice), TABLE, parameters)
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts)
+
+
+def generate_arguments(
+    spec: Spec[DecoderRow],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    amateur: Amateur | PreTrainedModel | None = None,
+    prompts: Sequence[str] | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """What ``generate`` takes for a decoder, whose amateur, prompts and what ``others`` names are at hand."""
+    settings = {"do_sample": spec.row.sampling}
+    if spec.row.kind == "settings":
+        return settings | dict(spec.values)
+    if "amateur" in spec.row.needs:
+        amateur = amateur_of(spec, model, tokenizer, amateur, prompts)
+    at_hand = {"model": model, "tokenizer": tokenizer, "amateur": amateur, "prompts": prompts, **others}
+    target, own, rest = split(spec, at_hand)
+    if spec.row.kind == "processor":
+        rest = {name: value for name, value in rest.items() if name not in PENALTIES}
+        return settings | {"logits_processor": LogitsProcessorList([target(**own), *penalties(spec)]), **rest}
+    own.pop("model", None)  # generate gives its own
+    if "tokenizer" in own:  # which generate keeps to itself
+        target = partial(target, tokenizer=own.pop("tokenizer"))
+    return settings | {"custom_generate": target, **own, **rest}
+
+
+def scoring_processors(
+    spec: Spec[DecoderRow],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    amateur: Amateur | PreTrainedModel | None = None,
+    prompts: Sequence[str] | None = None,
+) -> list[LogitsProcessor]:
+    """What changes the model's scores where given texts are scored, ``prompts`` one for each list of continuations.
+
+    Raises:
+        ValueError: For a decoder that gives texts no probability.
+    """
+    if not spec.row.distribution:
+        scorable = ", ".join(name for name, row in TABLE.rows.items() if row.distribution)
+        raise ValueError(
+            f"decoder {spec.name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not "
+            f"how likely they are; decoders that score texts: {scorable}"
+        )
+    if spec.row.kind == "settings":
+        return penalties(spec)
+    return list(generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts)["logits_processor"])
+
+
+def amateur_of(
+    spec: Spec[DecoderRow],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    amateur: Amateur | PreTrainedModel | None,
+    prompts: Sequence[str] | None,
+) -> Amateur | PreTrainedModel:
+    """The amateur that is given, or the model after another text.
+
+    Raises:
+        ValueError: If there is none, or two.
+    """
+    text = spec.values.get("amateur_prompt")
+    if text and amateur is not None:
+        raise ValueError("amateur_prompt is another prompt for the expert itself: leave out amateur and amateur_adapter")
+    if text:
+        return after(model, tokenizer, str(text), prompts)
+    if amateur is None:
+        named = next((name for name in ("amateur", "amateur_adapter") if spec.values.get(name)), None)
+        if named:
+            raise ValueError(f"{named}={spec.values[named]} is loaded by the command line alone; in Python pass amateur=model")
+        raise ValueError("no amateur: give amateur=MODEL, amateur_adapter=DIR or amateur_prompt=TEXT")
+    return amateur
+
+
+def split(spec: Spec[DecoderRow], at_hand: Mapping[str, Any]) -> tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]:
+    """A row's target, the arguments that its signature has, and the values that are left for ``generate``.
+
+    Raises:
+        ValueError: If the signature asks for something that is not at hand.
+    """
+    target = resolve(spec.row.target)
+    signature = inspect.signature(target).parameters
+    values = {name: value for name, value in spec.values.items() if name not in AMATEUR or name in spec.row.parameters}
+    values = {name: value for name, value in values.items() if not ("amateur" in spec.row.needs and name in AMATEUR)}
+    own = {name: value for name, value in values.items() if name in signature}
+    for name, value in at_hand.items():
+        if name in signature and value is not None:
+            own[name] = value
+        elif name in signature and signature[name].default is inspect.Parameter.empty:
+            raise ValueError(f"decoder {spec.name} needs {name}={'[...]' if name == 'prompts' else '...'}")
+    return target, own, {name: value for name, value in values.items() if name not in signature}
+
+
+def penalties(spec: Spec[DecoderRow]) -> list[LogitsProcessor]:
+    """The penalties that any decoder takes, as logits processors: after a contrast, as in the papers on DoLa and ICD."""
+    found: list[LogitsProcessor] = []
+    values: Mapping[str, Any] = spec.values
+    if values.get("repetition_penalty", 1.0) != 1.0:
+        found.append(RepetitionPenaltyLogitsProcessor(values["repetition_penalty"]))
+    if values.get("no_repeat_ngram_size"):
+        found.append(NoRepeatNGramLogitsProcessor(values["no_repeat_ngram_size"]))
+    return found

@@ -1,0 +1,150 @@
+"""What a row of the table of decoders says, and the values that its parameters take."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal
+
+Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter: its default, from which it has its type, and the range of a number.
+
+    Args:
+        default: The default when generating.
+        low: The smallest number.
+        high: The largest number.
+        scoring: The default when given texts are scored, where released code has another one there.
+        choice: What a nested choice names, "decoder" or "ranker"; the default is then the text of one.
+        required: Whether it has to be given.
+    """
+
+    default: Scalar
+    low: int | float = 0
+    high: int | float = math.inf
+    scoring: Scalar = None
+    choice: Literal["", "decoder", "ranker"] = ""
+    required: bool = False
+
+    def read(self, key: str, value: object) -> Scalar:
+        """A value of the parameter's type and range, from text or from Python.
+
+        Raises:
+            ValueError: If it is of another type, or out of range.
+
+        Example:
+            >>> Parameter(0.1, 0, 1).read("alpha", "1")
+            1.0
+        """
+        if self.default is None:
+            return literal(value) if isinstance(value, str) else value  # type: ignore[return-value]
+        if isinstance(self.default, str):
+            if isinstance(value, list | tuple | range):
+                return "+".join(map(str, value))
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                return str(value)
+            raise ValueError(f"{key}={value!r} is not text; the default is {key}={self.default}")
+        found = literal(value) if isinstance(value, str) else value
+        if isinstance(self.default, float) and type(found) is int:
+            found = float(found)
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(self.default)]
+        if not isinstance(found, bool | int | float) or type(found) is not type(self.default):
+            raise ValueError(f"{key}={value} is not {kind}; the default is {key}={self.default}")
+        if not isinstance(found, bool) and not self.low <= found <= self.high:
+            limits = f"between {self.low:g} and {self.high:g}" if self.high < math.inf else f"of {self.low:g} or more"
+            raise ValueError(f"{key}={value} is not {kind} {limits}; the default is {key}={self.default}")
+        return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: what a name stands for.
+
+    Args:
+        name: The name.
+        summary: What it is, in a line.
+        target: ``module:callable``, resolved when it is used. Its arguments called ``model``, ``tokenizer``, ``amateur``,
+            ``prompts`` and ``ranker`` are filled in; parameters that it does not take are settings of ``generate``.
+        parameters: The parameters by name.
+    """
+
+    name: str
+    summary: str
+    target: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    kind_of_name = "name"
+
+
+@dataclass(frozen=True)
+class DecoderRow(Row):
+    """A row of the table of decoders.
+
+    Args:
+        kind: Whether ``target`` makes a logits processor, is a ``custom_generate`` callable, or is missing because the parameters
+            are settings of ``generate`` itself.
+        sampling: Whether tokens are drawn at random.
+        streams: Whether a streamer gets every token as it is chosen.
+        distribution: Whether it defines the probability of a given text.
+        batched: Whether several prompts can be continued together.
+        needs: What has to be there beside the model: "amateur", "prompts", "ranker".
+        rows: The parameter that says how many tokens of a text are in a forward together, or their number.
+    """
+
+    kind: Literal["settings", "processor", "callable"] = "settings"
+    sampling: bool = False
+    streams: bool = True
+    distribution: bool = False
+    batched: bool = True
+    needs: tuple[str, ...] = ()
+    rows: str | int = 1
+    origin: str = ""
+    """The version of the package, or the hash of the file, that somebody's own decoder is from."""
+
+    kind_of_name = "decoder"
+
+
+@dataclass(frozen=True)
+class RankerRow(Row):
+    """A row of the table of rankers.
+
+    Args:
+        needs: What has to be there beside the candidates: "model" (a language model).
+    """
+
+    needs: tuple[str, ...] = ()
+    origin: str = ""
+
+    kind_of_name = "ranker"
+
+
+def literal(text: str) -> object:
+    """A Python number or constant, ``true`` and ``false`` also in lower case, or else the text itself.
+
+    Example:
+        >>> literal("true"), literal("1e-2"), literal("high")
+        (True, 0.01, 'high')
+    """
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def suggestion(word: str, known: Mapping[str, object]) -> str:
+    """A question to append to an error, if ``word`` looks like one that is known.
+
+    Example:
+        >>> suggestion("nuclues", {"nucleus": 1})
+        ' (did you mean nucleus?)'
+    """
+    close = get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,30 @@
+from counterpoint.eval.comparing import Comparison as Comparison
+from counterpoint.eval.comparing import compare as compare
+from counterpoint.eval.embedded import AMATEUR as AMATEUR
+from counterpoint.eval.embedded import EXPERT as EXPERT
+from counterpoint.eval.metrics.coherence import embedding_coherence_of_each as embedding_coherence_of_each
+from counterpoint.eval.metrics.coherence import likelihood_coherence_of_each as likelihood_coherence_of_each
+from counterpoint.eval.metrics.distinct import distinct_n as distinct_n
+from counterpoint.eval.metrics.distinct import hapax_n as hapax_n
+from counterpoint.eval.metrics.frequencies import zipf as zipf
+from counterpoint.eval.metrics.length import lengths as lengths
+from counterpoint.eval.metrics.length import loop_share as loop_share
+from counterpoint.eval.metrics.length import mean_length as mean_length
+from counterpoint.eval.metrics.likelihoods import log_probabilities as log_probabilities
+from counterpoint.eval.metrics.likelihoods import perplexity as perplexity
+from counterpoint.eval.metrics.mauve import mauve_score as mauve_score
+from counterpoint.eval.metrics.metric_modules import load_metric as load_metric
+from counterpoint.eval.metrics.recent_repetition import recent_repetition_of_each as recent_repetition_of_each
+from counterpoint.eval.metrics.repetition import diversity as diversity
+from counterpoint.eval.metrics.repetition import rep_n as rep_n
+from counterpoint.eval.metrics.representations import isotropy as isotropy
+from counterpoint.eval.metrics.representations import isotropy_of_each as isotropy_of_each
+from counterpoint.eval.metrics.representations import mean_pooling as mean_pooling
+from counterpoint.eval.metrics.self_bleu import self_bleu as self_bleu
+from counterpoint.eval.metrics.self_bleu import self_bleu_of_each as self_bleu_of_each
+from counterpoint.eval.metrics.texts import mean_over_texts as mean_over_texts
+from counterpoint.eval.questions.multiple_choice import mc1 as mc1
+from counterpoint.eval.questions.multiple_choice import mc2 as mc2
+from counterpoint.eval.questions.multiple_choice import mc3 as mc3
+
+__version__: str

@@ -1,0 +1,147 @@
+"""From a choice to what runs: amateurs and rankers are loaded, and the rest is built as in Python."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import LogitsProcessor, PreTrainedModel
+
+from counterpoint.decoders.amateurs.adapters import AdapterAmateur
+from counterpoint.decoders.amateurs.models import ModelAmateur
+from counterpoint.decoders.choosing import front_door
+from counterpoint.decoders.choosing.own import resolve
+from counterpoint.eval.choosing import DecoderSpec, RankerSpec
+from counterpoint.eval.embedded import AMATEUR, EXPERT
+from counterpoint.eval.errors import CommandError
+from counterpoint.eval.loading import Loaded, choose_device, load
+from counterpoint.rankers.base import Ranker
+from counterpoint.rankers.combination import CombinedRanker
+
+Model = Callable[[], Loaded]
+"""Loads the model of ``--model``, or gives it if it is loaded already."""
+
+
+def generate_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> dict[str, Any]:
+    """What ``generate`` takes for a decoder that continues these prompts.
+
+    Raises:
+        CommandError: If the decoder refuses the model or its parameters, or an amateur or ranker cannot be loaded.
+    """
+    if "ranker" in spec.row.needs:
+        return ranked_arguments(spec, loaded, prompts)
+    amateur = model_amateur_of(spec, loaded)
+    try:
+        return front_door.generate_arguments(spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts)
+    except (ValueError, ImportError) as error:
+        raise CommandError(f"decoder {spec}: {error}") from error
+
+
+def ranked_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> dict[str, Any]:
+    """What ``generate`` takes for a decoder whose ranker chooses among another decoder's proposals."""
+    values: dict[str, Any] = dict(spec.values)
+    (proposals,), rankers = values.pop("proposals"), values.pop("ranker")
+    arguments = generate_arguments(proposals, loaded, prompts)
+    if proposals.name == "beam":  # all beams are candidates
+        values.pop("candidates")
+        arguments["num_return_sequences"] = arguments["num_beams"]
+    ranker = loaded.keep(
+        f"ranker {spec.written()['ranker']}", lambda: load_ranker(rankers, lambda: loaded, str(loaded.model.device))
+    )
+    target = resolve(spec.row.target)
+    return {**arguments, **values, "custom_generate": target, "ranker": ranker, "processing_class": loaded.tokenizer}
+
+
+def scoring_processors(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> list[LogitsProcessor]:
+    """All that changes the model's scores where given texts are scored.
+
+    Raises:
+        CommandError: As :func:`generate_arguments` does.
+    """
+    amateur = model_amateur_of(spec, loaded)
+    try:
+        return front_door.scoring_processors(spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts)
+    except (ValueError, ImportError) as error:
+        raise CommandError(f"decoder {spec}: {error}") from error
+
+
+def model_amateur_of(spec: DecoderSpec, loaded: Loaded) -> ModelAmateur | None:
+    """The amateur that is a model or an adapter; beside the embedded expert it is the embedded amateur unless another is given."""
+    if "amateur" not in spec.row.needs:
+        return None
+    values: dict[str, Any] = dict(spec.values)
+    model, adapter = values.get("amateur", ""), values.get("amateur_adapter", "")
+    if not model and not adapter and not values.get("amateur_prompt") and loaded.name == str(EXPERT):
+        model = str(AMATEUR)
+    if not model and not adapter:
+        return None
+    return loaded.keep(f"amateur {model} {adapter}", lambda: load_amateur(loaded, model, adapter))
+
+
+def load_amateur(loaded: Loaded, name: str, adapter: str) -> ModelAmateur:
+    """Another model, with an adapter merged into it or not, or the expert under an adapter."""
+    if not name:
+        tuned = with_adapter(loaded.model, adapter)
+        tuned.base_model.disable_adapter_layers()  # for the expert
+        return AdapterAmateur(tuned)
+    dtype = str(loaded.model.dtype).removeprefix("torch.")
+    amateur = load(name, str(loaded.model.device), dtype, trust_remote_code=False)
+    model = with_adapter(amateur.model, adapter).merge_and_unload() if adapter else amateur.model
+    return ModelAmateur(model, tokenizer=amateur.tokenizer, expert_tokenizer=loaded.tokenizer)
+
+
+def with_adapter(model: PreTrainedModel, adapter: str) -> Any:
+    """The model with an adapter of PEFT loaded into it."""
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise CommandError("amateur_adapter needs PEFT: pip install 'counterpoint[adapters]'") from error
+    if not Path(adapter).is_dir():
+        raise CommandError(f"amateur_adapter={adapter}: no such folder; it is what save_pretrained() of a PeftModel writes")
+    return PeftModel.from_pretrained(model, adapter)
+
+
+def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None) -> Ranker:
+    """The ranker that is chosen, or the combination of several.
+
+    Args:
+        specs: One or more.
+        model: The language model, for those that score by it.
+        device: As for :func:`~counterpoint.eval.loading.choose_device`.
+
+    Raises:
+        CommandError: If one cannot be loaded, or refuses its parameters.
+    """
+    rankers = []
+    for spec in specs:
+        try:
+            rankers.append(build_ranker(spec, model, device))
+        except (ValueError, OSError, ImportError) as error:
+            raise CommandError(f"ranker {spec}: {error}") from error
+    weights = [float(spec.values.get("weight", 1.0)) for spec in specs]  # type: ignore[arg-type]
+    if weights == [1.0]:
+        return rankers[0]
+    try:
+        return CombinedRanker(rankers, weights=weights)
+    except ValueError as error:
+        raise CommandError(f"--ranker: {error}") from error
+
+
+def build_ranker(spec: RankerSpec, model: Model, device: str | None) -> Ranker:
+    """One ranker, by its target's signature."""
+    target = resolve(spec.row.target)
+    values: dict[str, Any] = {name: value for name, value in spec.values.items() if name != "weight"}
+    if "model" in spec.row.needs:
+        path = values.pop("path", "")
+        loaded = load(path, device, "auto", trust_remote_code=False) if path else model()
+        values |= {"model": loaded.model, "tokenizer": loaded.tokenizer}
+        if "decoder" in values:
+            (decoder,) = values["decoder"]
+            values["decoder"] = scoring_processors(decoder, loaded, [])
+    signature = inspect.signature(target).parameters
+    if "device" in signature:
+        values["device"] = choose_device(device)
+    ranker: Ranker = target(**{name: value for name, value in values.items() if name in signature})
+    return ranker

@@ -1,0 +1,147 @@
+"""Decoders and rankers by name, as the command line and the benchmark choose them: the tables of both, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, RankerRow
+from counterpoint.decoders.choosing.specs import Spec, Table, parse, written
+from counterpoint.decoders.named import DECODERS, PENALTIES
+from counterpoint.decoders.named import TABLE as DECODER_TABLE
+from counterpoint.eval.errors import UsageError
+from counterpoint.rankers.named import RANKED, RANKER_TABLE, RANKERS
+
+DecoderSpec = Spec[DecoderRow]
+RankerSpec = Spec[RankerRow]
+
+TABLE: Table[DecoderRow] = Table(
+    {**DECODERS, **RANKED}, PENALTIES, DECODER_TABLE.own, {"decoder": DECODER_TABLE, "ranker": RANKER_TABLE}
+)
+"""Every decoder, those that a ranker makes among them."""
+
+SCORABLE = tuple(name for name, row in TABLE.rows.items() if row.distribution)
+"""Decoders that score given texts; greedy stands for the model itself."""
+
+
+def parse_decoder(words: str | Sequence[str], *, scoring: bool = False, own: bool = True) -> DecoderSpec:
+    """The decoder that ``NAME``, ``NAME key=value ...`` or ``NAME:key=value,...`` chooses.
+
+    Args:
+        words: The choice, or the name and then any number of ``key=value``.
+        scoring: Whether it is to score given texts rather than to generate: defaults are then those of released scoring code.
+        own: Whether somebody's own code may be named, which then runs; not in files.
+
+    Raises:
+        UsageError: For a name, a key or a kind of value that is not known, and for decoders without a distribution to score by; the
+            message lists those that are.
+
+    Example:
+        >>> from counterpoint.eval.choosing import parse_decoder
+        >>> str(parse_decoder(["nucleus", "top_p=0.9"]))
+        'nucleus:top_p=0.9,top_k=0,temperature=1.0'
+    """
+    try:
+        spec = parse(words, TABLE, scoring=scoring, own=own, hint=" (a prompt goes before the decoder's options)")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if scoring and not spec.row.distribution:
+        raise UsageError(
+            f"decoder {spec.name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not "
+            f"how likely they are; decoders that score texts: {', '.join(SCORABLE)}"
+        )
+    proposals = spec.values.get("proposals")
+    if isinstance(proposals, tuple):
+        check_proposals(spec, proposals)
+    return spec
+
+
+def check_proposals(spec: DecoderSpec, proposals: Sequence[Spec[Any]]) -> None:
+    """A ranker chooses among several texts, so that what proposes them samples, or searches beams.
+
+    Raises:
+        UsageError: If it does neither.
+    """
+    (proposer,) = proposals
+    samplers = [name for name, row in DECODERS.items() if row.sampling]
+    if (proposer.sampling and proposer.row.kind != "callable") or (spec.name == "best_of" and proposer.name == "beam"):
+        return
+    raise UsageError(
+        f"decoder {spec.name}: {proposer.name} proposes only one text, and a ranker chooses among several; take proposals=[...] of "
+        f"{', '.join(samplers)}{', beam' if spec.name == 'best_of' else ''}"
+    )
+
+
+def parse_rankers(words: Sequence[str], *, own: bool = True) -> list[RankerSpec]:
+    """The rankers that ``NAME``, ``NAME:key=value,...`` and ``NAME key=value ...`` choose, one after the other.
+
+    Args:
+        words: Names, each with what is attached to it or follows it.
+        own: Whether somebody's own code may be named, which then runs.
+
+    Raises:
+        UsageError: For a name, a key or a kind of value that is not known, and for a ranker without the model it needs; the message
+            lists those that are.
+
+    Example:
+        >>> from counterpoint.eval.choosing import parse_rankers
+        >>> [spec.short() for spec in parse_rankers(["overlap:n=2", "likelihood", "form=pmi", "weight=0.5"])]
+        ['overlap:n=2', 'likelihood:form=pmi,weight=0.5']
+    """
+    groups: list[list[str]] = []
+    for word in words:
+        is_name = ":" in word.partition("=")[0] or "=" not in word
+        if is_name:
+            groups.append([word])
+        elif groups:
+            groups[-1].append(word)
+        else:
+            raise UsageError(f"--ranker {word!r} names no ranker; known: {', '.join(RANKERS)}")
+    try:
+        return [parse(group, RANKER_TABLE, own=own) for group in groups]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def best_of(rankers: Sequence[RankerSpec], proposals: DecoderSpec | None, values: Mapping[str, object]) -> DecoderSpec:
+    """What ``--ranker`` stands for: ``best_of``, or ``ranked_search`` where something is said of beams or rounds."""
+    name = "ranked_search" if values.keys() & {"beams", "tokens_per_round"} else "best_of"
+    given = {"ranker": tuple(rankers), **({} if proposals is None else {"proposals": (proposals,)}), **values}
+    try:
+        spec = parse(name, TABLE, given)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    proposer = spec.values["proposals"]
+    if isinstance(proposer, tuple):
+        check_proposals(spec, proposer)
+    return spec
+
+
+def describe_decoders() -> str:
+    """For every decoder a line with its name and what it is, and one with its parameters and their defaults if it has any."""
+    also = f"All of them also take {' and '.join(PENALTIES)}. Your own: package.module:Class or file.py:Class."
+    return "\n".join([*described(TABLE.rows), also])
+
+
+def describe_rankers() -> str:
+    """For every ranker a line with its name and what it is, and one with its parameters and their defaults if it has any."""
+    also = "All of them take weight too: several rankers are combined, by the weighted sum of standardised scores."
+    return "\n".join([*described(RANKERS), also])
+
+
+def described(rows: Mapping[str, DecoderRow] | Mapping[str, RankerRow]) -> list[str]:
+    """Two lines a row: what it is, and its parameters."""
+    width = max(map(len, rows))
+    lines = []
+    for row in rows.values():
+        lines.append(f"  {row.name:<{width}}  {row.summary}")
+        if row.parameters:
+            lines.append("      " + " ".join(f"{key}={shown(each)}" for key, each in row.parameters.items()))
+    return lines
+
+
+def shown(parameter: Parameter) -> str:
+    """A default as it is written."""
+    if parameter.choice and parameter.default is not None and ":" in str(parameter.default):
+        return f"[{parameter.default}]"
+    return written(parameter.default)

@@ -1,0 +1,101 @@
+"""``counterpoint score``: how likely a decoder finds given continuations."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from counterpoint.eval.choosing import DecoderSpec, parse_decoder
+from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
+from counterpoint.eval.cli.options import add_shared
+from counterpoint.eval.cli.terminal import printing_to, write
+from counterpoint.eval.errors import CommandError
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declare the options of ``counterpoint score``."""
+    parser = subparsers.add_parser(
+        "score",
+        help="log-probabilities of given continuations under a decoder",
+        description="Log-probabilities of given continuations under a decoder. Each line of the input is a JSON object with a\n"
+        'text under "prompt" or "prefix" and a list of its continuations under "candidates", with the spaces that they\n'
+        'begin with. With --json the same objects are printed with "log_probabilities" (null is minus infinity),\n'
+        '"tokens", whether each continuation is the "greedy" one, and the "decoder".',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="prompts and continuations, as JSON Lines (default: standard input)"
+    )
+    parser.add_argument(
+        "--decoder",
+        nargs="+",
+        metavar=("NAME", "key=value"),
+        default=["greedy"],
+        help="a decoder that defines a distribution, and its parameters (default: greedy, the model itself); plausible sets are "
+        "off unless alpha=... is given, as in released scoring code",
+    )
+    parser.add_argument(
+        "--no-renormalise",
+        dest="renormalise",
+        action="store_false",
+        help="sum the contrast ln p - ln q itself, as released code does, not the probability that it defines",
+    )
+    add_shared(parser, "--model", "--device", "--dtype", "--trust-remote-code", "--output")
+    add_shared(parser, "--json", help="print one JSON object a line for each prompt, and nothing else")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the score of every continuation.
+
+    Raises:
+        CommandError: If the decoder refuses the model, or a text exceeds its context.
+    """
+    spec = parse_decoder(arguments.decoder, scoring=True)
+    lists = read_candidates(arguments.file)
+
+    from counterpoint.decoders import score_each  # after the arguments, since these import torch
+    from counterpoint.eval import building, loading
+
+    with loading.quiet():
+        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        prompts = [each.prefix for each in lists]
+        processors = building.scoring_processors(spec, loaded, prompts)
+        candidates = [each.candidates for each in lists]
+        with printing_to(arguments.output):
+            try:
+                scored = score_each(
+                    loaded.model, loaded.tokenizer, prompts, candidates, processors or None, renormalise=arguments.renormalise
+                )
+                for each, scores in zip(lists, scored, strict=True):
+                    record = record_of(each, scores, spec, arguments.renormalise)
+                    write(json.dumps(record, ensure_ascii=False) + "\n" if arguments.json else shown(record))
+            except ValueError as error:
+                raise CommandError(f"decoder {spec}: {error}") from error
+    return 0
+
+
+def record_of(given: CandidateList, scores: Any, spec: DecoderSpec, renormalised: bool) -> dict[str, Any]:
+    """A line of the input with its scores."""
+    return {
+        **given.record,
+        "log_probabilities": [each.total if math.isfinite(each.total) else None for each in scores],  # JSON has no infinity
+        "tokens": [len(each.tokens) for each in scores],
+        "greedy": [each.greedy for each in scores],
+        "decoder": str(spec),
+        "renormalised": renormalised,
+    }
+
+
+def shown(record: Mapping[str, Any]) -> str:
+    """The prompt, and under it each continuation behind its score."""
+    prompt = record.get("prompt", record.get("prefix"))
+    lines = [
+        f"{-math.inf if score is None else score:>10.4f}  {' '.join(text.split())}"
+        for score, text in zip(record["log_probabilities"], record["candidates"], strict=True)
+    ]
+    return "\n".join([" ".join(str(prompt).split()), *lines, ""])

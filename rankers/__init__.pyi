@@ -1,0 +1,25 @@
+from pathlib import Path
+
+from counterpoint.rankers.base import CandidateScorer as CandidateScorer
+from counterpoint.rankers.base import Ranker as Ranker
+from counterpoint.rankers.base import Scores as Scores
+from counterpoint.rankers.bi_encoder import BiEncoderRanker as BiEncoderRanker
+from counterpoint.rankers.combination import CombinedRanker as CombinedRanker
+from counterpoint.rankers.consensus import ConsensusRanker as ConsensusRanker
+from counterpoint.rankers.consensus import embedding_cosine as embedding_cosine
+from counterpoint.rankers.consensus import ngram_f1 as ngram_f1
+from counterpoint.rankers.likelihood import LikelihoodRanker as LikelihoodRanker
+from counterpoint.rankers.overlap import OverlapRanker as OverlapRanker
+from counterpoint.rankers.rankgen.encoder import RankGenEncoder as RankGenEncoder
+from counterpoint.rankers.rankgen.rankgen import RankGenRanker as RankGenRanker
+from counterpoint.rankers.reranking import Reranked as Reranked
+from counterpoint.rankers.reranking import rerank as rerank
+from counterpoint.rankers.search.beams import Candidate as Candidate
+from counterpoint.rankers.search.best_of import best_of as best_of
+from counterpoint.rankers.search.ranked_search import RankedSearchOutput as RankedSearchOutput
+from counterpoint.rankers.search.ranked_search import ranked_search as ranked_search
+from counterpoint.rankers.sentence import CrossEncoderRanker as CrossEncoderRanker
+from counterpoint.rankers.sentence import SentenceTransformerRanker as SentenceTransformerRanker
+
+__version__: str
+SMALL: Path

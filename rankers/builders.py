@@ -1,0 +1,61 @@
+"""Rankers from the values that text gives: one function each, read by its signature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from counterpoint.rankers import SMALL
+from counterpoint.rankers.base import Ranker
+from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
+from counterpoint.rankers.likelihood import LikelihoodRanker
+from counterpoint.rankers.overlap import OverlapRanker
+from counterpoint.rankers.rankgen.rankgen import RankGenRanker
+from counterpoint.rankers.sentence import CrossEncoderRanker, SentenceTransformerRanker
+
+
+def small(device: Any = None) -> Ranker:
+    """The embedded ranker."""
+    return RankGenRanker.from_pretrained(SMALL, device=device)
+
+
+def rankgen(path: str, *, truncation: str = "nearest", batch_size: int = 32, device: Any = None) -> Ranker:
+    """RankGen, in float32 as released."""
+    return RankGenRanker.from_pretrained(path, truncation=truncation, batch_size=batch_size, device=device)
+
+
+def sentence(path: str, *, prefix_prompt: str = "", suffix_prompt: str = "", batch_size: int = 32, device: Any = None) -> Ranker:
+    """A bi-encoder, with its own prompts unless others are given."""
+    ranker = SentenceTransformerRanker(path, device=str(device))
+    prompts = {"prefix_prompt": prefix_prompt or None, "suffix_prompt": suffix_prompt or None}
+    return SentenceTransformerRanker(ranker.model, batch_size=batch_size, **prompts)
+
+
+def cross_encoder(path: str, *, prompt: str = "", batch_size: int = 32, device: Any = None) -> Ranker:
+    """A cross-encoder, with its own prompt unless another is given."""
+    ranker = CrossEncoderRanker(path, device=str(device))
+    return CrossEncoderRanker(ranker.model, prompt=prompt or None, batch_size=batch_size)
+
+
+def likelihood(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    form: str = "per_token",
+    decoder: Sequence[LogitsProcessor] = (),
+) -> Ranker:
+    """The likelihood under a language model, which a decoder may shape."""
+    return LikelihoodRanker(model, tokenizer, decoder=list(decoder) or None, form=form)
+
+
+def overlap(*, n: int = 1) -> Ranker:
+    """The share of n-grams that the prefix has too."""
+    return OverlapRanker(n=n)
+
+
+def consensus(*, n: int = 1) -> Ranker:
+    """The mean F1 of n-grams with the other candidates."""
+    return ConsensusRanker(utility=partial(ngram_f1, n=n))

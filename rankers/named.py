@@ -1,0 +1,103 @@
+"""Every ranker by name, and the decoders that a ranker makes; read without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, RankerRow
+from counterpoint.decoders.choosing.specs import Table
+from counterpoint.decoders.named import TABLE as DECODER_TABLE
+from counterpoint.rankers.own import own_ranker
+
+BUILDERS = "counterpoint.rankers.builders"
+PATH = {"path": Parameter("", required=True)}
+BATCH = {"batch_size": Parameter(32, 1)}
+
+RANKERS: Mapping[str, RankerRow] = {
+    row.name: row
+    for row in (
+        RankerRow("small", "the embedded ranker, a small RankGen", f"{BUILDERS}:small"),
+        RankerRow(
+            "rankgen",
+            "RankGen, a folder or a name on the Hugging Face hub",
+            f"{BUILDERS}:rankgen",
+            {**PATH, "truncation": Parameter("nearest"), **BATCH},
+        ),
+        RankerRow(
+            "sentence",
+            "a bi-encoder of sentence-transformers",
+            f"{BUILDERS}:sentence",
+            {**PATH, "prefix_prompt": Parameter(""), "suffix_prompt": Parameter(""), **BATCH},
+        ),
+        RankerRow(
+            "cross_encoder",
+            "a cross-encoder of sentence-transformers",
+            f"{BUILDERS}:cross_encoder",
+            {**PATH, "prompt": Parameter(""), **BATCH},
+        ),
+        RankerRow(
+            "likelihood",
+            "a causal model's likelihood under any decoder, by default --model's: log_likelihood, per_token or pmi",
+            f"{BUILDERS}:likelihood",
+            {"path": Parameter(""), "form": Parameter("per_token"), "decoder": Parameter("greedy", choice="decoder")},
+            needs=("model",),
+        ),
+        RankerRow(
+            "overlap",
+            "the share of n-grams that the prefix has too, without stopwords",
+            f"{BUILDERS}:overlap",
+            {"n": Parameter(1, 1)},
+        ),
+        RankerRow(
+            "consensus",
+            "mean F1 of n-grams with the other candidates (minimum Bayes risk)",
+            f"{BUILDERS}:consensus",
+            {"n": Parameter(1, 1)},
+        ),
+    )
+}
+
+WEIGHT = {"weight": Parameter(1.0, -math.inf)}
+"""What every ranker takes, for combinations."""
+
+RANKER_TABLE: Table[RankerRow] = Table(RANKERS, WEIGHT, own_ranker, {"decoder": DECODER_TABLE})
+
+RANKER = {"ranker": Parameter("small", choice="ranker")}
+PROPOSALS = {"proposals": Parameter("nucleus:top_p=0.9", choice="decoder")}
+"""The decoder that proposes; by default what RankGen's authors sampled from."""
+
+RANKED: Mapping[str, DecoderRow] = {
+    row.name: row
+    for row in (
+        DecoderRow(
+            "best_of",
+            "the best of several texts, by a ranker",
+            "counterpoint.rankers:best_of",
+            {**RANKER, "candidates": Parameter(20, 1), **PROPOSALS},
+            "callable",
+            sampling=True,
+            batched=False,
+            needs=("ranker",),
+            rows="candidates",
+        ),
+        DecoderRow(
+            "ranked_search",
+            "beams that a ranker chooses",
+            "counterpoint.rankers:ranked_search",
+            {
+                **RANKER,
+                "beams": Parameter(2, 1),
+                "candidates": Parameter(10, 1),
+                "tokens_per_round": Parameter(20, 1),
+                **PROPOSALS,
+            },
+            "callable",
+            sampling=True,
+            batched=False,
+            needs=("ranker",),
+            rows="candidates",
+        ),
+    )
+}
+"""Decoders that a ranker makes; beside the others in :mod:`counterpoint.eval.choosing`."""

@@ -1,0 +1,72 @@
+"""``decoder()``: any row of the table as arguments of ``generate``, with the command line's names, defaults and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from counterpoint.decoders import (
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    DoLaLogitsProcessor,
+    contrastive_search,
+    decoder,
+    decoders,
+)
+
+PROMPT = "It was a cold day on the sea.\n\nThe whale rose"
+
+
+@pytest.mark.parametrize("name", decoders())
+def test_every_decoder_generates(
+    name: str, expert: PreTrainedModel, amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    inputs = tokenizer(PROMPT, return_tensors="pt")
+    given: dict[str, Any] = {"amateur": amateur} if "amateur" in decoders()[name].needs else {}
+    torch.manual_seed(0)
+    model: Any = expert
+    ids = model.generate(**inputs, **decoder(name, expert, tokenizer, prompts=PROMPT, **given), max_new_tokens=4)
+    assert ids.shape == (1, inputs.input_ids.shape[1] + 4)
+
+
+def generated(model: Any, inputs: Any, **arguments: Any) -> list[int]:
+    """The ids of ten new tokens."""
+    found: list[int] = model.generate(**inputs, **arguments, max_new_tokens=10)[0].tolist()
+    return found
+
+
+def test_it_is_what_the_constructors_make(
+    expert: PreTrainedModel, amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    inputs = tokenizer(PROMPT, return_tensors="pt")
+    question = tokenizer("The whale rose", return_tensors="pt")
+    for arguments, expected in (
+        (decoder("dola:layers=low", expert, alpha=0.2), [DoLaLogitsProcessor(expert, layers="low", alpha=0.2)]),
+        (decoder("dola", expert, layers=[1, 2]), [DoLaLogitsProcessor(expert, layers=[1, 2])]),
+        (decoder("contrastive_decoding", expert, amateur=amateur), [ContrastiveDecodingLogitsProcessor(amateur)]),
+        (decoder("context_aware", expert, tokenizer, prompts=[PROMPT]), [ContextAwareLogitsProcessor(expert, question)]),
+    ):
+        assert generated(expert, inputs, **arguments) == generated(expert, inputs, logits_processor=expected, do_sample=False)
+    search = dict(custom_generate=contrastive_search, penalty_alpha=0.6, top_k=4, do_sample=False)
+    assert generated(expert, inputs, **decoder("contrastive_search:top_k=4", expert)) == generated(expert, inputs, **search)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(choice="nuclues"), "did you mean nucleus"),
+        (dict(choice="dola", depth=3), "dola has no 'depth'"),
+        (dict(choice="dola", alpha="high"), "alpha=high is not a number"),
+        (dict(choice="contrastive_search", top_k=0), "top_k=0 is not a whole number of 1 or more"),
+        (dict(choice="contrastive_decoding"), "no amateur: give amateur="),
+        (dict(choice="contrastive_decoding:amateur=gpt2"), "is loaded by the command line alone; in Python pass amateur=model"),
+        (dict(choice="context_aware"), "needs tokenizer="),
+        (dict(choice="best_of"), "unknown decoder 'best_of'"),
+    ],
+)
+def test_errors(arguments: dict[str, Any], message: str, expert: PreTrainedModel) -> None:
+    with pytest.raises(ValueError, match=message):
+        decoder(arguments.pop("choice"), expert, **arguments)
