@@ -25,8 +25,8 @@ def install() -> None:
     - ``model.generate(penalty_alpha=0.6, top_k=5)`` runs :func:`~counterpoint.decoders.contrastive_search`, and
     - ``model.generate(dola_layers="high")``, "low" or a list of layers, greedy search or sampling with
       :class:`~counterpoint.decoders.DoLaLogitsProcessor` before all other processors, so that ``repetition_penalty=1.2`` applies to
-      the contrast, as there. Each row chooses its own layer, where transformers 4 chose one for the batch. Layers that the model
-      has not, and ``dola_layers`` with beams or an assistant, are refused, where it left them out.
+      the contrast, as there. Each row chooses its own layer, where transformers 4 chose one for the batch. Layers beyond
+      the model's depth, and ``dola_layers`` with beams or an assistant, are refused, where it left them out.
 
     ``streamer``, ``synced_gpus`` and ``stop_strings`` work as in every other mode. Calling it twice is calling it once;
     :func:`uninstall` undoes it.

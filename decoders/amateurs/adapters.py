@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
@@ -70,21 +71,21 @@ class AdapterAmateur(ModelAmateur):
             raise ValueError("adapters are merged into the weights, where they cannot be told apart; call unmerge_adapter() first")
         self.tuner = tuners[0]
 
+    @override
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
-        """See :meth:`ModelAmateur.next_logits`."""
         self._check_expert()
         with self._switched():
             return super().next_logits(ids, seen)
 
+    @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
         self._check_expert()
         with self.lock, self._switched():
             return super().text_outputs(texts, positions, layers)
 
+    @override
     @contextmanager
     def running(self) -> Iterator[Any]:
-        """See :meth:`ModelAmateur.running`."""
         self._check_expert()
         with self._switched(), super().running() as model:
             yield model

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from counterpoint.decoders.forwards.text_states import TextStates
 
@@ -35,7 +36,7 @@ class AntiLanguageModel(Protocol):
         """The penalty of ``candidates`` after ``input_ids``, of which padding is not ``seen``."""
 
 
-class NGramAntiLanguageModel:
+class NGramAntiLanguageModel(AntiLanguageModel):
     """The interpolated n-gram model of a text, asked for its own continuation.
 
     From the highest order down, an order in which v has followed the last tokens adds r * beta * count / (total + 1), and leaves
@@ -63,10 +64,10 @@ class NGramAntiLanguageModel:
             raise ValueError(f"beta={beta!r}: a matching order takes a share in [0, 1], e.g. beta=0.9")
         self.n, self.beta = n, beta
 
+    @override
     def penalty(
         self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], candidates: Int[Tensor, "rows k"]
     ) -> Float[Tensor, "rows k"]:
-        """See :class:`AntiLanguageModel`."""
         penalty = torch.zeros(candidates.shape, device=candidates.device)
         rest = torch.ones_like(penalty)
         length = input_ids.shape[1]
@@ -82,7 +83,7 @@ class NGramAntiLanguageModel:
         return penalty.masked_fill(seen.sum(dim=-1, keepdim=True) < self.n - 1, 0.0)
 
 
-class VectorAntiLanguageModel:
+class VectorAntiLanguageModel(AntiLanguageModel):
     """The n-gram model's vector form: max_j max(0, cos(h_t, h_j)) over the places j that v has followed.
 
     h_j is the last hidden state (for n > 2, the last n - 1 of them in one vector), so that beginnings which mean the same count as
@@ -115,10 +116,10 @@ class VectorAntiLanguageModel:
             )
         self.n, self.states = n, TextStates(model)
 
+    @override
     def penalty(
         self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], candidates: Int[Tensor, "rows k"]
     ) -> Float[Tensor, "rows k"]:
-        """See :class:`AntiLanguageModel`."""
         return vector_penalty(self.states(input_ids, seen), input_ids, seen, candidates, self.n)
 
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.vocabulary import check_same_tokens
 from counterpoint.decoders.forwards.given_texts import GivenTexts
@@ -57,7 +58,7 @@ class TextAmateur(Protocol):
         """What it says at each of the ``positions`` of ``texts``, by its own prompts if it has some."""
 
 
-class ModelAmateur:
+class ModelAmateur(Amateur, TextAmateur):
     """Another language model, typically a smaller one with the same vocabulary.
 
     Its cost is its own forward of the tokens that are new since the last call, and its cache. It may lie on another device, have
@@ -103,8 +104,8 @@ class ModelAmateur:
         self.prefix = PrefixCache(model)
         self.lock = threading.RLock()
 
+    @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
-        """See :class:`Amateur`."""
         ids, seen = self.text(moved_to(self.model, input_ids))
         with self.lock, torch.no_grad():
             return self.next_logits(ids, seen).float().to(input_ids.device)
@@ -126,8 +127,8 @@ class ModelAmateur:
         self.prefix.keep(ids, seen)
         return logits
 
+    @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        """See :class:`TextAmateur`."""
         with self.lock, torch.no_grad(), side_forward(self):
             return forward_texts(self.prefix, texts.decoder_only(), positions, layers)
 
@@ -138,7 +139,7 @@ class ModelAmateur:
             yield self.model
 
 
-class PooledAmateur:
+class PooledAmateur(Amateur, TextAmateur):
     """Several amateurs as one: sum_i w_i * ln p_i(v), their log-linear pool.
 
     Args:
@@ -166,12 +167,12 @@ class PooledAmateur:
         if len(self.weights) != len(self.amateurs):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.amateurs)} amateurs; give one each")
 
+    @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
-        """See :class:`Amateur`."""
         return self.pooled([amateur.logits(input_ids) for amateur in self.amateurs])
 
+    @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        """See :class:`TextAmateur`."""
         return ForwardOutputs(
             self.pooled([amateur_outputs(amateur, texts, positions).logits.float() for amateur in self.amateurs]), {}
         )

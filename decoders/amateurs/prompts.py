@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
+from typing_extensions import override
 
-from counterpoint.decoders.amateurs.models import ModelAmateur, moved_to
+from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, TextAmateur, moved_to
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_decoded_rows
@@ -32,8 +33,8 @@ class PromptAmateur(ModelAmateur):
         prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
 
     Raises:
-        ValueError: For prompts without tokens ("none" is the BOS token), padding on the right, or a number of rows that is no
-            multiple of the prompts'.
+        ValueError: For prompts without tokens ("none" is the BOS token), padding on the right, or rows that are not a multiple
+            of the prompts.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -59,8 +60,8 @@ class PromptAmateur(ModelAmateur):
             raise ValueError("prompt: a row ends in padding or has no token; pad on the left (tokenizer.padding_side = 'left')")
         self.prompt_length = prompt_length
 
+    @override
     def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
-        """See :meth:`~counterpoint.decoders.ModelAmateur.text`."""
         rows, prompts = len(input_ids), len(self.prompt)
         origins = origins_of(rows, prompts)
         if origins is None:
@@ -69,8 +70,8 @@ class PromptAmateur(ModelAmateur):
         prompt, seen = (given[origins.to(given.device)].to(input_ids.device) for given in (self.prompt, self.prompt_seen))
         return torch.cat([prompt, new], dim=1), torch.cat([seen, torch.ones_like(new, dtype=torch.bool)], dim=1)
 
+    @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
         return super().text_outputs(replace(texts.under(unpadded(self.prompt, self.prompt_seen)), start=None), positions, layers)
 
 
@@ -98,21 +99,21 @@ class LastTokenAmateur(ModelAmateur):
         super().__init__(model)
         self.prompt_length = prompt_length
 
+    @override
     def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
-        """See :meth:`~counterpoint.decoders.ModelAmateur.text`."""
         width = prompt_width(self.prompt_length)
         if width == 0:
             raise ValueError("input_ids are empty (inputs_embeds?): the prompt's last token is needed; pass input_ids as well")
         own = input_ids[:, width - 1 :]
         return own, torch.ones_like(own, dtype=torch.bool)
 
+    @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
         texts = texts.decoder_only()
         return super().text_outputs(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts]), positions, layers)
 
 
-class EncoderDecoderAmateur:
+class EncoderDecoderAmateur(Amateur, TextAmateur):
     """An encoder-decoder model: another one, or the expert with another text in its encoder.
 
     It computes the decoder's whole text each step, without a cache.
@@ -123,7 +124,7 @@ class EncoderDecoderAmateur:
             (most on the right).
 
     Raises:
-        ValueError: For a decoder-only model, or a number of rows that is no multiple of the prompts'.
+        ValueError: For a decoder-only model, or rows that are not a multiple of the prompts.
 
     Example:
         >>> import torch
@@ -146,8 +147,8 @@ class EncoderDecoderAmateur:
         with torch.no_grad(), side_forward(self):
             self.encoded: Tensor = model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
 
+    @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
-        """See :class:`~counterpoint.decoders.Amateur`."""
         rows, prompts = len(input_ids), len(self.encoded)
         origins = origins_of(rows, prompts)
         if origins is None:
@@ -164,8 +165,8 @@ class EncoderDecoderAmateur:
         logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
         return logits
 
+    @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        """See :class:`~counterpoint.decoders.amateurs.models.TextAmateur`."""
         seen = torch.ones_like(self.ids) if self.mask is None else self.mask
         with torch.no_grad(), side_forward(self):
             return forward_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)

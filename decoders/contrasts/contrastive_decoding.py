@@ -39,7 +39,7 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
 
     Args:
         amateur: A model with the expert's vocabulary, or one of :mod:`counterpoint.decoders.amateurs.models`.
-        alpha: Of the plausible set, in [0, 1]; 0.1 as in the papers. 0 leaves all tokens in, 1 is greedy search by the expert.
+        alpha: Plausibility constraint in [0, 1]; 0.1 as in the papers. 0 leaves all tokens in, 1 is greedy search by the expert.
         form: ``form(positive, negative)``, of logits ``[rows, vocabulary]``.
         positives: Further distributions to follow: their log-probabilities are averaged with the expert's.
 

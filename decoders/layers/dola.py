@@ -45,13 +45,13 @@ class DoLaLogitsProcessor(ContrastProcessor):
         layers: "low" or "high", every second layer of the lower or upper half (of 20 layers at most, beginning with 2 where
             embeddings are tied), or the candidates' indices: 0 is the embeddings, N - 1 the state before the last layer. The paper
             takes "high" for short answers (TruthfulQA) and "low" for reasoning.
-        alpha: Of the plausible set, in [0, 1]; 0.1 as in the paper.
+        alpha: Plausibility constraint in [0, 1]; 0.1 as in the paper.
         divergence: How the layer is chosen: :func:`~counterpoint.decoders.released_divergence`, which every published result and
             transformers 4 were computed with, or :func:`~counterpoint.decoders.jensen_shannon`, which the paper writes.
         final_norm: Whether early states pass the final norm before the unembedding. The released code leaves it out.
 
     Raises:
-        ValueError: For layers that the model has not, alpha out of range, encoder-decoder models and architectures whose early
+        ValueError: For layers beyond the model's depth, alpha out of range, encoder-decoder models and architectures whose early
             exits are out of reach; at the first token, if another model generates.
 
     Example:

@@ -89,7 +89,7 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         fusion_weight: w, divided evenly among ``layers``, or one weight w_l for each.
         guide: The original under the guided prompt, a :class:`~counterpoint.decoders.PromptAmateur`; needed for refocusing.
         refocus_weight: Weight of the refocusing term.
-        alpha: Of the plausible set, in [0, 1]; 0.1, and 0 in the released scoring code of induce-then-contrast.
+        alpha: Plausibility constraint in [0, 1]; 0.1, and 0 in the released scoring code of induce-then-contrast.
         form: The form of contrast, at every layer.
         amateur_layers: The amateur's early exits that go with ``layers``; at the same relative depth by default, which is the same
             index if both are equally deep.
@@ -99,7 +99,7 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         fusion: How the logits of all layers become scores.
 
     Raises:
-        ValueError: For layers that a model has not, another number of weights or amateur layers, values out of range,
+        ValueError: For layers beyond a model's depth, another number of weights or amateur layers, values out of range,
             ``refocus_weight`` without ``guide``, an amateur without layers; at the first token, for different vocabularies or if
             another model generates.
 

@@ -48,7 +48,7 @@ class SLEDLogitsProcessor(ContrastProcessor):
         final_norm: Whether early states pass the final norm before the unembedding. The released code leaves it out.
 
     Raises:
-        ValueError: For values out of range, layers that the model has not, encoder-decoder models and architectures whose early
+        ValueError: For values out of range, layers beyond the model's depth, encoder-decoder models and architectures whose early
             exits are out of reach; at the first token, if another model generates.
 
     Example:

@@ -47,16 +47,16 @@ def adaptive_contrastive_search(
     between prompts). ``penalty_alpha`` and ``top_k`` are not used; a batch runs as many candidates as its most uncertain row.
 
     Args:
-        model: As for :func:`~counterpoint.decoders.contrastive_search`, like all arguments not named here.
+        model: Any model with ``generate``, decoder-only or encoder-decoder.
         input_ids: Prompts, padded on the left.
-        logits_processor: See there.
-        stopping_criteria: See there.
+        logits_processor: Applied to the logits before candidates are taken, as in greedy search.
+        stopping_criteria: As in greedy search.
         generation_config: Its warpers and processors apply; sampling does not.
         entropy_scale: q > 0, how sharply k and alpha answer to the entropy (1 in the released configuration, 8 in its example).
-        candidates: See there.
-        streamer: See there.
-        synced_gpus: See there.
-        **model_kwargs: See there.
+        candidates: How candidates are computed, as in :func:`~counterpoint.decoders.contrastive_search`.
+        streamer: Receives every token as it is chosen.
+        synced_gpus: Keep stepping until every process has finished.
+        **model_kwargs: The rest of what ``generate`` prepared.
 
     Returns:
         What ``generate`` returns.
@@ -95,7 +95,7 @@ def adaptive_contrastive_search(
 
 
 class EntropyRule:
-    """k and alpha of every row from its entropies so far."""
+    """The rule that gives every row its k and alpha from the entropies of its text so far."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -103,14 +103,14 @@ class EntropyRule:
         self.candidate_entropies: list[Tensor] = []
 
     def __call__(self, probabilities: Float[Tensor, "rows vocabulary"]) -> tuple[Int[Tensor, "rows 1"], Float[Tensor, "rows 1"]]:
-        """The next step's k and alpha; remembers its entropies."""
-        surprise = deviation(entropy(probabilities), self.vocabulary_entropies, math.log(probabilities.shape[-1]))
-        k = (10 * squash(surprise, self.scale) + FEWEST).round().clamp(FEWEST, MOST).long()
+        """The k and alpha of this step, whose entropies join the history."""
+        d = deviation(entropy(probabilities), self.vocabulary_entropies, math.log(probabilities.shape[-1]))
+        k = (10 * squash(d, self.scale) + FEWEST).round().clamp(FEWEST, MOST).long()
         best = probabilities.topk(MOST, dim=-1).values
         best = best.masked_fill(torch.arange(MOST, device=k.device) >= k[:, None], 0)
         best = best / best.sum(dim=-1, keepdim=True)
-        surprise = deviation(entropy(best), self.candidate_entropies, k.double().log())
-        alpha = (squash(surprise, self.scale) * 100).round() / 100
+        d = deviation(entropy(best), self.candidate_entropies, k.double().log())
+        alpha = (squash(d, self.scale) * 100).round() / 100
         return k[:, None], alpha[:, None].float()
 
 

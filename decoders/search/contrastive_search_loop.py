@@ -85,14 +85,14 @@ def search(
     forward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)
     del hidden
 
-    record = GenerateOutputs(model, config, model_kwargs)
+    outputs = GenerateOutputs(model, config, model_kwargs)
     unfinished = torch.ones(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
     padding, finished = padding_token(config), False
     step = 0
     while goes_on(model, finished, synced_gpus, input_ids.device):
         logits = output["logits"][:, -1].to(dtype=torch.float32, device=input_ids.device, copy=True)
         scores = logits_processor(input_ids, logits.clone())  # type: ignore[arg-type]
-        record.step(output, logits, scores)
+        outputs.step(output, logits, scores)
         check_logits(scores)
         probabilities = scores.softmax(dim=-1)
         alpha: float | Tensor = 0.0
@@ -128,7 +128,7 @@ def search(
 
     if streamer is not None:
         streamer.end()
-    return record.result(input_ids, forward.finish())
+    return outputs.result(input_ids, forward.finish())
 
 
 def prefill(

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
 from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.contrasts.forms import plausible
@@ -24,20 +25,20 @@ FEWEST = 3
 CONFIDENCE = 0.4
 """The amateur drafts on while it holds its tokens so far for at least this likely, all together."""
 MEMORY, MIN_ACCEPTED, RETRY_EVERY = 8, 0.1, 16
-"""Drafts that a source is judged by, the right tokens that make one worth its cost, and the steps between two second chances."""
+"""Drafts that a source is judged by, the accepted tokens that make one worth its cost, and the steps between two second chances."""
 
 
 class Track:
-    """How a source has done: the ``expected_accepted`` tokens to hope for in a draft, and the ``length`` that draft should have.
+    """How well a source has done: the ``expected_accepted`` tokens of a draft, and the ``length`` that a draft should have.
 
-    The length doubles after a draft that was right, and is one more than were right after another.
+    The length doubles after a draft that was accepted as a whole; after any other it is one more than the tokens accepted.
 
     Example:
         >>> track = Track(most=8)
-        >>> track.learn(drafted=4, right=4)
+        >>> track.learn(drafted=4, accepted=4)
         >>> track.length, track.expected_accepted
         (8, 1.375)
-        >>> track.learn(drafted=8, right=4)
+        >>> track.learn(drafted=8, accepted=4)
         >>> track.length
         5
     """
@@ -45,10 +46,10 @@ class Track:
     def __init__(self, most: int) -> None:
         self.most, self.length, self.expected_accepted = most, FEWEST + 1, 1.0
 
-    def learn(self, drafted: int, right: int) -> None:
-        """What became of a draft."""
-        self.expected_accepted += (right - self.expected_accepted) / MEMORY
-        self.length = min(self.most, max(FEWEST, 2 * drafted if right == drafted else right + 1))
+    def learn(self, drafted: int, accepted: int) -> None:
+        """Take into account how many tokens of a draft were accepted."""
+        self.expected_accepted += (accepted - self.expected_accepted) / MEMORY
+        self.length = min(self.most, max(FEWEST, 2 * drafted if accepted == drafted else accepted + 1))
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Draft:
     negatives: list[Float[Tensor, "1 vocabulary"]] = field(default_factory=list)
     """The amateur's logits at the first positions, as far as it was asked already."""
     track: Track | None = None
-    """That of its source."""
+    """The record of its source, which learns what became of the draft."""
 
 
 @runtime_checkable
@@ -74,7 +75,7 @@ class Source(Protocol):
         """Up to ``most`` tokens that may follow the prompt and ``new``; none where it knows nothing."""
 
 
-class Repetition:
+class Repetition(Source):
     """The text's own continuations.
 
     Example:
@@ -92,8 +93,8 @@ class Repetition:
         self.following: dict[tuple[int, ...], int] = {}  # where the token stands that followed these last
         self._extend(prompt)
 
+    @override
     def draft(self, new: Int[Tensor, "1 new"], most: int) -> Draft:
-        """See :class:`Source`."""
         self._extend(new[0, len(self.text) - self.prompt :].tolist())
         for length in range(min(LONGEST, len(self.text)), 0, -1):
             start = self.following.get(tuple(self.text[-length:]))
@@ -110,7 +111,7 @@ class Repetition:
             self.text.append(token)
 
 
-class AmateurSource:
+class AmateurSource(Source):
     """The amateur's own continuations: its best tokens, or tokens drawn from its plausible set.
 
     A contrast takes from the expert what the amateur says, but both seldom leave a token plausible that the other excludes: on its
@@ -118,11 +119,11 @@ class AmateurSource:
 
     Args:
         follower: The amateur along the text.
-        width: Of the expert's vocabulary.
+        width: Number of tokens in the expert's vocabulary.
         known_tokens: Tokens that both are known to share.
         most: The longest draft.
-        alpha: Of the plausible set.
-        temperature: Of the draws; None for the best tokens.
+        alpha: Plausibility constraint of the tokens that are drawn, in [0, 1].
+        temperature: Temperature of the draws; None takes the best tokens.
     """
 
     def __init__(
@@ -139,8 +140,8 @@ class AmateurSource:
             raise ValueError("the amateur gives NaN logits: look at its weights and dtype")
         return aligned(logits, self.width, self.known_tokens)
 
+    @override
     def draft(self, new: Int[Tensor, "1 new"], most: int) -> Draft:
-        """See :class:`Source`."""
         draft = Draft(track=self.track)
         likelihood = 1.0
         while len(draft.tokens) < most and likelihood >= CONFIDENCE:

@@ -82,7 +82,7 @@ def speculative_contrastive_decoding(
         amateur: A model with the expert's vocabulary, on any device and in any dtype; or a
             :class:`~counterpoint.decoders.ModelAmateur`, :class:`~counterpoint.decoders.PromptAmateur` or
             :class:`~counterpoint.decoders.AdapterAmateur`.
-        alpha: Of the plausible set, in [0, 1]; 0.1 as in the papers.
+        alpha: Plausibility constraint in [0, 1]; 0.1 as in the papers.
         form: ``form(positive, negative)``, one of :mod:`counterpoint.decoders.contrasts.forms`. What the expert alone would say is
             also easier to draft: ``partial(extrapolation, beta=0.5)`` accepts more than the default ratio.
         draft_tokens: The most tokens to draft; 0 is plain contrastive decoding.
@@ -128,14 +128,14 @@ def speculative_contrastive_decoding(
         sources.reverse()
     drafter = Drafter(sources, draft_tokens)
     processors, samplers = split_samplers(logits_processor)
-    record = GenerateOutputs(model, config, model_kwargs)
+    outputs = GenerateOutputs(model, config, model_kwargs)
 
     start, finished = input_ids.shape[1], False
     with skinny_linears([*expert.linears, *negative.follower.linears]):
         while not finished:
             new = input_ids[:, start:]
             draft = drafter.draft(new, room=config.max_length - input_ids.shape[1] - 1)
-            size, right = len(draft.tokens), 0
+            size, accepted = len(draft.tokens), 0
             drafted = torch.cat([new, new.new_tensor([draft.tokens])], dim=1) if size else new
             logits = expert.logits(drafted, last=size + 1)
             check_logits(logits)
@@ -150,24 +150,24 @@ def speculative_contrastive_decoding(
                         draft.negatives += negative.logits(drafted, last=size + 1 - len(draft.negatives)).split(1)
                     scores = contrast(positive, draft.negatives[position], form=form, alpha=alpha)
                 scores = samplers(input_ids, scores)  # type: ignore[arg-type]
-                record.step(ModelOutput(), logits[position : position + 1], scores)
+                outputs.step(ModelOutput(), logits[position : position + 1], scores)
                 guess, proposal = (draft.tokens[position], draft.proposals[position]) if position < size else (None, None)
                 token = speculative_draw(scores[0].softmax(dim=-1), guess, proposal) if config.do_sample else int(scores.argmax())
                 input_ids = torch.cat([input_ids, new.new_tensor([[token]])], dim=1)
                 if streamer is not None:
                     streamer.put(input_ids[0, -1:].cpu())
-                finished = bool(stopping_criteria(input_ids, record.scores or None).all())
+                finished = bool(stopping_criteria(input_ids, outputs.scores or None).all())
                 if finished or token != guess:
                     break
-                right += 1
+                accepted += 1
             for follower in (expert, negative.follower):
                 follower.keep(input_ids.shape[1] - start - 1)
             if draft.track is not None:
-                draft.track.learn(size, right)
+                draft.track.learn(size, accepted)
 
     if streamer is not None:
         streamer.end()
-    return record.result(input_ids, expert.release())
+    return outputs.result(input_ids, expert.release())
 
 
 def speculative_draw(

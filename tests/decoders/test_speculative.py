@@ -367,10 +367,10 @@ def test_sources_that_fail_are_asked_seldom() -> None:
         draft = drafter.draft(torch.tensor([[7]]), room=8)
         if draft.tokens:
             asked += 1
-            source.track.learn(len(draft.tokens), right=0)
+            source.track.learn(len(draft.tokens), accepted=0)
     assert source.track.expected_accepted < MIN_ACCEPTED
     assert asked < 40
-    source.track.learn(4, right=4)
+    source.track.learn(4, accepted=4)
     assert drafter.draft(torch.tensor([[7]]), room=2).tokens == [7, 7]
     assert drafter.draft(torch.tensor([[7]]), room=0).tokens == []
 
