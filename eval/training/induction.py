@@ -113,7 +113,7 @@ def induce(
         pairs: Questions and wrong answers.
         output: A folder, new or of the same call.
         held_out: Pairs of other questions, on which the loss is measured before and after (on 200 of them, if there are more).
-        settings: See :class:`Settings`.
+        settings: How the adapter is trained.
         source: What the card says of the data.
         report: Called after every step.
 

@@ -27,7 +27,7 @@ tags:
 
 # A ranker of continuations, from {model}
 
-It judges how well a continuation follows a prefix, as the dot product of a vector of each: RankGen's way (Krishna et al. 2022,
+It scores how well a continuation follows a prefix, as the dot product of a vector of each: RankGen's way (Krishna et al. 2022,
 arXiv 2205.09726).
 
 ## Use

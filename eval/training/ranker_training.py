@@ -129,8 +129,8 @@ def train_ranker(
         output: A folder, new or of the same call.
         held_out: Texts to measure the ranker on.
         generator: The causal language model that writes negatives; None if there shall be none.
-        data: See :class:`Data`.
-        settings: See :class:`~counterpoint.rankers.training.contrastive_training.Settings`.
+        data: How the texts become passages, negatives and choices.
+        settings: How the encoder is trained.
         half_precision: Whether a RankGen is stored as float16 (it loads as float32).
         cpu: Whether to leave an accelerator alone.
         report: Called as work is done.

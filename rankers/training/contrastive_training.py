@@ -143,7 +143,7 @@ def train(
         passages: The passages, those of a document next to each other.
         negatives: Generated continuations of each, none or more.
         output: The folder of the checkpoints.
-        settings: See :class:`Settings`.
+        settings: How the encoder is trained.
         cpu: Whether to leave an accelerator alone.
         report: Called after every step.
 

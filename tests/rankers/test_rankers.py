@@ -465,7 +465,7 @@ def test_consensus_of_equal_texts_is_one_score_however_a_utility_rounds() -> Non
     def by_place(texts: Sequence[str]) -> torch.Tensor:
         return ngram_f1(texts) + 1e-6 * torch.rand(len(texts), len(texts), generator=torch.Generator().manual_seed(0))
 
-    (scores,) = ConsensusRanker(by_place).score(["It rained."], [[" No.", " Why?", " No.", " Why, no.", " Why?"]])
+    (scores,) = ConsensusRanker(utility=by_place).score(["It rained."], [[" No.", " Why?", " No.", " Why, no.", " Why?"]])
     assert scores[0] == scores[2] != scores[1] == scores[4]
 
 

@@ -35,8 +35,8 @@ def write_page(folder: Path, texts: list[str], count: int = 5) -> Path:
     runs[LABELS[1]][1] = [f"another seed {text}" for text in texts][:count]
     write_run(folder, runs, [f"human {text}" for text in texts][:count])
     write_lines(folder / "failures.jsonl", [{**named("sled"), "key": "f", "error": "<script>window.hacked = 6</script>"}])
-    judges = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
-    write_files(folder, score_directory(folder, ["diversity", "length", "coherence"], judges))
+    models = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
+    write_files(folder, score_directory(folder, ["diversity", "length", "coherence"], models))
     return folder / "report.html"
 
 

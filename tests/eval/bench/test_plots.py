@@ -32,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     write_run(folder, {label: {0: sentences(6, seed)} for seed, label in enumerate(LABELS)}, sentences(6, 9))
     write_speed(folder, dict(zip(LABELS, (10.0, 12.0, 3.0), strict=True)))
-    judges = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
-    score_directory(folder, ["diversity", "coherence", "speed"], judges)
+    models = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
+    score_directory(folder, ["diversity", "coherence", "speed"], models)
     return folder
 
 

@@ -27,7 +27,7 @@ from counterpoint.eval import (
     self_bleu,
     zipf,
 )
-from counterpoint.eval.bench import metric_models as bench_judges
+from counterpoint.eval.bench import metric_models as bench_models
 from counterpoint.eval.bench import metrics as bench_metrics
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.metrics import METRICS
@@ -43,15 +43,15 @@ LOOPS = [" so it goes and it goes and it goes and", " we shall fight we shall fi
 PLAIN = ["diversity", "distinct", "self_bleu", "zipf", "length"]
 
 
-def judges(folder: Path) -> MetricModels:
-    """Of the smaller embedded model."""
+def models(folder: Path) -> MetricModels:
+    """Models of metrics, the scorer being the smaller embedded one."""
     return MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
 
 
 def check_plain_metrics(folder: Path) -> None:
     """Every column is the mean over seeds of the function that is documented."""
     texts = {"greedy": {0: LOOPS}, "nucleus:top_p=0.9": {0: sentences(3, 1), 1: sentences(3, 2)}}
-    results = score_directory(write_run(folder, texts), PLAIN, judges(folder))
+    results = score_directory(write_run(folder, texts), PLAIN, models(folder))
     functions: dict[str, Any] = {
         **{f"rep_{n}": lambda found, n=n: rep_n(found, n) for n in (2, 3, 4)},
         **{f"distinct_{n}": lambda found, n=n: distinct_n(found, n) for n in (1, 2, 3)},
@@ -84,7 +84,7 @@ def test_the_check_catches_a_wrong_sum(tmp_path: Path, monkeypatch: pytest.Monke
 def test_likelihoods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {"greedy": {0: [" was on the deck", "", " said nothing of it"]}}
     write_run(tmp_path, texts, [" sailed on the sea", None, None])
-    results = score_directory(tmp_path, ["coherence"], judges(tmp_path))
+    results = score_directory(tmp_path, ["coherence"], models(tmp_path))
     loaded = load(str(AMATEUR), "cpu", "float32", trust_remote_code=False)
     prompts, found = [PROMPTS[0], PROMPTS[2]], [" was on the deck", " said nothing of it"]
     figures = results["rows"][0]["figures"]
@@ -94,19 +94,19 @@ def test_likelihoods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     human = results["human"]["figures"]["perplexity"]["value"]
     assert human == pytest.approx(perplexity(loaded.model, loaded.tokenizer, prompts[:1], [" sailed on the sea"]), rel=1e-4)
 
-    def judged_again(*arguments: Any) -> Any:
-        raise AssertionError("a text is judged twice")
+    def scored_again(*arguments: Any) -> Any:
+        raise AssertionError("a text is scored twice")
 
-    monkeypatch.setattr(bench_judges, "log_probabilities", judged_again)
-    again = score_directory(tmp_path, ["coherence"], judges(tmp_path))
+    monkeypatch.setattr(bench_models, "log_probabilities", scored_again)
+    again = score_directory(tmp_path, ["coherence"], models(tmp_path))
     assert again == results
-    with pytest.raises(AssertionError, match="judged twice"):  # by another model it is judged anew
-        score_directory(tmp_path, ["coherence"], replace(judges(tmp_path), dtype="bfloat16"))
+    with pytest.raises(AssertionError, match="scored twice"):  # by another model it is scored anew
+        score_directory(tmp_path, ["coherence"], replace(models(tmp_path), dtype="bfloat16"))
 
 
 def test_cosines(tmp_path: Path) -> None:
     write_run(tmp_path, {"greedy": {0: [" was on the deck", PROMPTS[1]]}})
-    results = score_directory(tmp_path, ["embedding_coherence"], replace(judges(tmp_path), embedder=str(AMATEUR)))
+    results = score_directory(tmp_path, ["embedding_coherence"], replace(models(tmp_path), embedder=str(AMATEUR)))
     cosines = results["rows"][0]["figures"]["embedding_coherence"]
     assert 0 < cosines["value"] < 1
     assert cosines["interval"][1] == pytest.approx(1, abs=1e-5)  # the second text is its own prompt
@@ -116,7 +116,7 @@ def test_cosines(tmp_path: Path) -> None:
 def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
     write_run(tmp_path, {"greedy": {0: ["one", "two"]}, "beam": {0: [*sentences(2, 0)]}})
     write_speed(tmp_path, {"greedy": 10.0})
-    results = score_directory(tmp_path, [*PLAIN, "embedding_coherence", "mauve", "speed"], judges(tmp_path))
+    results = score_directory(tmp_path, [*PLAIN, "embedding_coherence", "mauve", "speed"], models(tmp_path))
     short, long = (row["figures"] for row in results["rows"])
     assert short["diversity"] == {"value": None, "reason": "undefined for these texts, which are too short or too few"}
     assert short["distinct_2"]["reason"].startswith("texts: none is long enough to hold a 2-gram")
@@ -135,7 +135,7 @@ def test_mauve(tmp_path: Path) -> None:
     pytest.importorskip("mauve", reason="needs the extra mauve")
     references = sentences(12, 5)
     write_run(tmp_path, {"greedy": {0: references}, "beam": {0: ["  the" * 20] * 12}}, references)
-    results = score_directory(tmp_path, ["mauve"], replace(judges(tmp_path), featurizer=str(AMATEUR)))
+    results = score_directory(tmp_path, ["mauve"], replace(models(tmp_path), featurizer=str(AMATEUR)))
     same, other = (row["figures"]["mauve"] for row in results["rows"])
     assert same["value"] == pytest.approx(1)
     assert other["value"] < 0.6
@@ -155,11 +155,11 @@ def test_human_texts_are_no_longer_than_the_longest_other(tmp_path: Path) -> Non
 
 def test_lines_that_a_kill_cut_and_lines_written_twice(tmp_path: Path) -> None:
     write_run(tmp_path, {"greedy": {0: sentences(3, 0)}, "beam": {0: sentences(3, 1)}})
-    expected = score_directory(tmp_path, PLAIN, judges(tmp_path))["rows"]
+    expected = score_directory(tmp_path, PLAIN, models(tmp_path))["rows"]
     lines = (tmp_path / "generations.jsonl").read_text().splitlines()
     (tmp_path / "generations.jsonl").write_text("\n".join([*lines[4:], lines[5][:50]]))
     (tmp_path / "generations-1.jsonl").write_text("\n".join([*reversed(lines[:5]), lines[0][:-1]]))
-    assert score_directory(tmp_path, PLAIN, judges(tmp_path))["rows"] == expected
+    assert score_directory(tmp_path, PLAIN, models(tmp_path))["rows"] == expected
 
 
 def cell(terms: dict[int, dict[int, float]]) -> Cell:
@@ -208,7 +208,7 @@ def test_tests_of_a_table_are_adjusted_together(tmp_path: Path) -> None:
     assert [figure.get("p_adjusted") for figure in figures] == [0.03, 0.06, None, 0.06]
     assert [figure.get("p_human_adjusted") for figure in figures] == [None, 0.5, None, 0.04]
     write_run(tmp_path, {"greedy": {0: LOOPS * 10}, "beam": {0: LOOPS * 10}, "sample": {0: sentences(30, 0)}})
-    results = score_directory(tmp_path, ["diversity", "zipf"], judges(tmp_path))
+    results = score_directory(tmp_path, ["diversity", "zipf"], models(tmp_path))
     assert results["statistics"]["tests"] == 8  # two decoders, four columns made of sums
     same, other = (row["figures"]["diversity"] for row in results["rows"][1:])
     assert same["p"] == same["p_adjusted"] == 1
@@ -218,9 +218,9 @@ def test_tests_of_a_table_are_adjusted_together(tmp_path: Path) -> None:
 def test_results_are_reproducible_and_say_what_they_are_of(tmp_path: Path) -> None:
     write_run(tmp_path, {"greedy": {0: LOOPS}, "nucleus:top_p=0.9": {0: sentences(3, 1), 1: sentences(3, 2)}}, LOOPS)
     write_lines(tmp_path / "failures.jsonl", [{**named("sled x=1"), "key": "f", "error": "no early layers"}])
-    results = score_directory(tmp_path, PLAIN, judges(tmp_path))
+    results = score_directory(tmp_path, PLAIN, models(tmp_path))
     first = (tmp_path / "results.json").read_bytes()
-    assert score_directory(tmp_path, PLAIN, judges(tmp_path)) == read_results(tmp_path)
+    assert score_directory(tmp_path, PLAIN, models(tmp_path)) == read_results(tmp_path)
     assert (tmp_path / "results.json").read_bytes() == first
     for name in ("config.json", "generations.jsonl"):
         assert results["files"][name] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
@@ -244,13 +244,13 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no metric 'mauv' \(did you mean mauve\?\); there are: diversity"):
-        score_directory(tmp_path, ["mauv"], judges(tmp_path))
+        score_directory(tmp_path, ["mauv"], models(tmp_path))
     with pytest.raises(ValueError, match="no directory that `counterpoint bench --output-dir` wrote"):
-        score_directory(tmp_path, PLAIN, judges(tmp_path))
+        score_directory(tmp_path, PLAIN, models(tmp_path))
     write_run(tmp_path, {"greedy": {0: [" a"]}})
     (tmp_path / "generations.jsonl").write_text("")
     with pytest.raises(CommandError, match="no texts to score"):
-        score_directory(tmp_path, PLAIN, judges(tmp_path))
+        score_directory(tmp_path, PLAIN, models(tmp_path))
     with pytest.raises(CommandError, match="no results yet"):
         read_results(tmp_path)
     assert rows_of([]) == []
