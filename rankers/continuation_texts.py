@@ -44,8 +44,8 @@ def continuation_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int],
         >>> from counterpoint.rankers import SMALL
         >>> from counterpoint.rankers.continuation_texts import continuation_text
         >>> tokenizer = AutoTokenizer.from_pretrained(SMALL)
-        >>> prompt, new = (tokenizer(text, add_special_tokens=False).input_ids for text in ("The whale", "rose slowly"))
-        >>> continuation_text(tokenizer, prompt, new)
+        >>> prompt, whole = (tokenizer(text, add_special_tokens=False).input_ids for text in ("The whale", "The whale rose slowly"))
+        >>> continuation_text(tokenizer, prompt, whole[len(prompt) :])
         ' rose slowly'
     """
     context = list(prompt[-CONTEXT:])
