@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.choice import add_choice_options, mean_measures, run_choice
 from counterpoint.eval.cli.options import add_shared
-from counterpoint.eval.errors import UsageError
+from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.journal import Journal
 from counterpoint.eval.questions.answer_similarity import against_references
 from counterpoint.eval.questions.judges import judge_answers, judged, load_bleurt
@@ -73,7 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     parse_decoder(arguments.decoder, scoring=not generate)  # its errors come first
     check_judges(arguments)
     preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
-    data = find_questions(arguments.file)
+    try:
+        data = find_questions(arguments.file)
+    except (ImportError, OSError, ValueError) as error:
+        raise CommandError(f"--file {error}") from error
 
     def make(loaded: Loaded, spec: DecoderSpec) -> ChoiceTask:
         from counterpoint.eval.questions.truthfulqa_task import TruthfulQATask  # imports torch

@@ -108,11 +108,11 @@ def find_questions(name: str) -> Questions:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise ValueError(f"--file {name} is no file, and a data set of the hub needs: pip install datasets") from error
+        raise ImportError(f"{name} is not a file, and a data set of the hub needs: pip install datasets") from error
     try:
         rows = list(load_dataset(name, "generation", split="validation"))
     except Exception as error:  # the errors of the hub's HTTP client have no public base class
-        raise ValueError(f"--file {name} is neither a file nor a data set that can be reached: {error}") from error
+        raise OSError(f"{name} is neither a file nor a data set that can be reached: {error}") from error
     questions = [
         question_of(
             {
@@ -138,7 +138,7 @@ def csv_rows(path: Path) -> tuple[bytes, list[list[str]]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"--file {path}: {error.strerror or error}") from error
+        raise OSError(f"{path}: {error.strerror or error}") from error
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig", errors="surrogateescape"), newline="")))
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row):
