@@ -9,6 +9,7 @@ import pytest
 
 from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval import AMATEUR
+from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.options import add_run_options, resolve
 from counterpoint.eval.cli.bench.run import parse_decoders
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, decoders_with, option_of, parse_named
