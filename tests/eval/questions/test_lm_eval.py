@@ -27,6 +27,7 @@ pytest.importorskip("lm_eval", reason="needs the extra lm-eval")
 
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
 
 from counterpoint.eval.questions.lm_eval_model import DecoderLM
 
@@ -234,10 +235,18 @@ def test_a_cache_belongs_to_one_decoder(tmp_path: Path) -> None:
             CachingLM(load(**other), path)
 
 
+class LocalTasks(TaskManager):
+    """Tasks of the folder that is given; the harness' own thousands take seconds to find."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **(options | {"include_defaults": False}))
+
+
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a likelihood task and a generation task on local data."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", LocalTasks)
     data = tmp_path / "questions.jsonl"
     data.write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS), encoding="utf-8")
     common = {
