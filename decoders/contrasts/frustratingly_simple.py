@@ -12,6 +12,7 @@ from typing_extensions import override
 from counterpoint.decoders.amateurs.anti_language_models import AntiLanguageModel, NGramAntiLanguageModel
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.search.contrastive_score import contrastive_scores, on_candidates
 
 
 class FrustratinglySimpleLogitsProcessor(ContrastProcessor):
@@ -75,7 +76,5 @@ class FrustratinglySimpleLogitsProcessor(ContrastProcessor):
         probabilities, candidates = scores.float().softmax(dim=-1).topk(min(self.top_k, scores.shape[-1]), dim=-1)
         penalty = self.anti_lm.penalty(*outputs.text(), candidates)
         penalty = penalty.masked_fill(torch.isin(candidates, self.exempt.to(candidates.device)), 0.0)
-        kept = (1 - self.penalty_alpha) * probabilities - self.penalty_alpha * penalty
-        kept = kept.masked_fill(scores.gather(1, candidates) == -torch.inf, -torch.inf)
-        found = torch.full_like(scores, -torch.inf).scatter(1, candidates, kept.to(scores.dtype))
+        found = on_candidates(scores, candidates, contrastive_scores(probabilities, penalty, self.penalty_alpha))
         return ContrastParts(scores=found, positive=scores, choice={"candidates": candidates, "penalty": penalty})

@@ -8,7 +8,6 @@ attention on the cache as it is.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from counterpoint.decoders.hf.attention import attention_name, register_attention, sdpa, set_attention
+from counterpoint.decoders.kernels.patching import SharedPatch
 
 NAME = "counterpoint_grouped_sdpa"
 
@@ -59,8 +59,7 @@ def repeated(mask: Shaped[Tensor, "rows 1 queries keys"], groups: int) -> Shaped
 _forward = threading.local()
 register_attention(NAME, grouped_sdpa)
 
-_lock = threading.Lock()
-_users: Counter[int] = Counter()
+_patch = SharedPatch[PreTrainedConfig](lambda config: set_attention(config, NAME), lambda config: set_attention(config, "sdpa"))
 
 
 @contextmanager
@@ -69,19 +68,9 @@ def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
 
     Nothing else changes for a concurrent user of the model: the function computes what ``sdpa`` does, masked or not.
     """
-    with _lock:
-        applies = attention_name(config) in ("sdpa", NAME)
-        if applies:
-            _users[id(config)] += 1
-            set_attention(config, NAME)
     outer, _forward.masks = getattr(_forward, "masks", None), {}
     try:
-        yield
+        with _patch([config] if attention_name(config) in ("sdpa", NAME) else []):
+            yield
     finally:
         _forward.masks = outer
-        if applies:
-            with _lock:
-                _users[id(config)] -= 1
-                if not _users[id(config)]:
-                    del _users[id(config)]
-                    set_attention(config, "sdpa")

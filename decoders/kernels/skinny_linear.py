@@ -6,15 +6,15 @@ the factors the other way round it reads the weight once. ``benchmarks/skinny_li
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from counterpoint.decoders.kernels.patching import SharedPatch
 
 MAX_ROWS = 64
 """More rows than this pay for the packing."""
@@ -48,22 +48,12 @@ def _is_float32_on_cpu(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and type(weight) is nn.Parameter
 
 
-_lock = threading.Lock()
-_users: Counter[int] = Counter()
+_patch = SharedPatch[nn.Linear](
+    lambda module: vars(module).update(forward=partial(skinny_forward, module)),
+    lambda module: vars(module).pop("forward", None),
+)
 
 
-@contextmanager
-def skinny_linears(modules: Sequence[nn.Linear]) -> Iterator[None]:
+def skinny_linears(modules: Sequence[nn.Linear]) -> AbstractContextManager[None]:
     """Within the context these layers compute by :func:`skinny_forward`, which for a concurrent user is their own result too."""
-    with _lock:
-        for module in modules:
-            _users[id(module)] += 1
-            vars(module)["forward"] = partial(skinny_forward, module)
-    try:
-        yield
-    finally:
-        with _lock:
-            for module in modules:
-                _users[id(module)] -= 1
-                if not _users[id(module)]:
-                    del _users[id(module)], vars(module)["forward"]
+    return _patch(modules)

@@ -25,6 +25,20 @@ def contrastive_scores(
     return (1 - alpha) * probabilities - alpha * similarity
 
 
+def on_candidates(
+    scores: Float[Tensor, "rows vocabulary"], candidates: Int[Tensor, "rows k"], values: Float[Tensor, "rows k"]
+) -> Float[Tensor, "rows vocabulary"]:
+    """``values`` for the candidates and -inf for all other tokens, and for candidates that ``scores`` ban.
+
+    Example:
+        >>> import torch
+        >>> on_candidates(torch.tensor([[2.0, -torch.inf, 1.0]]), torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.25]]))
+        tensor([[0.5000,   -inf,   -inf]])
+    """
+    kept = values.masked_fill(scores.gather(1, candidates) == -torch.inf, -torch.inf)
+    return torch.full_like(scores, -torch.inf).scatter(1, candidates, kept.to(scores.dtype))
+
+
 class Context:
     """Unit-length last hidden states of every token so far, in a buffer that a step adds one column to in place."""
 

@@ -20,7 +20,7 @@ from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import after_forward, first_inputs
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
-from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
+from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, on_candidates
 
 
 class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
@@ -88,10 +88,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         with self.lock, torch.no_grad(), side_forward(self):
             similarity = self._similarity(input_ids, candidates).to(confidence.device)
         contrastive = contrastive_scores(confidence, similarity, self.penalty_alpha)
-        banned = scores.gather(1, candidates) == -torch.inf
-        return torch.full_like(scores, -torch.inf).scatter(
-            1, candidates, contrastive.masked_fill(banned, -torch.inf).to(scores.dtype)
-        )
+        return on_candidates(scores, candidates, contrastive)
 
     def _similarity(self, input_ids: Tensor, candidates: Tensor) -> Tensor:
         """max_j cos(h_v, h_{x_j}) of every candidate."""
