@@ -29,15 +29,13 @@ def rankgen(path: str, *, truncation: str = "nearest", batch_size: int = 32, dev
 
 def sentence(path: str, *, prefix_prompt: str = "", suffix_prompt: str = "", batch_size: int = 32, device: Any = None) -> Ranker:
     """A bi-encoder, with its own prompts unless others are given."""
-    ranker = SentenceTransformerRanker(path, device=str(device))
     prompts = {"prefix_prompt": prefix_prompt or None, "suffix_prompt": suffix_prompt or None}
-    return SentenceTransformerRanker(ranker.model, batch_size=batch_size, **prompts)
+    return SentenceTransformerRanker(path, **prompts, batch_size=batch_size, device=device and str(device))
 
 
 def cross_encoder(path: str, *, prompt: str = "", batch_size: int = 32, device: Any = None) -> Ranker:
     """A cross-encoder, with its own prompt unless another is given."""
-    ranker = CrossEncoderRanker(path, device=str(device))
-    return CrossEncoderRanker(ranker.model, prompt=prompt or None, batch_size=batch_size)
+    return CrossEncoderRanker(path, prompt=prompt or None, batch_size=batch_size, device=device and str(device))
 
 
 def likelihood(
