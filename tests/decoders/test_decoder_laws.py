@@ -17,6 +17,7 @@ from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
     ContrastiveSearchLogitsProcessor,
+    ContrastProcessor,
     DistributionProcessor,
     DoLaLogitsProcessor,
     FrustratinglySimpleLogitsProcessor,
@@ -31,6 +32,8 @@ from counterpoint.decoders import (
     contrastive_search,
     speculative_contrastive_decoding,
 )
+from counterpoint.decoders.base import NextTokenOutputs
+from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.testing import DecoderLaws, tiny_model
 
 OTHER = {"input_ids": torch.tensor([[7, 8, 9]])}
@@ -286,3 +289,55 @@ def test_refusals_that_are_none_are_caught(refused: str, law: str) -> None:
 def test_nothing_to_test_is_said() -> None:
     with pytest.raises(NotImplementedError, match="make_processor"):
         DecoderLaws().test_no_input_is_changed()
+
+
+PROCESSORS = [case for case in DecoderLaws.__subclasses__() if inspect.isclass(vars(case).get("decoder"))]
+
+
+@pytest.mark.parametrize("case", [case for case in PROCESSORS if not case.mode], ids=lambda case: case.decoder.__name__)
+def test_no_decoder_has_a_say_in_drafts(case: type[DecoderLaws], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard of the base: an assistant's logits are not contrasted, and the expert's are."""
+    model = tiny_model()
+    processor: Any = case().make_processor(model)
+    called, right = [], type(processor).next_scores
+
+    def noted(self: Any, input_ids: Tensor, scores: Tensor) -> Tensor:
+        called.append(current_generate_call().drafting)  # type: ignore[union-attr]
+        return right(self, input_ids, scores)
+
+    calls: list[bool] = []
+
+    def counted(input_ids: Tensor, scores: Tensor) -> Tensor:
+        calls.append(current_generate_call().drafting)  # type: ignore[union-attr]
+        return scores
+
+    monkeypatch.setattr(type(processor), "next_scores", noted)
+    arguments = {"assistant_model": tiny_model(seed=7), "max_new_tokens": 5, "do_sample": False, "eos_token_id": None}
+    model.generate(torch.tensor([[7, 8, 9]]), logits_processor=[counted, processor], **arguments)
+    assert called == [False] * calls.count(False)
+    assert any(calls), "nothing was drafted, so this tests nothing"
+
+
+@pytest.mark.parametrize("case", [case for case in PROCESSORS if issubclass(case.decoder, ContrastProcessor)])
+def test_parts_are_what_the_scores_are_made_of(case: type[DecoderLaws]) -> None:
+    model, ids = tiny_model(), torch.tensor([[7, 8, 9], [5, 6, 4]])
+    processor: Any = case().make_processor(model)
+    for name in ("amateur", "guide"):  # another prompt's length is known from generate() alone
+        if isinstance(getattr(processor, name, None), PromptAmateur):
+            setattr(processor, name, Unigram())
+    logits = model(ids).logits[:, -1]
+    parts, outputs = processor.parts(NextTokenOutputs(ids), logits), NextTokenOutputs(ids)
+    torch.testing.assert_close(parts.scores, processor.process(outputs, logits))  # the amateur now has a cache
+    assert torch.equal(parts.positive, logits)
+    assert torch.equal(parts.plausible, parts.scores > -torch.inf)
+    assert all(len(value) == len(ids) for value in parts.choice.values())
+    if "layer" in parts.choice:
+        chosen = parts.choice["divergence"].argmax(dim=1)
+        assert parts.choice["layer"].tolist() == [processor.layers[index] for index in chosen]
+
+
+class Unigram:
+    """An amateur that needs no ``generate``."""
+
+    def logits(self, input_ids: Tensor) -> Tensor:
+        return torch.arange(96.0).expand(len(input_ids), -1) / 50
