@@ -30,7 +30,7 @@ WINGS = (
     "decoders.forwards",
     "decoders.amateurs",
     "decoders.base",
-    "decoders.contrasts decoders.layers decoders.search",
+    "decoders.contrasts decoders.layers decoders.sampling decoders.search",
     "decoders.speculative",
     "decoders.scoring decoders.installing decoders.exporting",
     "decoders.choosing decoders.named",

@@ -1,0 +1,1 @@
+"""Samplers: which tokens may be drawn, as logits processors."""
