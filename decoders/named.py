@@ -51,6 +51,15 @@ DECODERS: Mapping[str, DecoderRow] = {
         ),
         DecoderRow("min_p", "min-p sampling", parameters={"min_p": Parameter(0.1, 0, 1), **NO_LIMIT, **TEMPERATURE}, sampling=True),
         DecoderRow(
+            "top_n_sigma",
+            "sampling among logits within n standard deviations of the largest",
+            f"{HERE}:TopNSigmaLogitsProcessor",
+            {"n": Parameter(1.0), "min_tokens_to_keep": Parameter(1, 1), **NO_LIMIT, **TEMPERATURE},
+            "processor",
+            sampling=True,
+            distribution=True,
+        ),
+        DecoderRow(
             "contrastive_search",
             "candidates against the context: likely tokens unlike anything before",
             f"{HERE}:contrastive_search",
