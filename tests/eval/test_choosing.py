@@ -176,7 +176,7 @@ def test_scoring_has_defaults_of_its_own() -> None:
     assert parse_decoder(["dola"]).values["alpha"] == 0.1
     assert parse_decoder(["dola"], scoring=True).values["alpha"] == 0.0
     assert parse_decoder(["dola", "alpha=0.3"], scoring=True).values["alpha"] == 0.3
-    with pytest.raises(UsageError, match=r"decoder beam: the probability of a text is undefined .* score texts: greedy, contrast"):
+    with pytest.raises(UsageError, match=r"decoder beam: the probability of a text is undefined .* score texts: greedy, "):
         parse_decoder(["beam"], scoring=True)
 
 

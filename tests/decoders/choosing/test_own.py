@@ -16,6 +16,7 @@ from counterpoint.decoders.named import TABLE
 OWN = '''
 """Decoders of somebody."""
 
+import torch
 from transformers import LogitsProcessor
 
 
