@@ -1,4 +1,4 @@
-"""``counterpoint truthfulqa``: MC1, MC2 and MC3, the binary spec, or open answers, of a model under a decoder."""
+"""``counterpoint truthfulqa``: MC1, MC2 and MC3, the binary choice, or open answers, of a model under a decoder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "truthfulqa",
         help="score TruthfulQA's answers under a decoder",
-        description="MC1, MC2 and MC3 of TruthfulQA, or its binary spec, by how likely a decoder finds the answers; or its open "
+        description="MC1, MC2 and MC3 of TruthfulQA, or its binary choice, by how likely a decoder finds the answers; or its open "
         "answers, by BLEU and ROUGE against the references. "
         "Without --file it runs on a small sample of our own writing. Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,

@@ -1,4 +1,4 @@
-"""Multiple spec by a decoder's scores: one journal entry a question, progress, nothing scored twice."""
+"""Multiple choice by a decoder's scores: one journal entry a question, progress, nothing scored twice."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class TruthfulQATask(ChoiceTask):
         return question.text
 
     def prompt(self, question: Question) -> str:
-        """The preset's prompt; for the binary spec both answers are in it."""
+        """The preset's prompt; for the binary choice both answers are in it."""
         if not self.binary:
             return self.preset.prompt(question.text, self.loaded.tokenizer)
         options = "\n".join(f"({letter}) {answer}" for letter, answer in zip("AB", options_of(question, self.seed), strict=True))
