@@ -10,15 +10,13 @@ import math
 from collections.abc import Mapping
 
 from counterpoint.decoders.choosing.own import own_decoder
-from counterpoint.decoders.choosing.rows import DecoderRow, Parameter
+from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow, Parameter
 from counterpoint.decoders.choosing.specs import Table
 
 TEMPERATURE = {"temperature": Parameter(1.0)}
 NO_LIMIT = {"top_k": Parameter(0)}
 ALPHA = {"alpha": Parameter(0.1, 0, 1, scoring=0.0)}
 """The plausibility constraint; released scoring code leaves it out."""
-AMATEUR = {"amateur": Parameter(""), "amateur_adapter": Parameter(""), "amateur_prompt": Parameter("")}
-"""Where an amateur comes from: a model, an adapter (of that model or of the expert), the expert after another text."""
 ANY_WEIGHT = Parameter(0.0, -math.inf)
 
 HERE = "counterpoint.decoders"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from counterpoint.eval.bench.metrics import METRICS
+from counterpoint.decoders.testing import DecoderLaws
+from counterpoint.eval.bench.own_metrics import metric_named
 from counterpoint.eval.choosing import TABLE, parse_decoder, parse_rankers, shown
 from counterpoint.eval.cli.main import build_parser
 
@@ -36,6 +38,14 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", line).replace(" ", "-") for line in lines}
 
 
+FILES = {
+    heading.removeprefix("# "): block
+    for page in PAGES
+    for block in blocks(page, "python")
+    if re.fullmatch(r"# \w+\.py", heading := block.partition("\n")[0])
+}
+"""The files that pages show, each a block whose first line is its name."""
+
 COMMANDS = [
     line.partition("&& ")[2] if line.startswith("pip install") else line
     for page in PAGES
@@ -45,11 +55,24 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current folder with the files that pages show."""
+    for name, content in FILES.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
 @pytest.mark.parametrize("name", [name for page, name in zip(PAGES, NAMES, strict=True) if blocks(page, "python")])
 def test_python_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     for block in blocks(ROOT / name, "python"):
         exec(compile(block, name, "exec"), names)  # noqa: S102 - our own text
+    for laws in (each for each in names.values() if isinstance(each, type) and issubclass(each, DecoderLaws)):
+        for law in (law for law in dir(laws) if law.startswith("test_") and laws is not DecoderLaws):
+            getattr(laws(), law)()
     assert capsys.readouterr().out.startswith("The whale" if name == "README.md" else "")
 
 
@@ -62,13 +85,14 @@ def test_commands_are_understood(command: str) -> None:
     arguments, others = build_parser().parse_known_args(words[1:])
     assert not others or words[1] == "lm-eval"  # which passes them on
     chosen = vars(arguments)
-    if words[1] in ("generate", "truthfulqa", "factor") and chosen["decoder"]:
+    if words[1] in ("generate", "score", "truthfulqa", "factor") and chosen["decoder"]:
         parse_decoder(chosen["decoder"], scoring=words[1] != "generate")
     if words[1] in ("generate", "rerank") and chosen["ranker"]:
         parse_rankers(chosen["ranker"])
     for word in [*(chosen.get("compare") or ()), *(chosen.get("decoders") or ())]:
         parse_decoder([word])
-    assert {*(chosen.get("metrics") or ())} <= {*METRICS, "speed"}
+    for metric in {*(chosen.get("metrics") or ())} - {"speed"}:
+        metric_named(metric)
 
 
 @pytest.mark.parametrize("name", NAMES)

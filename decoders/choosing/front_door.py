@@ -19,9 +19,9 @@ from transformers import (
 from counterpoint.decoders.amateurs.models import Amateur
 from counterpoint.decoders.choosing.builders import after
 from counterpoint.decoders.choosing.own import resolve
-from counterpoint.decoders.choosing.rows import DecoderRow
+from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow
 from counterpoint.decoders.choosing.specs import Spec, parse
-from counterpoint.decoders.named import AMATEUR, PENALTIES, TABLE
+from counterpoint.decoders.named import PENALTIES, TABLE
 
 
 def decoder(

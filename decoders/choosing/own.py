@@ -12,7 +12,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-from counterpoint.decoders.choosing.rows import DecoderRow, Parameter
+from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow, Parameter
 
 FILLED = ("model", "tokenizer", "amateur", "prompts", "ranker")
 """Arguments that are filled in where a signature has them."""
@@ -125,14 +125,19 @@ def own_decoder(target: str) -> DecoderRow:
 
     found = resolve(target)
     if isinstance(found, type) and issubclass(found, LogitsProcessor):
-        own = parameters_of(found)
-        settings = {name: each for name, each in SAMPLING.items() if name not in own}
-        return DecoderRow(target, summary(found), target, {**own, **settings}, "processor", **facts(target, found, True))
+        return DecoderRow(target, summary(found), target, settings_of(found), "processor", **facts(target, found, True))
     if callable(found) and not isinstance(found, type):
-        own = parameters_of(found, (*FILLED, *OF_GENERATE))
-        settings = {name: each for name, each in SAMPLING.items() if name not in own}
-        return DecoderRow(target, summary(found), target, {**own, **settings}, "callable", **facts(target, found, False))
+        return DecoderRow(
+            target, summary(found), target, settings_of(found, OF_GENERATE), "callable", **facts(target, found, False)
+        )
     raise ValueError(f"{target} is neither a class of LogitsProcessor nor a function for generate(custom_generate=...)")
+
+
+def settings_of(found: Callable[..., Any], leave_out: Collection[str] = ()) -> dict[str, Parameter]:
+    """What a choice may say of somebody's own decoder: where its amateur comes from, its own parameters, and how it samples."""
+    own = parameters_of(found, (*FILLED, *leave_out))
+    amateur = AMATEUR if "amateur" in inspect.signature(found).parameters else {}
+    return {**amateur, **own, **{name: each for name, each in SAMPLING.items() if name not in own}}
 
 
 def facts(target: str, found: Callable[..., Any], distribution: bool) -> dict[str, Any]:

@@ -62,6 +62,10 @@ class Parameter:
         return found
 
 
+AMATEUR = {"amateur": Parameter(""), "amateur_adapter": Parameter(""), "amateur_prompt": Parameter("")}
+"""Where an amateur comes from: a model, an adapter (of that model or of the expert), the expert after another text."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of a table: what a name stands for.

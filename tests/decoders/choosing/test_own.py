@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders import decoder, score
+from counterpoint.decoders import PromptAmateur, decoder, score
 from counterpoint.decoders.choosing.front_door import scoring_processors
+from counterpoint.decoders.choosing.rows import AMATEUR
 from counterpoint.decoders.choosing.specs import parse
 from counterpoint.decoders.named import TABLE
 
@@ -90,6 +91,9 @@ def test_arguments_are_filled_in(file: Path, amateur: PreTrainedModel, tokenizer
     found = decoder(f"{file}:Filled", amateur, tokenizer, amateur=amateur, prompts=["x"], weight=2)
     (processor,) = found["logits_processor"]
     assert processor.seen == (amateur, tokenizer, amateur, ["x"], 2.0)
+    assert set(AMATEUR) < set(parse(f"{file}:Filled", TABLE).values)
+    after = decoder(f"{file}:Filled:amateur_prompt=Once.", amateur, tokenizer, prompts=["x"])["logits_processor"][0].seen[2]
+    assert isinstance(after, PromptAmateur)
     with pytest.raises(ValueError, match="needs tokenizer="):
         decoder(f"{file}:Filled", amateur, amateur=amateur, prompts=["x"])
     with pytest.raises(ValueError, match="no amateur: give amateur="):

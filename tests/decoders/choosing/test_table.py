@@ -14,8 +14,8 @@ from transformers import GenerationConfig, LogitsProcessor
 import counterpoint.decoders
 import counterpoint.rankers
 from counterpoint.decoders.choosing.own import FILLED, resolve
-from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, RankerRow, Row
-from counterpoint.decoders.named import AMATEUR, DECODERS
+from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow, Parameter, RankerRow, Row
+from counterpoint.decoders.named import DECODERS
 from counterpoint.rankers.named import RANKED, RANKERS
 
 ROWS: dict[str, Row] = {**DECODERS, **RANKED, **{f"ranker {name}": row for name, row in RANKERS.items()}}
