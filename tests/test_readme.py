@@ -12,6 +12,7 @@ import pytest
 from counterpoint.decoders.testing import DecoderLaws
 from counterpoint.eval.bench.own_metrics import metric_named
 from counterpoint.eval.choosing import TABLE, parse_decoder, parse_rankers, shown
+from counterpoint.eval.cli.bench.options import read_options
 from counterpoint.eval.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +94,14 @@ def test_commands_are_understood(command: str) -> None:
         parse_decoder([word])
     for metric in {*(chosen.get("metrics") or ())} - {"speed"}:
         metric_named(metric)
+
+
+@pytest.mark.parametrize("name", [name for page, name in zip(PAGES, NAMES, strict=True) if blocks(page, "yaml")])
+def test_files_of_options_are_understood(name: str, tmp_path: Path) -> None:
+    for block in blocks(ROOT / name, "yaml"):
+        file = tmp_path / "options.yaml"
+        file.write_text(block, encoding="utf-8")
+        assert read_options(file)
 
 
 @pytest.mark.parametrize("name", NAMES)
