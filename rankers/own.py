@@ -20,4 +20,4 @@ def own_ranker(target: str) -> RankerRow:
     if not (isinstance(found, type) and issubclass(found, Ranker)):
         raise ValueError(f"{target} is not a class of counterpoint.rankers.Ranker")
     needs = ("model",) if {"model", "tokenizer"} & inspect.signature(found).parameters.keys() else ()
-    return RankerRow(target, summary(found), target, parameters_of(found, (*FILLED, "device")), needs, origin(target))
+    return RankerRow(target, summary(found), target, parameters_of(found, (*FILLED, "device")), needs, origin=origin(target))

@@ -76,12 +76,14 @@ class Row:
         target: ``module:callable``, resolved when it is used. Its arguments called ``model``, ``tokenizer``, ``amateur``,
             ``prompts`` and ``ranker`` are filled in; parameters that it does not take are settings of ``generate``.
         parameters: The parameters by name.
+        origin: The version of the package, or the hash of the file, that somebody's own code is from.
     """
 
     name: str
     summary: str
     target: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    origin: str = field(default="", kw_only=True)
 
     kind_of_name = "name"
 
@@ -108,8 +110,6 @@ class DecoderRow(Row):
     batched: bool = True
     needs: tuple[str, ...] = ()
     rows: str | int = 1
-    origin: str = ""
-    """The version of the package, or the hash of the file, that somebody's own decoder is from."""
 
     kind_of_name = "decoder"
 
@@ -123,7 +123,6 @@ class RankerRow(Row):
     """
 
     needs: tuple[str, ...] = ()
-    origin: str = ""
 
     kind_of_name = "ranker"
 

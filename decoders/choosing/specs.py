@@ -63,6 +63,12 @@ class Spec(Generic[AnyRow]):
         """The values as JSON can hold them: nested choices as their text."""
         return {key: written(value) if isinstance(value, tuple) else value for key, value in self.values.items()}
 
+    def origins(self) -> dict[str, str]:
+        """Versions or hashes of somebody's own code, by the names that stand for it here and in the choices among its values."""
+        origin = self.row.origin
+        own = {self.row.name: origin} if origin else {}
+        return own | {name: origin for each in self.nested() for name, origin in each.origins().items()}
+
     def short(self) -> str:
         """Its text without the values that are defaults."""
         changed = {

@@ -45,7 +45,7 @@ class Batch:
 
 def task_of(spec: DecoderSpec, seeds: int, model: str, run: Mapping[str, Any]) -> Task:
     """A decoder's task in a run of ``model``; one that draws no random numbers needs one seed only."""
-    key = key_of(run, spec.name, spec.plain(), models_of(spec, model), origins_of(spec))
+    key = key_of(run, spec.name, spec.plain(), models_of(spec, model), spec.origins())
     return Task(spec, seeds if spec.sampling else 1, key)
 
 
@@ -57,11 +57,6 @@ def models_of(spec: Spec[Any], model: str) -> list[dict[str, str]]:
     if spec.name == "small":
         own["path"] = revision(str(SMALL))
     return [own, *(found for each in spec.nested() for found in models_of(each, model))]
-
-
-def origins_of(spec: Spec[Any]) -> list[str]:
-    """Versions of somebody's own code that a choice names, and of the choices in it."""
-    return [spec.row.origin, *(origin for each in spec.nested() for origin in origins_of(each))]
 
 
 def batches(tasks: Sequence[Task], passages: Sequence[Passage], batch_size: int) -> list[Batch]:

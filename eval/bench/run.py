@@ -76,6 +76,7 @@ class Run:
                     "decoder": task.spec.name,
                     "label": str(task.spec),
                     "parameters": task.spec.plain(),
+                    "origins": task.spec.origins(),
                     "seeds": task.seeds,
                 }
                 for task in self.tasks

@@ -30,7 +30,7 @@ def describe(cell: Cell, column: Column) -> Figure:
     values = list(cell.values.values())
     figure: Figure = {"value": fmean(values), "by_seed": {str(seed): value for seed, value in cell.values.items()}}
     figure["standard_error"] = standard_error(values) if len(values) > 1 else cell.standard_error
-    if column.combine is not None:
+    if column.combine is not None and cell.terms:
         prompts = sorted({index for indices in cell.indices.values() for index in indices})
         drawn = bootstrap(cell.texts(list(cell.terms), prompts), column.combine, resamples=RESAMPLES)
         figure["interval"] = interval(drawn, CONFIDENCE)

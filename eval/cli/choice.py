@@ -79,6 +79,7 @@ def run_choice(
         **facts,
         "decoder": spec.name,
         "parameters": spec.plain(),
+        **({"origins": origins} if (origins := spec.origins()) else {}),
         "model": loaded.name,
         "weights_sha256": task.weights,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),

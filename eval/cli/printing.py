@@ -67,6 +67,7 @@ def print_records(prompt: str, specs: Sequence[DecoderSpec], continue_prompt: Co
             "prompt": prompt,
             "decoder": spec.name,
             "parameters": spec.plain(),
+            **({"origins": origins} if (origins := spec.origins()) else {}),
             "text": generated.text,
             "tokens": generated.tokens,
             **generated.measures(),

@@ -87,6 +87,7 @@ def record_of(given: CandidateList, scores: Any, spec: DecoderSpec, renormalised
         "tokens": [len(each.tokens) for each in scores],
         "greedy": [each.greedy for each in scores],
         "decoder": str(spec),
+        **({"origins": origins} if (origins := spec.origins()) else {}),
         "renormalised": renormalised,
     }
 

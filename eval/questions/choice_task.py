@@ -39,7 +39,7 @@ class ChoiceTask:
             {name: version(name) for name in ("counterpoint", "transformers", "torch")},
             self.weights,
             [str(loaded.model.dtype), loaded.model.device.type],
-            [spec.name, spec.plain(), renormalise],
+            [spec.name, spec.plain(), spec.origins(), renormalise],
             [type(self).__name__, *settings, seed],
         )[:12]
 
