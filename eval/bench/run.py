@@ -76,7 +76,7 @@ class Run:
                     "decoder": task.spec.name,
                     "label": str(task.spec),
                     "parameters": task.spec.plain(),
-                    "origins": task.spec.origins(),
+                    **({"origins": origins} if (origins := task.spec.origins()) else {}),
                     "seeds": task.seeds,
                 }
                 for task in self.tasks

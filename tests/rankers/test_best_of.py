@@ -27,7 +27,7 @@ def test_beams_are_what_beam_search_gives(prompts: list[str], amateur: PreTraine
     model: Any = amateur
     found = model.generate(**inputs, **beams, max_new_tokens=8)
     width = inputs.input_ids.shape[1]
-    expected = rerank(RANKER, prompts, found, tokenizer, prompt_length=width)
+    expected = rerank(RANKER, prompts, found, tokenizer=tokenizer, prompt_length=width)
     best = search(amateur, inputs, tokenizer, **beams)
     texts = [tokenizer.decode(row[width:], skip_special_tokens=True) for row in best]
     assert texts == [each.texts[0] for each in expected]
@@ -44,7 +44,7 @@ def test_samples_are_reranked(amateur: PreTrainedModel, tokenizer: PreTrainedTok
     model: Any = amateur
     torch.manual_seed(3)
     found = model.generate(**inputs, **sampling, max_new_tokens=8, num_return_sequences=6)
-    (expected,) = rerank(RANKER, PROMPTS[:1], found, tokenizer, prompt_length=inputs.input_ids.shape[1])
+    (expected,) = rerank(RANKER, PROMPTS[:1], found, tokenizer=tokenizer, prompt_length=inputs.input_ids.shape[1])
     torch.manual_seed(3)
     best = search(amateur, inputs, tokenizer, **sampling, candidates=6)
     assert tokenizer.decode(best[0, inputs.input_ids.shape[1] :], skip_special_tokens=True) == expected.texts[0]

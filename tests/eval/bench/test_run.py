@@ -109,7 +109,7 @@ def test_the_best_of_samples_is_the_rankers_choice() -> None:
     sampling: Any = dict(do_sample=True, top_p=0.9, top_k=0, max_new_tokens=12, num_return_sequences=6)
     samples: Any = loaded.model.generate(ids, **sampling)  # type: ignore[operator]
     ranker = LikelihoodRanker(loaded.model, loaded.tokenizer, form="log_likelihood")
-    (best,) = rerank(ranker, ["The sea and"], samples, loaded.tokenizer, prompt_length=ids.shape[1])
+    (best,) = rerank(ranker, ["The sea and"], samples, tokenizer=loaded.tokenizer, prompt_length=ids.shape[1])
     assert found.text == best.texts[0]
     assert len({*best.texts}) > 1
 
