@@ -1,6 +1,6 @@
 """Held-out perplexity of causal language models, per token and per word, and bits per byte.
 
-Usage: ``python evaluate.py --corpus DIR MODEL [MODEL ...]``
+Usage: ``python evaluate.py --corpus DIR [--split heldout-plain] MODEL [MODEL ...]``
 
 Every token of every held-out document counts once: windows of ``--window`` tokens advance by half their length, and only the
 half not yet counted is scored, so that each token is seen with at least half a window before it where the document has one. A
@@ -63,11 +63,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="model directories")
     parser.add_argument("--corpus", type=Path, required=True, help="folder written by corpus.py")
+    parser.add_argument("--split", default="heldout", help="heldout, or heldout-plain")
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lines = (arguments.corpus / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (arguments.corpus / f"{arguments.split}.jsonl").read_text(encoding="utf-8").splitlines()
     documents = [json.loads(line) for line in lines]
     for name in arguments.models:
         model = AutoModelForCausalLM.from_pretrained(name).eval()
