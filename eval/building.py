@@ -15,7 +15,6 @@ from counterpoint.decoders.choosing import front_door
 from counterpoint.decoders.choosing.own import resolve
 from counterpoint.eval.choosing import DecoderSpec, RankerSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, choose_device, load
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.combination import CombinedRanker
@@ -28,7 +27,9 @@ def generate_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]
     """What ``generate`` takes for a decoder that continues these prompts.
 
     Raises:
-        CommandError: If the decoder refuses the model or its parameters, or an amateur or ranker cannot be loaded.
+        ValueError: If the decoder refuses the model or its parameters, or an amateur or ranker cannot be loaded.
+        FileNotFoundError: If there is no such amateur or adapter.
+        ImportError: If an adapter is named and PEFT is not installed.
     """
     if "ranker" in spec.row.needs:
         return ranked_arguments(spec, loaded, prompts)
@@ -36,7 +37,7 @@ def generate_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]
     try:
         return front_door.generate_arguments(spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts)
     except (ValueError, ImportError) as error:
-        raise CommandError(f"decoder {spec}: {error}") from error
+        raise ValueError(f"decoder {spec}: {error}") from error
 
 
 def ranked_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> dict[str, Any]:
@@ -58,13 +59,13 @@ def scoring_processors(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]
     """All that changes the model's scores where given texts are scored.
 
     Raises:
-        CommandError: As :func:`generate_arguments` does.
+        ValueError: As :func:`generate_arguments` does.
     """
     amateur = model_amateur_of(spec, loaded)
     try:
         return front_door.scoring_processors(spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts)
     except (ValueError, ImportError) as error:
-        raise CommandError(f"decoder {spec}: {error}") from error
+        raise ValueError(f"decoder {spec}: {error}") from error
 
 
 def model_amateur_of(spec: DecoderSpec, loaded: Loaded) -> ModelAmateur | None:
@@ -97,9 +98,9 @@ def with_adapter(model: PreTrainedModel, adapter: str) -> Any:
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise CommandError("amateur_adapter needs PEFT: pip install 'counterpoint[adapters]'") from error
+        raise ImportError("amateur_adapter needs PEFT: pip install 'counterpoint[adapters]'") from error
     if not Path(adapter).is_dir():
-        raise CommandError(f"amateur_adapter={adapter}: no such folder; it is what save_pretrained() of a PeftModel writes")
+        raise FileNotFoundError(f"amateur_adapter={adapter}: no such folder; it is what save_pretrained() of a PeftModel writes")
     return PeftModel.from_pretrained(model, adapter)
 
 
@@ -112,21 +113,18 @@ def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None) -
         device: As for :func:`~counterpoint.eval.loading.choose_device`.
 
     Raises:
-        CommandError: If one cannot be loaded, or refuses its parameters.
+        ValueError: If one cannot be loaded, or refuses its parameters, or the weights do not combine.
     """
     rankers = []
     for spec in specs:
         try:
             rankers.append(build_ranker(spec, model, device))
         except (ValueError, OSError, ImportError) as error:
-            raise CommandError(f"ranker {spec}: {error}") from error
+            raise ValueError(f"ranker {spec}: {error}") from error
     weights = [float(spec.values.get("weight", 1.0)) for spec in specs]  # type: ignore[arg-type]
     if weights == [1.0]:
         return rankers[0]
-    try:
-        return CombinedRanker(rankers, weights=weights)
-    except ValueError as error:
-        raise CommandError(f"--ranker: {error}") from error
+    return CombinedRanker(rankers, weights=weights)
 
 
 def build_ranker(spec: RankerSpec, model: Model, device: str | None) -> Ranker:

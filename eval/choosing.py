@@ -9,7 +9,6 @@ from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, RankerRow
 from counterpoint.decoders.choosing.specs import Spec, Table, parse, written
 from counterpoint.decoders.named import DECODERS, PENALTIES
 from counterpoint.decoders.named import TABLE as DECODER_TABLE
-from counterpoint.eval.errors import UsageError
 from counterpoint.rankers.named import RANKED, RANKER_TABLE, RANKERS
 
 DecoderSpec = Spec[DecoderRow]
@@ -33,7 +32,7 @@ def parse_decoder(words: str | Sequence[str], *, scoring: bool = False, own: boo
         own: Whether somebody's own code may be named, which then runs; not in files.
 
     Raises:
-        UsageError: For a name, a key or a kind of value that is not known, and for decoders without a distribution to score by; the
+        ValueError: For a name, a key or a kind of value that is not known, and for decoders without a distribution to score by; the
             message lists those that are.
 
     Example:
@@ -41,12 +40,9 @@ def parse_decoder(words: str | Sequence[str], *, scoring: bool = False, own: boo
         >>> str(parse_decoder(["nucleus", "top_p=0.9"]))
         'nucleus:top_p=0.9,top_k=0,temperature=1.0'
     """
-    try:
-        spec = parse(words, TABLE, scoring=scoring, own=own, hint=" (a prompt goes before the decoder's options)")
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    spec = parse(words, TABLE, scoring=scoring, own=own, hint=" (a prompt goes before the decoder's options)")
     if scoring and not spec.row.distribution:
-        raise UsageError(
+        raise ValueError(
             f"decoder {spec.name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not "
             f"how likely they are; decoders that score texts: {', '.join(SCORABLE)}"
         )
@@ -60,13 +56,13 @@ def check_proposals(spec: DecoderSpec, proposals: Sequence[Spec[Any]]) -> None:
     """A ranker chooses among several texts, so that what proposes them samples, or searches beams.
 
     Raises:
-        UsageError: If it does neither.
+        ValueError: If it does neither.
     """
     (proposer,) = proposals
     samplers = [name for name, row in DECODERS.items() if row.sampling]
     if (proposer.sampling and proposer.row.kind != "callable") or (spec.name == "best_of" and proposer.name == "beam"):
         return
-    raise UsageError(
+    raise ValueError(
         f"decoder {spec.name}: {proposer.name} proposes only one text, and a ranker chooses among several; take proposals=[...] of "
         f"{', '.join(samplers)}{', beam' if spec.name == 'best_of' else ''}"
     )
@@ -80,7 +76,7 @@ def parse_rankers(words: Sequence[str], *, own: bool = True) -> list[RankerSpec]
         own: Whether somebody's own code may be named, which then runs.
 
     Raises:
-        UsageError: For a name, a key or a kind of value that is not known, and for a ranker without the model it needs; the message
+        ValueError: For a name, a key or a kind of value that is not known, and for a ranker without the model it needs; the message
             lists those that are.
 
     Example:
@@ -96,21 +92,15 @@ def parse_rankers(words: Sequence[str], *, own: bool = True) -> list[RankerSpec]
         elif groups:
             groups[-1].append(word)
         else:
-            raise UsageError(f"--ranker {word!r} names no ranker; known: {', '.join(RANKERS)}")
-    try:
-        return [parse(group, RANKER_TABLE, own=own) for group in groups]
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+            raise ValueError(f"{word!r} names no ranker; known: {', '.join(RANKERS)}")
+    return [parse(group, RANKER_TABLE, own=own) for group in groups]
 
 
 def best_of(rankers: Sequence[RankerSpec], proposals: DecoderSpec | None, values: Mapping[str, object]) -> DecoderSpec:
     """What ``--ranker`` stands for: ``best_of``, or ``ranked_search`` where something is said of beams or rounds."""
     name = "ranked_search" if values.keys() & {"beams", "tokens_per_round"} else "best_of"
     given = {"ranker": tuple(rankers), **({} if proposals is None else {"proposals": (proposals,)}), **values}
-    try:
-        spec = parse(name, TABLE, given)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    spec = parse(name, TABLE, given)
     proposer = spec.values["proposals"]
     if isinstance(proposer, tuple):
         check_proposals(spec, proposer)

@@ -93,7 +93,7 @@ def compare(
         Texts, ``diversity`` and ``rep_n`` over a decoder's texts, and its tokens per second over all of them.
 
     Raises:
-        UsageError: For a choice that is wrong; a ``ValueError`` is one too, from the decoder.
+        ValueError: If a choice is wrong, a decoder refuses the model, or a prompt leaves no room for new tokens.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -15,7 +15,6 @@ from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.outputs import BaseStreamer
 from counterpoint.eval import building
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
 from counterpoint.rankers.continuation_texts import continuation_text
@@ -47,18 +46,17 @@ def encode(loaded: Loaded, prompt: str, max_new_tokens: int) -> list[int]:
     """The prompt's tokens.
 
     Raises:
-        CommandError: If there are none, or not enough room after them in the model's context.
+        ValueError: If there are none, or not enough room after them in the model's context.
     """
     ids: list[int] = loaded.tokenizer(prompt, verbose=False)["input_ids"]
     if not ids:
-        raise CommandError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
+        raise ValueError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
     context = context_length(loaded.model)
     if context is not None and len(ids) + max_new_tokens > context:
         room = context - len(ids)
-        way_out = f"take --max-new-tokens {room} or a shorter prompt" if room > 0 else "shorten the prompt"
-        raise CommandError(
-            f"a prompt of {len(ids)} tokens and --max-new-tokens {max_new_tokens} exceed the model's context of {context}: "
-            f"{way_out}"
+        way_out = f"take max_new_tokens={room} or a shorter prompt" if room > 0 else "shorten the prompt"
+        raise ValueError(
+            f"a prompt of {len(ids)} tokens and max_new_tokens={max_new_tokens} exceed the model's context of {context}: {way_out}"
         )
     return ids
 
@@ -75,24 +73,25 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
         emit: Gets the text in pieces as they are known, or in one if the decoder cannot stream.
 
     Raises:
-        CommandError: If the decoder refuses the model or the parameters.
+        ValueError: If the decoder refuses the model or the parameters.
     """
     stream, ranked = TextStream(loaded.tokenizer, prompt, emit), "ranker" in spec.row.needs
     input_ids = torch.tensor([prompt], device=loaded.model.device)
     torch.manual_seed(seed)
     start = time.perf_counter()
+    text = str(loaded.tokenizer.decode(prompt, skip_special_tokens=True))
+    arguments = building.generate_arguments(spec, loaded, [text])
     try:
-        text = str(loaded.tokenizer.decode(prompt, skip_special_tokens=True))
         output: Any = loaded.model.generate(  # type: ignore[operator]
             input_ids=input_ids,
             attention_mask=torch.ones_like(input_ids),
             streamer=stream if spec.row.streams else None,
             max_new_tokens=max_new_tokens,
             return_dict_in_generate=ranked,
-            **building.generate_arguments(spec, loaded, [text]),
+            **arguments,
         )
     except ValueError as error:
-        raise CommandError(f"decoder {spec}: {error}") from error
+        raise ValueError(f"decoder {spec}: {error}") from error
     seconds = time.perf_counter() - start
     if ranked:
         return best_of_tree(loaded, spec, prompt, output.tree[0][-1], seconds)

@@ -16,7 +16,6 @@ from huggingface_hub.errors import HFValidationError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, logging
 
 from counterpoint.eval.embedded import EXPERT
-from counterpoint.eval.errors import CommandError
 
 Kept = TypeVar("Kept")
 LONGEST = 300  # some of transformers' messages list every model it knows
@@ -53,7 +52,8 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
         device_map: Where its parts go instead of the one device: "auto" spreads them over all, "meta" leaves the weights unread.
 
     Raises:
-        CommandError: If there is no such model or device, or the model cannot be loaded whole.
+        ValueError: If there is no such device, or the model cannot be loaded, or not whole.
+        FileNotFoundError: If there is no such model.
     """
     target = choose_device(device)
     local = Path(name).is_dir()
@@ -66,21 +66,19 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
         )
     except (OSError, ValueError) as error:
         if "trust_remote_code" in str(error):
-            raise CommandError(
-                f"--model {name} comes with its own code; read it, then let it run by --trust-remote-code"
-            ) from error
+            raise ValueError(f"model {name} comes with its own code; read it, then let it run by trust_remote_code=True") from error
         if local:
-            raise CommandError(
-                f"--model {name}: the folder holds no model that can be loaded: {shorten(str(error), LONGEST)}"
+            raise ValueError(
+                f"model {name}: the folder holds no model that can be loaded: {shorten(str(error), LONGEST)}"
             ) from error
         if isinstance(error, OSError):
-            raise CommandError(
-                f"--model {name} is neither a local folder nor reachable on the Hugging Face hub; fetch it with "
-                f"`hf download {name}` where there is a network, or omit --model to use the embedded model"
+            raise FileNotFoundError(
+                f"model {name} is neither a local folder nor reachable on the Hugging Face hub; fetch it with "
+                f"`hf download {name}` where there is a network"
             ) from error
-        raise CommandError(f"--model {name}: {shorten(str(error), LONGEST)}") from error
+        raise ValueError(f"model {name}: {shorten(str(error), LONGEST)}") from error
     if missing := sorted(report["missing_keys"]):
-        raise CommandError(f"--model {name}: the checkpoint lacks {len(missing)} of the model's weights, {missing[0]} first")
+        raise ValueError(f"model {name}: the checkpoint lacks {len(missing)} of the model's weights, {missing[0]} first")
     drop_generation_settings(model)
     if device_map is None:
         model.to(target)  # type: ignore[arg-type]
@@ -102,16 +100,15 @@ def on_hub(name: str) -> bool:
     """Whether the hub can be reached and has the repository; loading itself would retry for a minute.
 
     Raises:
-        CommandError: If the name can only be that of a folder, so that there is nothing to reach.
+        ValueError: If the embedded model is missing.
+        FileNotFoundError: If the name can only be that of a folder, so that there is nothing to reach.
     """
     if name == str(EXPERT):
-        raise CommandError(f"the embedded model is missing at {name}; install counterpoint again, or choose one by --model")
+        raise ValueError(f"the embedded model is missing at {name}; install counterpoint again, or choose another model")
     try:
         HfApi().model_info(name, timeout=10)
     except HFValidationError as error:
-        raise CommandError(
-            f"--model {name} is neither a local folder nor a name on the Hugging Face hub; omit it to use the embedded model"
-        ) from error
+        raise FileNotFoundError(f"model {name} is neither a local folder nor a name on the Hugging Face hub") from error
     except Exception:  # the errors of the hub's HTTP client have no public base class
         return False
     return True
@@ -121,7 +118,7 @@ def choose_device(name: str | None) -> torch.device:
     """The named device, or the accelerator if there is one, or else the CPU.
 
     Raises:
-        CommandError: If ``name`` is no device, or not one of this machine.
+        ValueError: If ``name`` does not name a device, or names one that this machine lacks.
     """
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name is None:
@@ -133,9 +130,9 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise CommandError(f"--device {name} is not a device; this machine has {known}") from error
+        raise ValueError(f"device={name} is not a device; this machine has {known}") from error
     if (device.index or 0) >= present.get(device.type, 0):
-        raise CommandError(f"--device {name} is not available to this installation of torch; it has {known}")
+        raise ValueError(f"device={name} is not available to this installation of torch; it has {known}")
     return device
 
 

@@ -11,7 +11,6 @@ from filelock import FileLock, Timeout
 
 from counterpoint.eval.bench.records import read_config
 from counterpoint.eval.bench.run import Run
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import write_whole
 
 
@@ -22,7 +21,7 @@ def written_alone(run: Run) -> Iterator[None]:
     The lock is the operating system's, so that it goes with the process, however that ends.
 
     Raises:
-        CommandError: If another run writes it, or it holds texts that do not go with this one's.
+        ValueError: If another run writes it, or it holds texts that do not go with this one's.
     """
     problem: list[str | None] = [None]
     lock = FileLock(run.directory / ".lock")
@@ -32,14 +31,14 @@ def written_alone(run: Run) -> Iterator[None]:
             lock.acquire(timeout=0)
             begin(run)
         except Timeout:
-            problem = [f"{run.directory}: another `counterpoint bench` is writing it; wait, or give another --output-dir"]
-        except (CommandError, OSError, ValueError) as error:
+            problem = [f"{run.directory}: another `counterpoint bench` is writing it; wait, or give another folder"]
+        except (OSError, ValueError) as error:
             problem = [str(error)]
     if run.state.num_processes > 1:
         broadcast_object_list(problem)
     try:
         if problem[0] is not None:
-            raise CommandError(problem[0])
+            raise ValueError(problem[0])
         yield
     finally:
         lock.release()
@@ -52,9 +51,9 @@ def begin(run: Run) -> None:
         before = read_config(run.directory)["run"]
         for name in sorted({*before, *run.facts}):
             if before.get(name) != run.facts.get(name):
-                raise CommandError(
+                raise ValueError(
                     f"{run.directory} holds texts of {name}={before.get(name)}, which do not go with those of "
-                    f"{name}={run.facts.get(name)}; give another --output-dir"
+                    f"{name}={run.facts.get(name)}; give another folder"
                 )
     for stale in run.directory.glob("failures*.jsonl"):
         stale.unlink()  # they are tried again

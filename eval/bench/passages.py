@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.generation import encode
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.prompts import checked, decoded
@@ -45,32 +44,32 @@ class Pairs:
         return hashlib.sha256(json.dumps(self.rows).encode()).hexdigest()
 
 
-def read_pairs(name: str | None) -> Pairs:
+def read_pairs(file: str | None) -> Pairs:
     """The prompts of a file (lines of text, or JSON Lines), of a data set, or those that come with the package.
 
     A row of JSON Lines or of a data set has a "prompt", and may have a "reference"; "text" is another word for the prompt.
 
     Args:
-        name: The file, or ``NAME``, ``NAME:CONFIG`` or ``NAME:CONFIG:SPLIT`` of a data set; None for the package's own.
+        file: The file, or ``NAME``, ``NAME:CONFIG`` or ``NAME:CONFIG:SPLIT`` of a data set; None for the package's own.
 
     Raises:
-        CommandError: If there is no such source, or it has no prompts.
+        ValueError: If there is no such source, or it has no prompts.
     """
-    path = PROMPTS if name is None else Path(name)
+    path = PROMPTS if file is None else Path(file)
     if path.is_file():
         try:
             content = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise CommandError(f"--file {path}: {error}") from error
-        return Pairs(str(path), parse_pairs(content, f"--file {path}"))
-    return Pairs(str(name), dataset_pairs(str(name)))
+            raise ValueError(f"file={path}: {error}") from error
+        return Pairs(str(path), parse_pairs(content, f"file={path}"))
+    return Pairs(str(file), dataset_pairs(str(file)))
 
 
 def parse_pairs(content: str, source: str) -> list[tuple[str, str | None]]:
     """A prompt a line, or a JSON object a line if the first line is one; blank lines are skipped."""
     lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
     if not lines:
-        raise CommandError(f"{source}: no prompts in it; write one a line")
+        raise ValueError(f"{source}: no prompts in it; write one a line")
     if not isinstance(decoded(lines[0][1]), dict):
         return [(line.removesuffix("\r"), None) for _, line in lines]
     return [pair_of(decoded(line), f"{source}, line {number}") for number, line in lines]
@@ -81,9 +80,9 @@ def pair_of(row: object, where: str) -> tuple[str, str | None]:
     fields: Mapping[str, Any] = row if isinstance(row, dict) else {}
     prompt, reference = fields.get("prompt", fields.get("text")), fields.get("reference")
     if not isinstance(prompt, str):
-        raise CommandError(f'{where}: no text under "prompt" (or "text")')
+        raise ValueError(f'{where}: no text under "prompt" (or "text")')
     if reference is not None and not isinstance(reference, str):
-        raise CommandError(f'{where}: "reference" is no text')
+        raise ValueError(f'{where}: "reference" is no text')
     return checked(prompt, where), reference
 
 
@@ -92,20 +91,20 @@ def dataset_pairs(name: str) -> list[tuple[str, str | None]]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise CommandError(f"--file {name} is no file, and a data set needs: pip install datasets") from error
+        raise ValueError(f"file={name} does not exist, and a data set needs: pip install datasets") from error
     path, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
     try:
         splits = load_dataset(path, config or None)
     except Exception as error:  # the errors of the hub's HTTP client have no public base class
-        raise CommandError(f"--file {name} is neither a file nor a data set that can be reached: {error}") from error
+        raise ValueError(f"file={name} is neither a file nor a data set that can be reached: {error}") from error
     chosen = split or next((each for each in SPLITS if each in splits), "")
     if chosen not in splits:
-        raise CommandError(f"--file {name}: no split {chosen!r}; it has {', '.join(splits)}")
+        raise ValueError(f"file={name}: no split {chosen!r}; it has {', '.join(splits)}")
     rows = [row for row in splits[chosen] if str(row.get("prompt", row.get("text", "?"))).strip()]
     if not rows:
-        raise CommandError(f"--file {name}: no prompts in it")
-    return [pair_of(row, f"--file {name}, row {number}") for number, row in enumerate(rows, 1)]
+        raise ValueError(f"file={name}: no prompts in it")
+    return [pair_of(row, f"file={name}, row {number}") for number, row in enumerate(rows, 1)]
 
 
 def encode_passages(
@@ -122,7 +121,7 @@ def encode_passages(
         max_new_tokens: Of the texts.
 
     Raises:
-        CommandError: If a prompt has no tokens or does not leave room in the model's context, or no passage is long enough.
+        ValueError: If a prompt has no tokens or does not leave room in the model's context, or no passage is long enough.
     """
     tokenizer: Any = loaded.tokenizer
     if prompt_tokens is None:
@@ -141,9 +140,9 @@ def encode_passages(
         if len(found) == limit:
             break
     if not found:
-        raise CommandError(
-            f"--prompt-tokens {prompt_tokens}: no passage of {pairs.source} has {prompt_tokens + max_new_tokens} tokens "
-            "(--max-new-tokens with it); take fewer, or leave the option out"
+        raise ValueError(
+            f"prompt_tokens={prompt_tokens}: no passage of {pairs.source} has {prompt_tokens + max_new_tokens} tokens "
+            f"(max_new_tokens={max_new_tokens} with it); take fewer, or leave the option out"
         )
     encode(loaded, found[0].prompt, max_new_tokens)  # raises if they do not fit into the context
     return found

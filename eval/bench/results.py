@@ -18,7 +18,6 @@ from counterpoint.eval.bench.own_metrics import is_own, metric_named
 from counterpoint.eval.bench.records import Record, read_config, read_failures, read_generations, read_speed
 from counterpoint.eval.bench.scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
 from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference
-from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.journal import write_whole
 
 if TYPE_CHECKING:
@@ -40,14 +39,13 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         tick: Called with what is measured next.
 
     Raises:
-        CommandError: If there are no texts.
-        UsageError: For an unknown metric.
+        ValueError: If there are no texts, or a metric is unknown.
     """
     check_names(names)
     config, records, speeds = read_config(directory), read_generations(directory), read_speed(directory)
     rows = rows_of(records)
     if not rows:
-        raise CommandError(f"{directory}: no texts to score; `counterpoint bench run` generates them")
+        raise ValueError(f"{directory}: no texts to score; `counterpoint bench run` generates them")
     human = human_row(records)
     columns = {key: (name, column) for name in names for key, column in columns_of(name).items()}
     cells: dict[str, dict[str, Cell]] = {}
@@ -82,12 +80,9 @@ def check_names(names: Sequence[str]) -> None:
     """Refuse metrics that there are not."""
     for name in names:
         if is_own(name):
-            try:
-                metric_named(name)
-            except ValueError as error:
-                raise UsageError(f"--metrics: {error}") from error
+            metric_named(name)
         elif name not in NAMES:
-            raise UsageError(f"no metric {name!r}{suggestion(name, dict.fromkeys(NAMES))}; there are: {', '.join(NAMES)}")
+            raise ValueError(f"no metric {name!r}{suggestion(name, dict.fromkeys(NAMES))}; there are: {', '.join(NAMES)}")
 
 
 def default_metrics(models: MetricModels) -> list[str]:
@@ -159,12 +154,10 @@ def read_results(directory: Path) -> Results:
     """What :func:`score_directory` wrote.
 
     Raises:
-        CommandError: If it did not.
+        ValueError: If it has not been scored yet.
     """
     try:
         results: Results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CommandError(
-            f"{directory}: no results yet; `counterpoint bench score {directory}` computes them ({error})"
-        ) from error
+        raise ValueError(f"{directory}: no results yet; `counterpoint bench score {directory}` computes them ({error})") from error
     return results

@@ -17,7 +17,6 @@ from counterpoint.eval import loading
 from counterpoint.eval.bench.passages import encode_passages, read_pairs
 from counterpoint.eval.bench.plan import batches, task_of
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.errors import UsageError
 from counterpoint.eval.journal import read_records
 from counterpoint.eval.revisions import revision
 
@@ -99,11 +98,11 @@ def processes(options: argparse.Namespace) -> PartialState:
     """This process among those that ``accelerate launch`` started, or the only one.
 
     Raises:
-        UsageError: For options that several processes cannot share.
+        ValueError: For options that several processes cannot share.
     """
     state = PartialState(cpu=options.device == "cpu", timeout=IDLE)
     if state.num_processes > 1 and options.device not in (None, "cpu"):
-        raise UsageError(f"--device {options.device}: {state.num_processes} processes take a device each; leave it out")
+        raise ValueError(f"device={options.device}: {state.num_processes} processes take a device each; leave it out")
     if state.num_processes > 1 and options.device_map is not None:
-        raise UsageError(f"--device-map {options.device_map} spreads a model over all devices: start one process, not several")
+        raise ValueError(f"device_map={options.device_map} spreads a model over all devices: start one process, not several")
     return state

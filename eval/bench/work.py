@@ -14,7 +14,6 @@ from counterpoint.eval.bench.records import read_failures
 from counterpoint.eval.bench.run import Run
 from counterpoint.eval.bench.speed import REPEATS, measure_speed
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.progress import progress_bar
 
@@ -67,7 +66,7 @@ def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, 
 
 def failure(spec: DecoderSpec, error: Exception) -> dict[str, Any]:
     """What is kept of an error."""
-    message = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
+    message = str(error) if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: {error}"
     return {"decoder": spec.name, "label": str(spec), "error": message}
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from counterpoint.eval.errors import CommandError, UsageError
-from counterpoint.eval.prompts import decoded, read_file
+from counterpoint.eval.cli.errors import CommandError, UsageError
+from counterpoint.eval.cli.prompts import read_file
+from counterpoint.eval.prompts import decoded
 
 PREFIX_KEYS = ("prompt", "prefix")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
+from counterpoint.eval.cli.errors import usage_errors
+from counterpoint.eval.cli.models import load_model
 from counterpoint.eval.cli.options import add_output_dir, add_shared
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.journal import Journal
 
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ def add_choice_options(parser: argparse.ArgumentParser, output_dir: str) -> None
     add_shared(parser, "--json", "--quiet")
 
 
+def chosen_decoder(arguments: argparse.Namespace, *, scoring: bool = True) -> DecoderSpec:
+    """The decoder of ``--decoder``, which is to score given texts or to generate.
+
+    Raises:
+        UsageError: If the decoder is wrong, or is to score and defines no distribution.
+    """
+    with usage_errors():
+        return parse_decoder(arguments.decoder, scoring=scoring)
+
+
 def run_choice(
     arguments: argparse.Namespace,
     questions: Sequence[Any],
@@ -55,23 +66,23 @@ def run_choice(
     ``facts`` go into the results as they are; ``more`` computes further metrics from the questions and their records.
 
     Raises:
-        CommandError: If the decoder refuses the model, or the results cannot be written.
+        UsageError: If the decoder is wrong.
+        CommandError: If the model cannot be loaded.
+        ValueError: If the decoder refuses the model.
+        OSError: If the results cannot be written.
     """
-    spec = parse_decoder(arguments.decoder, scoring=not generate)
+    spec = chosen_decoder(arguments, scoring=not generate)
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
     from counterpoint.eval.questions import choice_task, open_answers
 
     with loading.quiet():
-        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
-        try:
-            task = make(loaded, spec)
-            journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
-            answer = open_answers.answer if generate else choice_task.answer
-            records = answer(task, questions[: arguments.limit], journal, arguments.quiet)
-            others = more(questions[: arguments.limit], records, journal) if more else {}
-        except (OSError, ValueError) as error:
-            raise CommandError(str(error)) from error
+        loaded = load_model(arguments)
+        task = make(loaded, spec)
+        journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
+        answer = open_answers.answer if generate else choice_task.answer
+        records = answer(task, questions[: arguments.limit], journal, arguments.quiet)
+        others = more(questions[: arguments.limit], records, journal) if more else {}
     results: dict[str, Any] = {
         "metrics": {**mean_measures([record["measures"] for record in records]), **others},
         "questions": len(records),

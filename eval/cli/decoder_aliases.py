@@ -10,7 +10,7 @@ from typing import Any
 
 from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval.choosing import TABLE, DecoderSpec, parse_decoder
-from counterpoint.eval.errors import UsageError
+from counterpoint.eval.cli.errors import UsageError, usage_errors
 
 ALIASES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -43,6 +43,7 @@ def add_aliases(parser: argparse.ArgumentParser, decoder_option: str, **settings
         group.add_argument(option_of(name), metavar=metavar, help=meaning, **settings)
 
 
+@usage_errors()
 def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse.Namespace) -> list[DecoderSpec]:
     """The decoders that are named, with what the aliases among the arguments say of the only one.
 

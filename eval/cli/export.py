@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.options import add_shared
-from counterpoint.eval.errors import CommandError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -36,7 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
         directory = export(arguments.directory, arguments.decoder, overwrite=arguments.force)
     except FileExistsError as error:
         raise CommandError(f"{error} (--force on the command line)") from error
-    except (ValueError, OSError) as error:
-        raise CommandError(str(error)) from error
     print(json.dumps({"directory": str(directory)}) if arguments.json else directory)
     return 0

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from counterpoint.eval.choosing import DecoderSpec, parse_decoder
-from counterpoint.eval.cli.choice import add_choice_options, run_choice
-from counterpoint.eval.errors import CommandError
+from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.cli.choice import add_choice_options, chosen_decoder, run_choice
+from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.questions.factor import CONTEXTS, read_completions
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score the rows, and write ``results.json`` and a file with the results of each row."""
-    parse_decoder(arguments.decoder, scoring=True)  # its errors come first
+    chosen_decoder(arguments)  # its errors come first
     try:
         data = read_completions(arguments.file, arguments.context)
     except (ImportError, OSError, ValueError) as error:

@@ -14,10 +14,11 @@ from counterpoint.eval.choosing import (
     parse_rankers,
 )
 from counterpoint.eval.cli.decoder_aliases import add_aliases, option_of, parse_named
+from counterpoint.eval.cli.errors import UsageError, option_names, usage_errors
+from counterpoint.eval.cli.models import load_model
 from counterpoint.eval.cli.options import add_shared, positive
+from counterpoint.eval.cli.prompts import read_prompts
 from counterpoint.eval.cli.terminal import printing_to, write
-from counterpoint.eval.errors import UsageError
-from counterpoint.eval.prompts import read_prompts
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -75,8 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.eval.cli import printing
 
     with loading.quiet():
-        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
-        encoded = [generation.encode(loaded, prompt, arguments.max_new_tokens) for prompt in prompts]
+        loaded = load_model(arguments)
+        with option_names("max_new_tokens"):
+            encoded = [generation.encode(loaded, prompt, arguments.max_new_tokens) for prompt in prompts]
         with printing_to(arguments.output):
             for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
                 continue_prompt = partial(generation.generate, loaded, ids, arguments.max_new_tokens, arguments.seed)
@@ -92,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@usage_errors()
 def chosen_decoders(arguments: argparse.Namespace) -> list[DecoderSpec]:
     """The decoders that are named, or contrastive search; with ``--ranker`` those that choose among what they propose.
 

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from counterpoint.eval.cli.errors import CommandError
+from counterpoint.eval.cli.models import load_model
 from counterpoint.eval.cli.options import above_zero, add_shared, positive, share
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.training.wrong_answers import SHAPES, Pair, read_pairs, split_by_question, without_questions
 
 
@@ -72,10 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(
             "counterpoint induce trains an adapter by PEFT, which is not installed: pip install counterpoint[adapters]"
         )
-    try:
-        pairs, held_out = read_data(arguments)
-    except (OSError, ValueError) as error:
-        raise CommandError(str(error)) from error
+    pairs, held_out = read_data(arguments)
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
     from counterpoint.eval.progress import progress_bar
@@ -94,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         chat_template=arguments.chat_template,
     )
     with loading.quiet():
-        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        loaded = load_model(arguments)
         with progress_bar("step", quiet=arguments.quiet) as bar:
 
             def report(step: int, steps: int, loss: float) -> None:
@@ -102,19 +100,16 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 bar.update(step - bar.n)
 
-            try:
-                induced = induction.induce(
-                    loaded.model,
-                    loaded.tokenizer,
-                    pairs,
-                    arguments.output_dir,
-                    held_out=held_out,
-                    settings=settings,
-                    source=Path(arguments.file).name,
-                    report=report,
-                )
-            except (OSError, ValueError) as error:
-                raise CommandError(str(error)) from error
+            induced = induction.induce(
+                loaded.model,
+                loaded.tokenizer,
+                pairs,
+                arguments.output_dir,
+                held_out=held_out,
+                settings=settings,
+                source=Path(arguments.file).name,
+                report=report,
+            )
     found = {
         "output_dir": str(arguments.output_dir),
         "pairs": len(pairs) - induced.too_long,

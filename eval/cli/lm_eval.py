@@ -10,7 +10,7 @@ from typing import Any
 
 from counterpoint.decoders.choosing.grammar import split_at, split_pair, unquoted
 from counterpoint.decoders.choosing.rows import literal
-from counterpoint.eval.errors import CommandError, UsageError
+from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 
 DESCRIPTION = """Run lm-evaluation-harness, whose arguments are all passed on, with our decoders:
 
@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the harness.
 
     Raises:
-        CommandError: If it is not installed, or refuses what it is asked.
+        CommandError: If it is not installed.
+        UsageError: If the harness or the model refuses what is asked of it.
         SystemExit: For arguments that it does not know, with code 2.
     """
     try:
@@ -60,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     if parsed.command == "run" and (given := model_args(arguments.others)):
         parsed.model_args = given
     DecoderLM.own = getattr(parsed, "config", None) is None  # a file runs nobody's own code
-    harness.execute(parsed)
+    with usage_errors():
+        harness.execute(parsed)
     return 0
 
 

@@ -19,8 +19,8 @@ from counterpoint.eval.cli import score as score_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
+from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.parser import Parser
-from counterpoint.eval.errors import CommandError
 
 COMMANDS = (
     generate_command,

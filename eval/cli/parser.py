@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any, NoReturn
 
 from counterpoint.eval.cli.decoder_aliases import decoders_with
-from counterpoint.eval.errors import UsageError
+from counterpoint.eval.cli.errors import UsageError
 
 PAGE = "docs/command_line.md"
 

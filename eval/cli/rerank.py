@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from counterpoint.eval.choosing import describe_rankers, parse_rankers
 from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
+from counterpoint.eval.cli.errors import CommandError, option_names, usage_errors
+from counterpoint.eval.cli.models import load_model
 from counterpoint.eval.cli.options import add_shared, positive
 from counterpoint.eval.cli.terminal import DIM, printing_to, style, write
-from counterpoint.eval.errors import CommandError
 
 if TYPE_CHECKING:
     from counterpoint.rankers.reranking import Reranked
@@ -53,7 +54,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the candidates of every line in order."""
-    specs = parse_rankers(arguments.ranker)
+    with usage_errors():
+        specs = parse_rankers(arguments.ranker)
     lists = read_candidates(arguments.file)
 
     from counterpoint.eval import building, loading  # after the arguments, since these import torch
@@ -61,10 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     @cache
     def model() -> loading.Loaded:
-        return loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        return load_model(arguments)
 
     with loading.quiet():
-        ranker = building.load_ranker(specs, model, arguments.device)
+        with option_names("device"):
+            ranker = building.load_ranker(specs, model, arguments.device)
         name = " ".join(map(str, specs))
         show = print_record if arguments.json else print_ranked
         with printing_to(arguments.output):

@@ -8,11 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from counterpoint.eval.choosing import DecoderSpec, parse_decoder
+from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
+from counterpoint.eval.cli.choice import chosen_decoder
+from counterpoint.eval.cli.errors import CommandError
+from counterpoint.eval.cli.models import load_model
 from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.cli.terminal import printing_to, write
-from counterpoint.eval.errors import CommandError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -55,14 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         CommandError: If the decoder refuses the model, or a text exceeds its context.
     """
-    spec = parse_decoder(arguments.decoder, scoring=True)
+    spec = chosen_decoder(arguments)
     lists = read_candidates(arguments.file)
 
     from counterpoint.decoders import score_each  # after the arguments, since these import torch
     from counterpoint.eval import building, loading
 
     with loading.quiet():
-        loaded = loading.load(arguments.model, arguments.device, arguments.dtype, arguments.trust_remote_code)
+        loaded = load_model(arguments)
         prompts = [each.prefix for each in lists]
         processors = building.scoring_processors(spec, loaded, prompts)
         candidates = [each.candidates for each in lists]

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from itertools import zip_longest
 from pathlib import Path
 
-from counterpoint.eval.errors import CommandError
+from counterpoint.eval.cli.errors import CommandError
 
 DIM, BOLD = "2", "1"
 NARROWEST_COLUMN = 40

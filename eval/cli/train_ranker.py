@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from counterpoint.eval import EXPERT
+from counterpoint.eval.cli.errors import CommandError, option_names
 from counterpoint.eval.cli.options import above_zero, add_shared, non_negative, positive
-from counterpoint.eval.errors import CommandError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -115,12 +115,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Train the ranker, and print its accuracies and the folder."""
     from counterpoint.rankers.training.passages import read_documents
 
-    try:
-        documents, held_out = read_documents(arguments.file), read_documents(arguments.held_out_file)
-        if twice := documents.keys() & held_out.keys():
-            raise ValueError(f"{min(twice)} is both trained on and held out; name it once")
-    except (OSError, ValueError) as error:
-        raise CommandError(str(error)) from error
+    documents, held_out = read_documents(arguments.file), read_documents(arguments.held_out_file)
+    if twice := documents.keys() & held_out.keys():
+        raise CommandError(f"{min(twice)} is both trained on and held out; name it once")
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
     from counterpoint.eval.progress import progress_bar
@@ -137,39 +134,37 @@ def run(arguments: argparse.Namespace) -> int:
             bar.n = done
             bar.refresh()
 
-        try:
+        with option_names("device"):
             generator = loading.load(arguments.generator, arguments.device, "auto", False) if arguments.negatives else None
-            trained = train_ranker(
-                arguments.model,
-                documents,
-                arguments.output_dir,
-                held_out=held_out,
-                generator=generator,
-                data=Data(
-                    prefix_words=arguments.prefix_words,
-                    continuation_words=tuple(arguments.continuation_words),
-                    passages=arguments.passages,
-                    negatives=arguments.negatives,
-                    top_p=arguments.top_p,
-                    choices=arguments.choices,
-                    wrong=arguments.wrong,
-                ),
-                settings=Settings(
-                    learning_rate=arguments.learning_rate,
-                    warmup=arguments.warmup,
-                    epochs=arguments.epochs,
-                    batch_size=arguments.batch_size,
-                    micro_batch_size=arguments.micro_batch_size,
-                    checkpoint_steps=arguments.checkpoint_steps,
-                    bf16=arguments.bf16,
-                    seed=arguments.seed,
-                ),
-                half_precision=arguments.half_precision,
-                cpu=arguments.device == "cpu",
-                report=report,
-            )
-        except (ImportError, OSError, ValueError) as error:
-            raise CommandError(str(error)) from error
+        trained = train_ranker(
+            arguments.model,
+            documents,
+            arguments.output_dir,
+            held_out=held_out,
+            generator=generator,
+            data=Data(
+                prefix_words=arguments.prefix_words,
+                continuation_words=tuple(arguments.continuation_words),
+                passages=arguments.passages,
+                negatives=arguments.negatives,
+                top_p=arguments.top_p,
+                choices=arguments.choices,
+                wrong=arguments.wrong,
+            ),
+            settings=Settings(
+                learning_rate=arguments.learning_rate,
+                warmup=arguments.warmup,
+                epochs=arguments.epochs,
+                batch_size=arguments.batch_size,
+                micro_batch_size=arguments.micro_batch_size,
+                checkpoint_steps=arguments.checkpoint_steps,
+                bf16=arguments.bf16,
+                seed=arguments.seed,
+            ),
+            half_precision=arguments.half_precision,
+            cpu=arguments.device == "cpu",
+            report=report,
+        )
     if trained.main_process and arguments.json:
         print(json.dumps({**asdict(trained), "candidates": arguments.wrong + 1, "output_dir": str(arguments.output_dir)}))
     elif trained.main_process and not arguments.quiet:

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counterpoint.eval.choosing import DecoderSpec, parse_decoder
-from counterpoint.eval.cli.choice import add_choice_options, mean_measures, run_choice
+from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.cli.choice import add_choice_options, chosen_decoder, mean_measures, run_choice
+from counterpoint.eval.cli.errors import CommandError, UsageError, option_names, usage_errors
 from counterpoint.eval.cli.options import add_shared
-from counterpoint.eval.errors import CommandError, UsageError
 from counterpoint.eval.journal import Journal
 from counterpoint.eval.questions.answer_similarity import against_references
 from counterpoint.eval.questions.judges import judge_answers, judged, load_bleurt
@@ -70,9 +70,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Score the questions, and write ``results.json`` and a file with the results of each question."""
     generate = arguments.task == "generation"
-    parse_decoder(arguments.decoder, scoring=not generate)  # its errors come first
+    chosen_decoder(arguments, scoring=not generate)  # its errors come first
     check_judges(arguments)
-    preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
+    files = ("preset", "primer", "instruction")
+    with option_names(*files), usage_errors(*files):
+        preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
     try:
         data = find_questions(arguments.file)
     except (ImportError, OSError, ValueError) as error:

@@ -18,7 +18,6 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.configuration import context_length
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import choose_device, on_hub, quiet
 
 BATCH_TOKENS = {"cpu": 1024}
@@ -97,7 +96,7 @@ def load_featurizer(
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
             model, report = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True, **options)
-    except (CommandError, OSError) as error:
+    except OSError as error:
         raise OSError(
             f"featurizer {name} is neither the folder of a model nor within reach on the Hugging Face hub; fetch it where there is "
             "a network, or pass another: figures of two featurisers are never to be compared"

@@ -19,7 +19,6 @@ from counterpoint.decoders import score_each
 from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval import building
 from counterpoint.eval.choosing import TABLE, DecoderSpec, parse_decoder
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, drop_generation_settings
 
 Request = tuple[Any, list[int], list[int]]
@@ -54,9 +53,8 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         **arguments: The decoder's parameters, and whatever ``hf`` takes.
 
     Raises:
-        UsageError: For an unknown decoder or wrong parameters; for likelihoods under a decoder that gives texts no probability,
-            such as contrastive search.
-        CommandError: For a cache of another model's, or another decoder's, answers.
+        ValueError: For an unknown decoder or wrong parameters; for likelihoods under a decoder that gives texts no probability,
+            such as contrastive search; for a cache of another model's, or another decoder's, answers.
     """
 
     own = True
@@ -87,7 +85,7 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         if answers is not None:
             owner = answers.get(IDENTITY, "another model") if len(answers) else self.identity
             if owner != self.identity:
-                raise CommandError(f"--use_cache: the file has the answers of {owner}, not of {self.identity}: name another one")
+                raise ValueError(f"use_cache: the file has the answers of {owner}, not of {self.identity}: name another one")
             answers[IDENTITY] = owner
         super().set_cache_hook(cache_hook)
 
@@ -146,7 +144,7 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         """The end of a context that fits in the model's, with its continuation."""
         room = self.max_length if self.backend == "seq2seq" else self.max_length + 1 - len(continuation)
         if room < 1:
-            raise CommandError(f"a continuation of {len(continuation)} tokens exceeds the model's context of {self.max_length}")
+            raise ValueError(f"a continuation of {len(continuation)} tokens exceeds the model's context of {self.max_length}")
         if len(context) > room:
             LOGGER.warning("context of %d tokens cut on the left to the %d that fit before its continuation", len(context), room)
         return tuple(context[-room:])

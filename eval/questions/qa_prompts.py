@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from counterpoint.eval.errors import CommandError, UsageError
-
 PRESETS = {
     "own": "six demonstrations of our own writing; needs no file, and compares with no published figure",
     "original": "the benchmark's six demonstrations, from --primer FILE or an installed lm-evaluation-harness",
@@ -66,20 +64,20 @@ def make_preset(name: str, primer: Path | None, instruction: Path | None, chat_t
     """The preset of a name.
 
     Raises:
-        UsageError: For an unknown name, files that it needs, and files that it does not.
-        CommandError: For a file that cannot be read.
+        ValueError: If the name is unknown, a file is missing that it needs or given that it does not use, or a file is empty.
+        OSError: If a file cannot be read.
     """
     if name not in PRESETS:
-        raise UsageError(f"--preset {name} is unknown; known: {', '.join(PRESETS)}")
+        raise ValueError(f"preset={name} is unknown; known: {', '.join(PRESETS)}")
     needed = {"original": {"primer"}, "dola": {"primer", "instruction"}}.get(name, set())
     given = {option: path for option, path in (("primer", primer), ("instruction", instruction)) if path is not None}
     for option in sorted(given.keys() - needed):
-        raise UsageError(f"--preset {name} has no use for --{option}; take --preset original or dola")
+        raise ValueError(f"preset={name} has no use for {option}={given[option]}; take preset=original or preset=dola")
     if "primer" in needed - given.keys() and (path := harness_task()) is not None:
         given["primer"] = path
     for option in sorted(needed - given.keys()):
         way_out = " or an installed lm-evaluation-harness" if option == "primer" else ""
-        raise UsageError(f"--preset {name} needs --{option} FILE{way_out}; the default, --preset own, needs no file")
+        raise ValueError(f"preset={name} needs {option}=FILE{way_out}; the default, preset=own, needs no file")
     texts = {option: read_text(path, option) for option, path in given.items()}
     parts = [texts["instruction"]] if "instruction" in texts else []
     parts += [texts["primer"]] if "primer" in texts else [OWN_PRIMER] if name == "own" else []
@@ -100,7 +98,7 @@ def harness_primer(task: str) -> str:
 
     found = re.search(r"set prompt_qa = '(.*?)'\s*%}", str(yaml.safe_load(task)["doc_to_text"]), re.DOTALL)
     if found is None:
-        raise CommandError("this release of lm-evaluation-harness keeps TruthfulQA's primer elsewhere; give one by --primer FILE")
+        raise ValueError("this release of lm-evaluation-harness keeps TruthfulQA's primer elsewhere; give one by primer=FILE")
     return found[1]
 
 
@@ -110,7 +108,7 @@ def read_text(path: Path, option: str) -> str:
         text = path.read_text(encoding="utf-8-sig").strip()
         text = harness_primer(text).strip() if path == harness_task() else text
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--{option} {path}: {error}") from error
+        raise OSError(f"{option}={path}: {error}") from error
     if not text:
-        raise CommandError(f"--{option} {path}: nothing in it")
+        raise ValueError(f"{option}={path}: nothing in it")
     return text

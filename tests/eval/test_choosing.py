@@ -11,7 +11,6 @@ from counterpoint.decoders.choosing.rows import Parameter
 from counterpoint.eval.building import generate_arguments
 from counterpoint.eval.choosing import SCORABLE, TABLE, describe_decoders, parse_decoder
 from counterpoint.eval.embedded import EXPERT
-from counterpoint.eval.errors import UsageError
 from counterpoint.eval.loading import Loaded, load
 from counterpoint.rankers import RankGenRanker, best_of, ranked_search
 
@@ -163,7 +162,7 @@ def test_values_are_read_as_the_defaults_type(text: str, default: object, value:
     ],
 )
 def test_errors_name_what_is_wrong_and_what_is_right(words: list[str], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(ValueError, match=message):
         parse_decoder(words)
 
 
@@ -176,7 +175,7 @@ def test_scoring_has_defaults_of_its_own() -> None:
     assert parse_decoder(["dola"]).values["alpha"] == 0.1
     assert parse_decoder(["dola"], scoring=True).values["alpha"] == 0.0
     assert parse_decoder(["dola", "alpha=0.3"], scoring=True).values["alpha"] == 0.3
-    with pytest.raises(UsageError, match=r"decoder beam: the probability of a text is undefined .* score texts: greedy, "):
+    with pytest.raises(ValueError, match=r"decoder beam: the probability of a text is undefined .* score texts: greedy, "):
         parse_decoder(["beam"], scoring=True)
 
 

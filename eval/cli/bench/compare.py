@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from counterpoint.eval.cli.errors import UsageError
 from counterpoint.eval.cli.options import add_shared
-from counterpoint.eval.errors import UsageError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

@@ -13,9 +13,9 @@ from counterpoint.eval import EXPERT
 from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.score import add_score_options
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_of
+from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.options import add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser, did_you_mean
-from counterpoint.eval.errors import CommandError, UsageError
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
 """Decoders that run unless others are named; with the embedded expert, contrastive decoding runs too, by the embedded amateur."""
@@ -119,7 +119,8 @@ def read_options(path: Path) -> dict[str, Any]:
     try:
         options = vars(parser.parse_args(words))
         for choice in options.get("decoders", ()):
-            parse_decoder(choice, own=False)
+            with usage_errors():
+                parse_decoder(choice, own=False)
     except UsageError as error:
         raise UsageError(f"--config {path}: {error}") from error
     for name in options.get("metrics", ()):

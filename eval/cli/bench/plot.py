@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the pictures and print the names of their files."""
     from counterpoint.eval.bench.results import read_results
-    from counterpoint.eval.errors import CommandError
+    from counterpoint.eval.cli.errors import CommandError
     from counterpoint.eval.report.plots import plot  # these import torch
 
     output: Path = arguments.output_dir or arguments.directory

@@ -13,7 +13,8 @@ from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.bench.options import DECODERS, add_run_options, resolve
 from counterpoint.eval.cli.bench.score import score, show
 from counterpoint.eval.cli.decoder_aliases import parse_named
-from counterpoint.eval.errors import CommandError, UsageError
+from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
+from counterpoint.eval.cli.models import model_errors
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.run import Run
@@ -47,10 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.eval.bench import work as bench_work
     from counterpoint.eval.bench.results import check_names
 
-    check_names(options.metrics or [])
-    state = bench_run.processes(options)
+    with usage_errors("device", "device_map"):
+        check_names(options.metrics or [])
+        state = bench_run.processes(options)
     with loading.quiet():
-        prepared = bench_run.Run(options, specs, state)
+        with model_errors("file", "max_new_tokens", "prompt_tokens"):
+            prepared = bench_run.Run(options, specs, state)
         if options.dry_run:
             print_plan(prepared)
             return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.eval.bench.records import read_config
+from counterpoint.eval.cli.errors import usage_errors
 from counterpoint.eval.cli.options import add_shared
 
 MODELS = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
@@ -75,13 +76,15 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         options: Options of :func:`add_score_options` and ``device``, ``trust_remote_code``, ``quiet``, as far as they are given.
     """
     from counterpoint.eval.bench.metric_models import MetricModels
-    from counterpoint.eval.bench.results import default_metrics, score_directory
+    from counterpoint.eval.bench.results import check_names, default_metrics, score_directory
     from counterpoint.eval.loading import quiet
     from counterpoint.eval.progress import progress_bar
     from counterpoint.eval.report.files import write_files  # these import torch
 
     models = MetricModels(directory, **{name: options[name] for name in MODELS if options.get(name) is not None})
     names = options.get("metrics") or read_config(directory)["metrics"] or default_metrics(models)
+    with usage_errors():
+        check_names(names)
     with quiet(), progress_bar("metric", quiet=bool(options.get("quiet"))) as bar:
 
         def tick(what: str) -> None:

@@ -15,7 +15,6 @@ from counterpoint.eval.cli.bench.options import DEFAULTS, add_run_options, resol
 from counterpoint.eval.cli.bench.run import parse_decoders
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.parser import Parser
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.loading import Loaded, load
 
 
@@ -137,7 +136,7 @@ def test_sources(tmp_path: Path) -> None:
 def test_wrong_prompts(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "prompts"
     file.write_text(content)
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_pairs(str(file))
 
 
@@ -150,7 +149,7 @@ def test_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / f"{split}.jsonl").write_text(f'{{"text": "of {split}"}}\n{{"text": ""}}\n')
     assert read_pairs(str(folder)).rows == [("of test", None)]
     assert read_pairs(f"{folder}:default:train").rows == [("of train", None)]
-    with pytest.raises(CommandError, match="no split 'dev'; it has train, test"):
+    with pytest.raises(ValueError, match="no split 'dev'; it has train, test"):
         read_pairs(f"{folder}:default:dev")
 
 

@@ -13,9 +13,9 @@ from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.own_metrics import own_metric
 from counterpoint.eval.bench.results import check_names, score_directory
 from counterpoint.eval.cli.bench.options import add_run_options, resolve
+from counterpoint.eval.cli.errors import UsageError
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.parser import Parser
-from counterpoint.eval.errors import UsageError
 
 OWN = '''
 def commas(texts, references, prompts):
@@ -92,11 +92,11 @@ def test_what_is_no_figure_is_a_reason(name: str, message: str, file: Path, run:
 
 
 def test_names_are_checked_first(file: Path) -> None:
-    with pytest.raises(UsageError, match="has no absent"):
+    with pytest.raises(ValueError, match="has no absent"):
         check_names([f"{file}:absent"])
-    with pytest.raises(UsageError, match="is not a function"):
+    with pytest.raises(ValueError, match="is not a function"):
         check_names([f"{file}:NUMBER"])
-    with pytest.raises(UsageError, match="no metric 'comas'"):
+    with pytest.raises(ValueError, match="no metric 'comas'"):
         check_names(["comas"])
 
 

@@ -10,7 +10,6 @@ import torch
 
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.main import build_parser, main
-from counterpoint.eval.errors import CommandError
 from counterpoint.eval.generation import encode
 from counterpoint.eval.loading import choose_device, load
 
@@ -134,7 +133,7 @@ def test_the_context_may_be_filled_to_the_last_token() -> None:
     loaded = load(str(AMATEUR), "cpu", "auto", trust_remote_code=False)
     ids = encode(loaded, "The whale", 1)
     assert encode(loaded, "The whale", 512 - len(ids)) == ids
-    with pytest.raises(CommandError, match=f"take --max-new-tokens {512 - len(ids)} or a shorter prompt"):
+    with pytest.raises(ValueError, match=f"take max_new_tokens={512 - len(ids)} or a shorter prompt"):
         encode(loaded, "The whale", 513 - len(ids))
 
 

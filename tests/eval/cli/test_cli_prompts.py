@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.eval.errors import CommandError, UsageError
-from counterpoint.eval.prompts import read_prompts
+from counterpoint.eval.cli.errors import CommandError, UsageError
+from counterpoint.eval.cli.prompts import read_prompts
 
 
 class Terminal(io.StringIO):
@@ -61,7 +61,7 @@ def test_files(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "prompts"
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(CommandError, match=message) as error:
+    with pytest.raises(ValueError, match=message) as error:
         read_prompts(None, str(file))
     assert str(file) in str(error.value)
 

@@ -13,9 +13,9 @@ from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.options import add_run_options, resolve
 from counterpoint.eval.cli.bench.run import parse_decoders
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, decoders_with, option_of, parse_named
+from counterpoint.eval.cli.errors import UsageError
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.parser import Parser
-from counterpoint.eval.errors import UsageError
 
 
 def given(*words: str) -> argparse.Namespace:
