@@ -108,7 +108,7 @@ def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None) -
     """The ranker that is chosen, or the combination of several.
 
     Args:
-        specs: One or more.
+        specs: Choices of one ranker or more.
         model: The language model, for those that score by it.
         device: As for :func:`~counterpoint.eval.loading.choose_device`.
 

@@ -67,8 +67,8 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
     Args:
         loaded: The model.
         prompt: Its tokens for the prompt.
-        max_new_tokens: At most so many tokens.
-        seed: Of the random numbers, set anew for every text.
+        max_new_tokens: The most tokens of the continuation.
+        seed: Seed of the random numbers, set anew for every text.
         spec: The decoder.
         emit: Gets the text in pieces as they are known, or in one if the decoder cannot stream.
 

@@ -118,7 +118,7 @@ def encode_passages(
         limit: How many passages at most; None for all.
         prompt_tokens: Cut every passage (prompt and reference together) after so many tokens, the prompt before and the reference
             after. Passages that have fewer than ``max_new_tokens`` after the cut are left out. None leaves prompts as they are.
-        max_new_tokens: Of the texts.
+        max_new_tokens: The most tokens of a text.
 
     Raises:
         ValueError: If a prompt has no tokens or does not leave room in the model's context, or no passage is long enough.

@@ -77,7 +77,11 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse metrics that there are not."""
+    """Check that every metric exists.
+
+    Raises:
+        ValueError: If a metric is unknown.
+    """
     for name in names:
         if is_own(name):
             metric_named(name)

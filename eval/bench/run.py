@@ -28,9 +28,9 @@ class Run:
     """The run that the options ask for, as one of its processes sees it.
 
     Args:
-        options: Of the command line, resolved.
+        options: Options of the command line, completed by defaults.
         specs: The decoders.
-        state: Which of how many processes this is.
+        state: State of this process among all of them.
     """
 
     def __init__(self, options: argparse.Namespace, specs: Sequence[DecoderSpec], state: PartialState) -> None:

@@ -55,7 +55,7 @@ class Preset:
         return str(turn).removeprefix(tokenizer.bos_token) if begins else str(turn)  # the tokenizer adds it to every text
 
     def describe(self) -> dict[str, Any]:
-        """For the results."""
+        """The preset and its files, as results name them."""
         files = [{"path": path, "sha256": sha256} for path, sha256 in self.files]
         return {"preset": self.name, "chat_template": self.chat_template, "prompt_files": files}
 
