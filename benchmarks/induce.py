@@ -116,7 +116,7 @@ def score(
     with tqdm(total=len(pairs), desc="scoring", unit="answer", disable=None) as bar:
         for texts in batches(pairs, len(questions), scorer.start, batch_tokens=64):
             own = forward_texts(scorer.prefix, texts, texts.positions, layers)
-            outputs = TextOutputs(texts, own, scorer.taps)
+            outputs = TextOutputs(model, texts, own, scorer.taps)
             batch = list(islice(waiting, len(texts.numbers)))
             for name, scores in methods.scores(outputs, own.logits.float().log_softmax(-1)).items():
                 kept = results.setdefault(name, [{} for _ in questions])

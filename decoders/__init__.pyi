@@ -1,7 +1,4 @@
 from counterpoint.decoders.amateurs.adapters import AdapterAmateur as AdapterAmateur
-from counterpoint.decoders.amateurs.anti_language_models import AntiLanguageModel as AntiLanguageModel
-from counterpoint.decoders.amateurs.anti_language_models import NGramAntiLanguageModel as NGramAntiLanguageModel
-from counterpoint.decoders.amateurs.anti_language_models import VectorAntiLanguageModel as VectorAntiLanguageModel
 from counterpoint.decoders.amateurs.models import Amateur as Amateur
 from counterpoint.decoders.amateurs.models import ModelAmateur as ModelAmateur
 from counterpoint.decoders.amateurs.models import PooledAmateur as PooledAmateur
@@ -13,6 +10,9 @@ from counterpoint.decoders.base import ContrastProcessor as ContrastProcessor
 from counterpoint.decoders.base import DistributionProcessor as DistributionProcessor
 from counterpoint.decoders.base import SideOutputs as SideOutputs
 from counterpoint.decoders.choosing.front_door import decoder as decoder
+from counterpoint.decoders.contrasts.anti_language_models import AntiLanguageModel as AntiLanguageModel
+from counterpoint.decoders.contrasts.anti_language_models import NGramAntiLanguageModel as NGramAntiLanguageModel
+from counterpoint.decoders.contrasts.anti_language_models import VectorAntiLanguageModel as VectorAntiLanguageModel
 from counterpoint.decoders.contrasts.contrastive_decoding import ContextAwareLogitsProcessor as ContextAwareLogitsProcessor
 from counterpoint.decoders.contrasts.contrastive_decoding import (
     ContrastiveDecodingLogitsProcessor as ContrastiveDecodingLogitsProcessor,

@@ -21,6 +21,7 @@ from typing_extensions import override
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layer_tap import LayerTap
+from counterpoint.decoders.forwards.text_states import TextStates
 from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.hf.padding import seen_tokens
 
@@ -49,6 +50,9 @@ class SideOutputs(Protocol):
 
     def text(self) -> tuple[Int[Tensor, "positions length"], Bool[Tensor, "positions length"]]:
         """The tokens before each position, padded on the left, and which of them are text rather than padding."""
+
+    def text_states(self, reader: TextStates) -> Float[Tensor, "positions length hidden"]:
+        """Last hidden states of the tokens of :meth:`text`."""
 
 
 class NextTokenOutputs(SideOutputs):
@@ -79,6 +83,10 @@ class NextTokenOutputs(SideOutputs):
         if self.input_ids.shape[1] == 0:
             raise ValueError("input_ids are empty (inputs_embeds?): this decoder reads the prompt's tokens; pass input_ids as well")
         return self.input_ids, seen_tokens(None, self.input_ids, self.attention_mask)
+
+    @override
+    def text_states(self, reader: TextStates) -> Float[Tensor, "rows length hidden"]:
+        return reader(*self.text())
 
     def _text_of(self, tap: LayerTap) -> Int[Tensor, "rows length"]:
         amateur = tap.owner
@@ -140,8 +148,9 @@ class DistributionProcessor(ExpertLogitsProcessor):
     through ``logits_processor=[...]`` for the next token of each row, :func:`~counterpoint.decoders.score` for all positions of
     given texts at once, and both give a text the same probability. Other distributions come from ``outputs``:
     ``outputs.logits(amateur)`` for an :class:`~counterpoint.decoders.Amateur`, ``outputs.exits(tap)`` for early layers,
-    ``outputs.text()`` for the tokens so far. What a subclass keeps between calls must not change its scores, since rows are
-    reordered by beams, taken back by rejected drafts, and belong to one ``generate`` after another;
+    ``outputs.text()`` for the tokens so far and ``outputs.text_states(reader)`` for their states. What a subclass keeps between
+    calls must not change its scores, since rows are reordered by beams, taken back by rejected drafts, and belong to one
+    ``generate`` after another;
     :mod:`counterpoint.decoders.testing` has the tests of that.
 
     Example:

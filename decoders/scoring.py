@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
@@ -23,6 +23,7 @@ from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, forward_texts
+from counterpoint.decoders.forwards.text_states import TextStates
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.search.contrastive_search_processor import ContrastiveSearchLogitsProcessor
 
@@ -190,7 +191,7 @@ class Scorer:
             scores = scores.log_softmax(dim=-1)
         for processor in self.processors:
             if isinstance(processor, DistributionProcessor):
-                scores = processed(processor, TextOutputs(texts, own, self.taps), scores)
+                scores = processed(processor, TextOutputs(self.model, texts, own, self.taps), scores)
             else:
                 scores = teacher_forced(processor, texts, scores)
         normaliser = scores.logsumexp(dim=-1, keepdim=True) if self.renormalise else 0.0
@@ -208,11 +209,12 @@ class Scorer:
 class TextOutputs(SideOutputs):
     """The side outputs of scoring: at all positions of given texts, or some at a time."""
 
-    def __init__(self, texts: GivenTexts, own: ForwardOutputs, taps: Sequence[LayerTap]) -> None:
-        self.texts, self.own, self.taps = texts, own, taps
+    def __init__(self, model: PreTrainedModel, texts: GivenTexts, own: ForwardOutputs, taps: Sequence[LayerTap]) -> None:
+        self.model, self.texts, self.own, self.taps = model, texts, own, taps
         self.chosen = slice(None)
         """The positions that are asked about now."""
         self.amateurs: dict[int, ForwardOutputs] = {}
+        self.read: dict[int, Float[Tensor, "texts width hidden"]] = {}
 
     @override
     def logits(self, amateur: Amateur) -> Float[Tensor, "positions vocabulary"]:
@@ -233,6 +235,18 @@ class TextOutputs(SideOutputs):
         written = [self.texts.before(text, position) for text, position in self.texts.positions[self.chosen]]
         ids, mask = padded(written, side="left", device=self.own.logits.device)
         return ids, mask.bool()
+
+    @override
+    def text_states(self, reader: TextStates) -> Float[Tensor, "positions length hidden"]:
+        if all(module is not reader.decoder for module in self.model.modules()):
+            raise ValueError(f"decoder reads the states of another {reader.name} than model: make it for the model to score by")
+        if id(reader) not in self.read:
+            whole = [self.texts.before(text, len(tokens) - 1) for text, tokens in enumerate(self.texts.continuations)]
+            self.read[id(reader)] = reader.of_texts(whole).to(self.own.logits.device)
+        states = self.read[id(reader)]
+        written = [(text, len(self.texts.before(text, tokens))) for text, tokens in self.texts.positions[self.chosen]]
+        width = max(length for _, length in written)
+        return torch.stack([nn.functional.pad(states[text, :length], (0, 0, width - length, 0)) for text, length in written])
 
     def _outputs_of(self, amateur: Amateur) -> ForwardOutputs:
         if id(amateur) not in self.amateurs:

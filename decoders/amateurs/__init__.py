@@ -1,1 +1,1 @@
-"""Where the negative distribution comes from: another model, an adapter, another prompt, the text so far."""
+"""Where the negative distribution comes from: another model, an adapter or another prompt."""

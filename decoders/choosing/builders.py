@@ -11,9 +11,9 @@ from typing import Any
 
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders.amateurs.anti_language_models import NGramAntiLanguageModel
 from counterpoint.decoders.amateurs.models import Amateur
 from counterpoint.decoders.amateurs.prompts import LastTokenAmateur, PromptAmateur
+from counterpoint.decoders.contrasts.anti_language_models import NGramAntiLanguageModel
 from counterpoint.decoders.contrasts.contrastive_decoding import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from counterpoint.decoders.amateurs.anti_language_models import AntiLanguageModel, NGramAntiLanguageModel
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.contrasts.anti_language_models import AntiLanguageModel, NGramAntiLanguageModel
 from counterpoint.decoders.search.contrastive_score import contrastive_scores, on_candidates
 
 
@@ -22,8 +22,7 @@ class FrustratinglySimpleLogitsProcessor(ContrastProcessor):
     much v would repeat of the text so far, prompt included: Yang et al., *A Frustratingly Simple Decoding Method for Neural Text
     Generation* (2023, arXiv 2305.12675). Greedy search is the paper's; beams add the scores up; sampling draws from their softmax.
     The result depends on the ids of the call alone, so that rows may be reordered, taken back or belong to another ``generate``,
-    and :func:`~counterpoint.decoders.score` gives texts the same probabilities (with n-grams; the vector form needs the states that
-    ``generate`` leaves).
+    and :func:`~counterpoint.decoders.score` gives texts the same probabilities.
 
     The released code forbids EOS for as long as texts may get, which here is ``min_new_tokens`` of ``generate``, and repeats
     newlines of GPT-2 without a penalty: ``exempt``.
@@ -74,7 +73,7 @@ class FrustratinglySimpleLogitsProcessor(ContrastProcessor):
     def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
         probabilities, candidates = scores.float().softmax(dim=-1).topk(min(self.top_k, scores.shape[-1]), dim=-1)
-        penalty = self.anti_lm.penalty(*outputs.text(), candidates)
+        penalty = self.anti_lm.penalty(outputs, candidates)
         penalty = penalty.masked_fill(torch.isin(candidates, self.exempt.to(candidates.device)), 0.0)
         found = on_candidates(scores, candidates, contrastive_scores(probabilities, penalty, self.penalty_alpha))
         return ContrastParts(scores=found, positive=scores, choice={"candidates": candidates, "penalty": penalty})

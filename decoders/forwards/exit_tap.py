@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from counterpoint.decoders.forwards.hooks import watch_inputs, watch_output
 from counterpoint.decoders.forwards.layer_tap import LayerTap, Pass
 from counterpoint.decoders.forwards.layers import EarlyExits
 from counterpoint.decoders.hf.side_forward import forward_owner
@@ -30,18 +31,8 @@ class ExitTap(LayerTap):
         self.exits = exits
         if not exits.skinny:
             return
-        tap = weakref.ref(self)
-
-        def fuse(module: nn.Module, arguments: Any) -> None:
-            if (this := tap()) is not None and forward_owner() is this.owner:
-                this.fuse()
-
-        def restore(module: nn.Module, arguments: Any, output: Any) -> None:
-            if (this := tap()) is not None and forward_owner() is this.owner:
-                this.restore()
-
-        for handle in (model.register_forward_pre_hook(fuse), model.register_forward_hook(restore, always_call=True)):
-            weakref.finalize(self, handle.remove)
+        watch_inputs(self, model, lambda tap, *_: tap.fuse())
+        watch_output(self, model, lambda tap, *_: tap.restore())
         weakref.finalize(self, give_back, exits.head)
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "layers rows vocabulary"]:
@@ -56,7 +47,7 @@ class ExitTap(LayerTap):
         return self.exits(states) if latest.unembedded is None else self.exits.rescale(latest.unembedded)
 
     def fuse(self) -> None:
-        """Before a forward: let the head compute the exits too, unless something else than a tap has taken it over."""
+        """Before a forward, let the head compute the exits too, unless something other than a tap has taken it over."""
         latest: Pass = self.latest.forward
         head = vars(self.exits.head)
         if latest.expected and isinstance(head.get("forward"), FusedHead | None):
@@ -64,7 +55,7 @@ class ExitTap(LayerTap):
             head["forward"] = FusedHead(self)
 
     def restore(self) -> None:
-        """After it: give the head back."""
+        """After the forward, give the head back."""
         latest: Pass | None = getattr(self.latest, "forward", None)
         if latest is not None and latest.joined:
             give_back(self.exits.head)

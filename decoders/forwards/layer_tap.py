@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from counterpoint.decoders.forwards.hooks import first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.hf.caches import cached_length, find_cache
-from counterpoint.decoders.hf.side_forward import forward_owner
 
 KEPT = 128
 """Positions kept of a forward: one in plain decoding, all drafted tokens where several are verified at once."""
@@ -53,32 +53,21 @@ class LayerTap:
         self.modules = decoder_layers(model)
         self.latest = threading.local()
         self.owner = owner
-        tap = weakref.ref(self)  # a model's hooks must not keep the object that removes them alive
-
-        def begin(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            if (this := tap()) is not None and forward_owner() is this.owner:
-                ids = keywords.get("input_ids", arguments[0] if arguments else None)
-                before: Pass | None = getattr(this.latest, "forward", None)
-                this.latest.forward = Pass(ids, cached_length(find_cache(keywords)), expected=before is not None and before.asked)
-
-        def enter(layer: int) -> Any:
-            def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-                if (this := tap()) is None or forward_owner() is not this.owner:
-                    return
-                latest: Pass | None = getattr(this.latest, "forward", None)
-                if (
-                    latest is not None and layer not in latest.states
-                ):  # a later call is not the forward's: early exits call the head
-                    hidden = arguments[0] if arguments else keywords["hidden_states"]
-                    latest.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
-
-            return hook
-
         modules = [*self.modules, model.get_output_embeddings()]
-        handles = [model.register_forward_pre_hook(begin, with_kwargs=True)]
-        handles += [modules[layer].register_forward_pre_hook(enter(layer), with_kwargs=True) for layer in set(self.layers)]
-        for handle in handles:
-            weakref.finalize(self, handle.remove)
+        watch_inputs(self, model, LayerTap._begin)
+        for layer in set(self.layers):
+            watch_inputs(self, modules[layer], partial(LayerTap._enter, layer=layer))
+
+    def _begin(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        before: Pass | None = getattr(self.latest, "forward", None)
+        ids, start = first_input("input_ids", arguments, keywords), cached_length(find_cache(keywords))
+        self.latest.forward = Pass(ids, start, expected=before is not None and before.asked)
+
+    def _enter(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], layer: int) -> None:
+        latest: Pass | None = getattr(self.latest, "forward", None)
+        if latest is not None and layer not in latest.states:  # a later call is not the forward's: early exits call the head
+            hidden = first_input("hidden_states", arguments, keywords)
+            latest.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
 
     def states(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "layers rows hidden"]:
         """The states from which the token after ``input_ids`` is predicted.

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
+from counterpoint.decoders.forwards.hooks import first_input
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.ragged import padded
@@ -149,7 +150,7 @@ def recorded_states(
     def enter(layer: int) -> Any:
         def hook(module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             if threading.get_ident() == thread:
-                states[layer] = narrow(arguments[0] if arguments else keywords["hidden_states"])[0]
+                states[layer] = narrow(first_input("hidden_states", arguments, keywords))[0]
 
         return hook
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from counterpoint.decoders.forwards.hooks import first_input, watch_inputs, watch_output
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import common_beginning
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
-from counterpoint.decoders.hf.side_forward import forward_owner
+from counterpoint.decoders.hf.side_forward import side_forward
 
 
 @dataclass
@@ -46,23 +48,17 @@ class TextStates:
     def __init__(self, model: PreTrainedModel) -> None:
         self.name = type(model).__name__
         self.local = threading.local()
-        own = weakref.ref(self)  # a model's hooks must not keep the object that removes them alive
+        self.decoder, self.device = decoder_of(model), model.get_input_embeddings().weight.device
+        self.owner: object | None = None
+        watch_inputs(self, self.decoder, TextStates._begin)
+        watch_output(self, self.decoder, TextStates._end)
 
-        def begin(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            if (this := own()) is not None and forward_owner() is None:
-                this.local.start = cached_length(find_cache(keywords))
+    def _begin(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        self.local.start = cached_length(find_cache(keywords))
 
-        def end(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
-            if (this := own()) is not None and forward_owner() is None:
-                ids = keywords.get("input_ids", arguments[0] if arguments else None)
-                this.local.latest = Part(this.local.start, ids, output[0])
-
-        decoder = decoder_of(model)
-        for handle in (
-            decoder.register_forward_pre_hook(begin, with_kwargs=True),
-            decoder.register_forward_hook(end, with_kwargs=True),
-        ):
-            weakref.finalize(self, handle.remove)
+    def _end(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
+        if output is not None:
+            self.local.latest = Part(self.local.start, first_input("input_ids", arguments, keywords), output[0])
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]
@@ -84,6 +80,13 @@ class TextStates:
         states = torch.cat([self._known(input_ids[:, :start], seen[:, :start]).to(new.device), new], dim=1) if start else new
         self.local.texts = Texts(input_ids.clone(), seen, states)
         return states
+
+    def of_texts(self, texts: Sequence[Sequence[int]]) -> Float[Tensor, "texts width hidden"]:
+        """The states of given texts by one forward of their own, padded on the right, where no causal model can see it."""
+        ids, mask = padded(texts, device=self.device)
+        with side_forward(self):
+            states: Tensor = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+        return states.float()
 
     def _known(self, ids: Tensor, seen: Tensor) -> Tensor:
         """States of texts that were read before."""

@@ -78,6 +78,15 @@ class TestFrustratinglySimple(DecoderLaws):
         return FrustratinglySimpleLogitsProcessor(top_k=6)
 
 
+class TestFrustratinglySimpleByStates(DecoderLaws):
+    """The vector form of Yang et al."""
+
+    decoder = FrustratinglySimpleLogitsProcessor
+
+    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
+        return FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model), top_k=6)
+
+
 class TestDoLa(DecoderLaws):
     """Chuang et al."""
 
@@ -249,8 +258,17 @@ def test_scores_of_another_distribution_are_caught() -> None:
 
 
 def test_a_distribution_that_is_not_scored_is_caught() -> None:
-    vectors = lambda model: FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model))  # noqa: E731
-    caught(vectors, "test_scoring_agrees_with_generation", "score.. refuses a DistributionProcessor")
+    class GenerationOnly(ContrastiveDecodingLogitsProcessor):
+        def process(self, outputs: SideOutputs, scores: Tensor) -> Tensor:
+            if not isinstance(outputs, NextTokenOutputs):
+                raise ValueError("there are no texts but those being generated")
+            return super().process(outputs, scores)
+
+    caught(
+        lambda _: GenerationOnly(tiny_model(seed=1)),
+        "test_scoring_agrees_with_generation",
+        "score.. refuses a DistributionProcessor",
+    )
 
 
 def test_changes_in_place_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:

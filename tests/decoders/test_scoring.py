@@ -33,6 +33,7 @@ from counterpoint.decoders import (
     PooledAmateur,
     PromptAmateur,
     SLEDLogitsProcessor,
+    VectorAntiLanguageModel,
     adaptive_contrastive_search,
     contrastive_search,
     extrapolation,
@@ -69,6 +70,9 @@ DECODERS: dict[str, Make] = {
         )
     ],
     "frustratingly_simple": lambda model, _: [FrustratinglySimpleLogitsProcessor(top_k=8)],
+    "frustratingly_simple_by_states": lambda model, _: [
+        FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model, n=3), top_k=8)
+    ],
     "dola": lambda model, _: [DoLaLogitsProcessor(model, layers=[0, 1, 2]), RepetitionPenaltyLogitsProcessor(1.2)],
     "sled": lambda model, _: [SLEDLogitsProcessor(model)],
     "layer_fusion": lambda model, other: [
@@ -141,6 +145,11 @@ def test_l6_amateurs_of_every_family(family: Family) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "bloom", "mamba", "bart"])
 def test_l6_texts_before_each_position(name: str) -> None:
     l6_scoring_gives_what_generation_used(FAMILY[name].build(), DECODERS["frustratingly_simple"])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bloom", "mamba", "opt_350m", "gemma3_sliding", "falcon_h1", "mpt"])
+def test_l6_states_before_each_position(name: str) -> None:
+    l6_scoring_gives_what_generation_used(FAMILY[name].build(), DECODERS["frustratingly_simple_by_states"])
 
 
 @pytest.mark.parametrize("family", ENCODER_DECODER, ids=str)
@@ -354,6 +363,11 @@ def test_l6_padding_that_counts_as_text(monkeypatch: pytest.MonkeyPatch) -> None
         return ids.masked_fill(~seen, 7), torch.ones_like(seen)
 
     broken(monkeypatch, scoring.TextOutputs, "text", unpadded, DECODERS["frustratingly_simple"])
+
+
+def test_l6_states_of_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, make = scoring.TextOutputs.text_states, DECODERS["frustratingly_simple_by_states"]
+    broken(monkeypatch, scoring.TextOutputs, "text_states", lambda self, reader: states(self, reader).roll(1, 0), make)
 
 
 def test_l6_branches_left_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,9 @@ from counterpoint.decoders import (
     base,
     score,
 )
-from counterpoint.decoders.amateurs import anti_language_models
-from counterpoint.decoders.amateurs.anti_language_models import vector_penalty
+from counterpoint.decoders.base import NextTokenOutputs
+from counterpoint.decoders.contrasts import anti_language_models
+from counterpoint.decoders.contrasts.anti_language_models import vector_penalty
 from counterpoint.decoders.forwards import text_states
 from counterpoint.eval import rep_n
 from families import FAMILY
@@ -113,7 +114,9 @@ def padded(texts: list[list[int]]) -> tuple[Tensor, Tensor]:
 @given(texts=texts_of_words, n=st.integers(1, 5), beta=st.floats(0, 1), candidates=permutations)
 def test_ngrams_are_counted_as_by_hand(texts: list[list[int]], n: int, beta: float, candidates: list[int]) -> None:
     ids, seen = padded(texts)
-    found = NGramAntiLanguageModel(n=n, beta=beta).penalty(ids, seen, torch.tensor([candidates] * len(texts)))
+    found = NGramAntiLanguageModel(n=n, beta=beta).penalty(
+        NextTokenOutputs(ids, seen.long()), torch.tensor([candidates] * len(texts))
+    )
     expected = [[references.ngrams(text, n, beta)(v) for v in candidates] for text in texts]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=1e-5)
 
@@ -195,8 +198,8 @@ def test_states_that_are_not_known_are_asked_for() -> None:
         laws.generate(other, laws.other_batch(batch), used)
     with pytest.raises(ValueError, match=r"leave out .* and prefill_chunk_size"):
         laws.generate(model, laws.other_batch(batch), used, prefill_chunk_size=4)
-    with pytest.raises(ValueError, match="did not read these ids"):
-        score(model, None, [[5, 6]], [[[7, 8]]], used)
+    with pytest.raises(ValueError, match="the states of another LlamaForCausalLM than model"):
+        score(other, None, [[5, 6]], [[[7, 8]]], used)
 
 
 def test_hooks_go_with_their_object() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from typing_extensions import override
 
+from counterpoint.decoders.base import SideOutputs
 from counterpoint.decoders.forwards.text_states import TextStates
 
 
@@ -24,16 +25,14 @@ class AntiLanguageModel(Protocol):
     Example:
         >>> import torch
         >>> class Never:
-        ...     def penalty(self, input_ids, seen, candidates):
+        ...     def penalty(self, outputs, candidates):
         ...         return torch.zeros(candidates.shape)
         >>> isinstance(Never(), AntiLanguageModel)
         True
     """
 
-    def penalty(
-        self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], candidates: Int[Tensor, "rows k"]
-    ) -> Float[Tensor, "rows k"]:
-        """The penalty of ``candidates`` after ``input_ids``, of which padding is not ``seen``."""
+    def penalty(self, outputs: SideOutputs, candidates: Int[Tensor, "positions k"]) -> Float[Tensor, "positions k"]:
+        """The penalty of each position's candidates after its text, ``outputs.text()``."""
 
 
 class NGramAntiLanguageModel(AntiLanguageModel):
@@ -52,8 +51,9 @@ class NGramAntiLanguageModel(AntiLanguageModel):
 
     Example:
         >>> import torch
-        >>> ids = torch.tensor([[5, 6, 7, 5, 6]])
-        >>> NGramAntiLanguageModel(n=3, beta=0.9).penalty(ids, torch.ones_like(ids).bool(), torch.tensor([[7, 5]]))
+        >>> from counterpoint.decoders.base import NextTokenOutputs
+        >>> text = NextTokenOutputs(torch.tensor([[5, 6, 7, 5, 6]]))
+        >>> NGramAntiLanguageModel(n=3, beta=0.9).penalty(text, torch.tensor([[7, 5]]))
         tensor([[0.4970, 0.4000]])
     """
 
@@ -65,9 +65,8 @@ class NGramAntiLanguageModel(AntiLanguageModel):
         self.n, self.beta = n, beta
 
     @override
-    def penalty(
-        self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], candidates: Int[Tensor, "rows k"]
-    ) -> Float[Tensor, "rows k"]:
+    def penalty(self, outputs: SideOutputs, candidates: Int[Tensor, "positions k"]) -> Float[Tensor, "positions k"]:
+        input_ids, seen = outputs.text()
         penalty = torch.zeros(candidates.shape, device=candidates.device)
         rest = torch.ones_like(penalty)
         length = input_ids.shape[1]
@@ -87,7 +86,7 @@ class VectorAntiLanguageModel(AntiLanguageModel):
     """The n-gram model's vector form: max_j max(0, cos(h_t, h_j)) over the places j that v has followed.
 
     h_j is the last hidden state (for n > 2, the last n - 1 of them in one vector), so that beginnings which mean the same count as
-    the same. The states come from the forwards that ``generate`` runs anyway.
+    the same. In generation the states come from the forwards that run anyway; scoring reads the texts once more for them.
 
     Args:
         model: The model that generates.
@@ -117,10 +116,8 @@ class VectorAntiLanguageModel(AntiLanguageModel):
         self.n, self.states = n, TextStates(model)
 
     @override
-    def penalty(
-        self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], candidates: Int[Tensor, "rows k"]
-    ) -> Float[Tensor, "rows k"]:
-        return vector_penalty(self.states(input_ids, seen), input_ids, seen, candidates, self.n)
+    def penalty(self, outputs: SideOutputs, candidates: Int[Tensor, "positions k"]) -> Float[Tensor, "positions k"]:
+        return vector_penalty(outputs.text_states(self.states), *outputs.text(), candidates, self.n)
 
 
 def vector_penalty(
