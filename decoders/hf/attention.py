@@ -10,19 +10,19 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 Attention = Callable[..., tuple[Tensor, Tensor | None]]
-"""``attention(module, query, key, value, attention_mask, dropout, scaling, **kwargs)``: attended values and weights."""
+"""``attention(module, query, key, value, attention_mask, dropout, scaling, **kwargs)`` gives attended values and weights."""
 
 sdpa: Attention = sdpa_attention_forward
 
 
 def attention_name(config: PreTrainedConfig) -> str | None:
-    """What the layers of models of this ``config`` call."""
+    """The name of the attention that the layers of models of this ``config`` call."""
     name: str | None = config._attn_implementation
     return name
 
 
 def set_attention(config: PreTrainedConfig, name: str) -> None:
-    """Let them call another."""
+    """Let the layers of models of this ``config`` call the attention of that name."""
     config._attn_implementation = name
 
 

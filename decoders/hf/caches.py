@@ -14,23 +14,23 @@ CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_gener
 """The cache's name among a model's arguments and outputs: ``cache`` since transformers 5.24, ``past_key_values`` before."""
 
 CACHE_ARGUMENTS = (CACHE, "cache_params")
-"""The names of those that are a :class:`~transformers.Cache`; Mamba has a name of its own before transformers 5.24."""
+"""The arguments that take a :class:`~transformers.Cache`; Mamba has a name of its own before transformers 5.24."""
 
 CACHE_NAMES = tuple(ALL_CACHE_NAMES)
-"""All names that some model has for it."""
+"""All names that some model has for its cache."""
 
 QuantisedLayer: type = getattr(cache_utils, "BaseQuantizedLayer", cache_utils.QuantizedLayer)
 """Layers of quantised states: ``BaseQuantizedLayer`` since transformers 5.21, ``QuantizedLayer`` before."""
 
 
 def cache_argument(model: PreTrainedModel) -> str | None:
-    """What the forward of ``model`` calls its cache; None if it takes none."""
+    """The argument by which the forward of ``model`` takes its cache; None if it takes none."""
     parameters = signature(model.forward).parameters
     return next((name for name in CACHE_ARGUMENTS if name in parameters), None)
 
 
 def without_cache(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a model that computes the whole text anew."""
+    """The arguments without a cache, so that the model computes the whole text anew."""
     return {name: value for name, value in model_kwargs.items() if name not in CACHE_NAMES} | {"use_cache": False}
 
 
@@ -40,7 +40,7 @@ def find_cache(mapping: Mapping[str, Any]) -> Any:
 
 
 def cached_length(cache: object) -> int:
-    """Tokens that a cache holds; 0 where there is none, and where all layers are recurrent, which do not count them."""
+    """The number of tokens that a cache holds; 0 without a cache, and where all layers are recurrent, since those do not count."""
     try:
         return int(cache.get_seq_length()) if isinstance(cache, Cache) else 0
     except ValueError:
@@ -53,7 +53,7 @@ def holds_uncounted_text(cache: object) -> bool:
         return False
     try:
         return cached_length(cache) == 0 and bool(cache.has_previous_state())
-    except ValueError:  # layers of attention alone
+    except ValueError:  # raised where all layers are attention
         return False
 
 
@@ -69,19 +69,19 @@ def sliding_windows(cache: Cache | None) -> set[int | None]:
 
 
 def lost_tokens(cache: Cache) -> bool:
-    """Whether a full sliding window no longer has what came before it."""
+    """Whether a full sliding window has dropped earlier tokens."""
     return any(
         isinstance(layer, DynamicSlidingWindowLayer) and layer.cumulative_length >= layer.sliding_window for layer in cache.layers
     )
 
 
 def is_recurrent(cache: Cache) -> bool:
-    """Whether some layers keep a state, which one token at a time may follow: several are a new text to some families."""
+    """Whether some layers keep a recurrent state. It goes on by one token at a time: some families take several for a new text."""
     return any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers)
 
 
 def has_no_keys(cache: Cache) -> bool:
-    """Whether all layers keep a state only, to which padding before it means nothing."""
+    """Whether all layers keep a recurrent state and no keys, so that a mask of earlier padding means nothing to them."""
     return all(type(layer) is LinearAttentionLayer for layer in cache.layers)
 
 
@@ -94,7 +94,7 @@ def is_croppable(cache: Cache) -> bool:
 
 
 def _is_convolution(layer: LinearAttentionLayer) -> bool:
-    """Whether all that a layer keeps are its last inputs."""
+    """Whether a layer keeps nothing but its last inputs."""
     return any(layer.is_conv_states_initialized.values()) and not any(layer.is_recurrent_states_initialized.values())
 
 
@@ -119,13 +119,13 @@ def _all_layers(cache: Cache) -> list[Any]:
 
 
 def unusual_layers(cache: Cache) -> str:
-    """The kinds of layers besides those of attention that grow with the text, with or without a window; "" if there are none."""
+    """The names of the kinds of layers that are not growing attention, with or without a window; "" if there are none."""
     kinds: set[Any] = {type(layer) for layer in cache.layers} or {cache.layer_class_to_replicate}
     return ", ".join(sorted(kind.__name__ for kind in kinds - {DynamicLayer, DynamicSlidingWindowLayer}))
 
 
 def keys_and_values(cache: Cache) -> list[tuple[Any, Any]]:
-    """The states of each layer, ``[rows, heads, length, width]``; what is written to them is in the cache."""
+    """The states of each layer, ``[rows, heads, length, width]``; writing to them writes to the cache."""
     layers: list[Any] = cache.layers
     return [(layer.keys, layer.values) for layer in layers]
 
@@ -136,9 +136,9 @@ def start_recording(cache: Cache) -> None:
 
 
 def drop_last(cache: Cache, tokens: int) -> None:
-    """Take the last ``tokens`` back, and what layers kept for that; 0 of them lets go of what was kept alone.
+    """Drop the last ``tokens`` tokens and what the layers recorded for that; 0 drops only what they recorded.
 
-    Layers that hold nothing are left out: T5 has some before transformers 5.22, and they cannot be cropped.
+    Layers that hold nothing are skipped: T5 has some before transformers 5.22, and they cannot be cropped.
     """
     layers: list[Any] = text_cache(cache).layers
     for layer in layers:
@@ -147,7 +147,7 @@ def drop_last(cache: Cache, tokens: int) -> None:
 
 
 def stop_recording(cache: Cache) -> None:
-    """Undo :func:`start_recording`, so that a later user of the cache finds it as transformers leaves it."""
+    """Undo :func:`start_recording`, so that the cache is as transformers leaves it."""
     for layer in cache.layers:
         if isinstance(layer, DynamicSlidingWindowLayer | LinearAttentionLayer):
             layer.record_past = False

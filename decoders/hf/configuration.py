@@ -6,6 +6,6 @@ from transformers import PreTrainedModel
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """The most tokens that a text may have; None where there is no limit, as in recurrent models, or the family names none."""
+    """The largest number of tokens in a text; None without a limit, as in recurrent models, and where the family states none."""
     length: int | None = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     return length

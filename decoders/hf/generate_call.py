@@ -33,21 +33,21 @@ class GenerateCall:
     model: PreTrainedModel | None = None
     input_ids: Tensor | None = None
     attention_mask: Tensor | None = None
-    """Of ``input_ids``, the decoder's ones of an encoder-decoder model; None where there is no padding."""
+    """The mask of ``input_ids``, in an encoder-decoder model those of the decoder; None where there is no padding."""
     streamer: BaseStreamer | None = None
     synced_gpus: bool = False
     assistant_model: PreTrainedModel | None = None
     num_beams: int = 1
     drafting: bool = False
-    """Whether tokens are being drafted for it right now, by an assistant or from the prompt."""
+    """Whether tokens are being drafted for this call right now, by an assistant or from the prompt."""
     origins: Tensor | None = None
-    """Of which of ``input_ids`` each row now continues, where a search says so; else all have equally many, in order."""
+    """Index of the row of ``input_ids`` that each row continues, from a search; None if all have equally many, in order."""
 
 
 def current_generate_call() -> GenerateCall | None:
     """The ``GenerationMixin.generate`` that the caller serves, or None if there is none on this thread's stack.
 
-    That is the innermost one, or the one around it for which it is only drafting (assisted decoding).
+    That is the innermost one, or the one around it if the innermost only drafts for it (assisted decoding).
     """
     served: FrameType | None = None
     drafting = False
@@ -82,7 +82,7 @@ def current_generate_call() -> GenerateCall | None:
 
 @contextmanager
 def continuing(origins: Int[Tensor, "rows"]) -> Iterator[None]:
-    """Within the context, row i of what the ``generate`` in progress continues is one of its row ``origins[i]``."""
+    """Within the context, row i continues row ``origins[i]`` of the ``generate`` in progress."""
     call = current_generate_call()
     before = getattr(_of_this_thread, "search", (None, None))
     _of_this_thread.search = (None if call is None else call.input_ids, origins)
@@ -93,7 +93,7 @@ def continuing(origins: Int[Tensor, "rows"]) -> Iterator[None]:
 
 
 def origins_of(rows: int, given: int) -> Int[Tensor, "rows"] | None:
-    """Which of the ``given`` prompts each of the rows continues; None where they cannot be told, since not all have equally many.
+    """Index of the prompt, of ``given`` ones, that each row continues; None if the rows cannot be divided evenly among them.
 
     Example:
         >>> origins_of(rows=6, given=2)

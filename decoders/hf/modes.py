@@ -1,4 +1,4 @@
-"""The table by which ``generate`` finds the method of a mode, and the check that precedes it; both can be given back."""
+"""The table by which ``generate`` finds the method of a mode, and the check that precedes it; both can be restored."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _validate: list[Callable[..., None]] = []
 
 
 def missing_modes(modes: Iterable[GenerationMode]) -> set[GenerationMode]:
-    """Those of ``modes`` that this release of transformers does not have."""
+    """The ``modes`` that this release of transformers does not have."""
     return set(modes) - GENERATION_MODES_MAPPING.keys()
 
 
 def take_over_modes(methods: Mapping[GenerationMode, Method], check: Check) -> None:
-    """Let ``generate`` of every model run ``methods``, after ``check`` of any mode's settings; once, however often it is called."""
+    """Let ``generate`` of every model run ``methods``, and ``check`` the settings of every mode; a second call changes nothing."""
     if _before:
         return
     validate = getattr(GenerationMixin, VALIDATE)
@@ -43,7 +43,7 @@ def take_over_modes(methods: Mapping[GenerationMode, Method], check: Check) -> N
 
 
 def give_back_modes() -> None:
-    """Undo :func:`take_over_modes`; without it before, nothing happens."""
+    """Undo :func:`take_over_modes`; if it was not called before, nothing happens."""
     if not _before:
         return
     setattr(GenerationMixin, VALIDATE, _validate.pop())

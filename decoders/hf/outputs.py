@@ -32,7 +32,7 @@ class GenerateOutputs:
         self.layers: dict[str, tuple[Any, ...]] = {name: () for name, wanted in self.wanted.items() if wanted}
 
     def step(self, output: ModelOutput, logits: Tensor, scores: Tensor) -> None:
-        """Keep what was asked for of the forward that led to this step."""
+        """Keep those outputs of this step's forward that the call asked for."""
         if not self.config.return_dict_in_generate:
             return
         if self.config.output_scores:
@@ -43,7 +43,7 @@ class GenerateOutputs:
             self.layers[name] += (output.get(name),)
 
     def result(self, sequences: Tensor, cache: Cache | None) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
-        """Ids alone, or the output class of the kind of model."""
+        """The ids alone, or the output class that transformers has for this kind of model."""
         if not self.config.return_dict_in_generate:
             return sequences
         common: dict[str, Any] = {

@@ -13,10 +13,10 @@ from counterpoint.decoders.hf.generate_call import current_generate_call, origin
 def seen_tokens(
     model: PreTrainedModel | None, input_ids: Int[Tensor, "rows length"], attention_mask: Int[Tensor, "prompts width"] | None
 ) -> Bool[Tensor, "rows length"]:
-    """False on left padding: by ``attention_mask`` if given, else by that of the ``generate`` in progress.
+    """True for text and False for left padding, by ``attention_mask`` if given, else by the mask of the ``generate`` in progress.
 
-    In a loop that is not ``generate``'s, a row's leading run of the model's ``pad_token_id`` is padding; without a model nothing
-    is. Raises ``ValueError`` where that may as well be a BOS or EOS token.
+    In other loops the run of ``pad_token_id`` that begins a row is padding; without a model all tokens are text. Raises
+    ``ValueError`` where that run may as well be a BOS or EOS token.
     """
     seen = torch.ones_like(input_ids, dtype=torch.bool)
     if attention_mask is None:

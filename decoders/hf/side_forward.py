@@ -11,7 +11,7 @@ _of_this_thread = threading.local()
 
 @contextmanager
 def side_forward(owner: object) -> Iterator[None]:
-    """Within the context, forwards of this thread are ``owner``'s, not those of the ``generate`` in progress."""
+    """Within the context, forwards of this thread belong to ``owner``, not to the ``generate`` in progress."""
     before = forward_owner()
     _of_this_thread.owner = owner
     try:
@@ -21,5 +21,5 @@ def side_forward(owner: object) -> Iterator[None]:
 
 
 def forward_owner() -> object | None:
-    """Whose the forwards of this thread are; None: those of ``generate`` or of the user."""
+    """The owner of this thread's forwards; None if they belong to ``generate`` or to the user."""
     return getattr(_of_this_thread, "owner", None)

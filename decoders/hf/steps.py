@@ -1,4 +1,4 @@
-"""The steps of ``generate`` between which a loop of one's own does something else: transformers has them as private methods."""
+"""The steps of ``generate``, for loops that do something else in between; in transformers they are private methods."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def first_inputs(
 def next_inputs(
     model: GenerativeModel, input_ids: Int[Tensor, "rows length"], cached: bool, model_kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The model's inputs for the token after those of the cache; without one for the whole text."""
+    """The model's inputs for the token after the ``cached`` ones; without a cache those for the whole text."""
     inputs: dict[str, Any] = model.prepare_inputs_for_generation(
         input_ids, next_sequence_length=1 if cached else None, **model_kwargs
     )
@@ -53,7 +53,7 @@ def after_forward(model: GenerativeModel, output: ModelOutput, model_kwargs: dic
 
 
 def repeated(model: GenerativeModel, times: int, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments with each row ``times`` times side by side; caches stay as they are."""
+    """The arguments with each row repeated ``times`` times, side by side; caches stay as they are."""
     kwargs = dict(model_kwargs)
     if model.config.is_encoder_decoder:
         kwargs["encoder_outputs"] = copy(kwargs["encoder_outputs"])  # expanded in place below
@@ -99,6 +99,6 @@ def beam_loop(
 
 
 def padding_token(config: GenerationConfig) -> Int[Tensor, ""] | None:
-    """What ``generate`` fills ended rows with, as it prepared it; None where there is nothing to fill with."""
+    """The token with which ``generate`` fills up finished rows; None if there is none."""
     token: Tensor | None = config._pad_token_tensor
     return token

@@ -1,4 +1,4 @@
-"""A trainer's devices, which its arguments find for themselves and let nobody set."""
+"""The number of a trainer's devices, which its arguments detect and do not let anybody set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samplers of ``generate``: which of a list's processors they are, and as shapers of the candidates' distribution."""
+"""The samplers of ``generate``: telling them from other processors, and shaping the candidates' distribution with them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SAMPLERS = (
     SynthIDTextWatermarkLogitsProcessor,
     LogitNormalization,
 )
-"""What ``generate`` puts behind all other processors."""
+"""The processors that ``generate`` puts after all others."""
 
 
 def split_samplers(processors: LogitsProcessorList) -> tuple[LogitsProcessorList, LogitsProcessorList]:

@@ -32,7 +32,7 @@ def grouped_sdpa(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """What ``sdpa`` computes; ``[rows, heads, queries, width]`` is folded to ``[rows, key_heads, groups * queries, width]``."""
+    """The attention that ``sdpa`` computes, with queries folded to ``[rows, key_heads, groups * queries, width]``."""
     rows, heads, queries, _ = query.shape
     groups = heads // key.shape[1]
     biased = kwargs.get("position_bias") is not None or kwargs.get("softcap") is not None
@@ -52,7 +52,7 @@ def repeated(mask: Shaped[Tensor, "rows 1 queries keys"], groups: int) -> Shaped
         return mask.repeat(1, 1, groups, 1)
     key = (id(mask), groups)
     if key not in masks:
-        masks[key] = (mask, mask.repeat(1, 1, groups, 1))  # the mask as well, so that its id stays taken
+        masks[key] = (mask, mask.repeat(1, 1, groups, 1))  # the mask is kept, so that its id is not used again
     return masks[key][1]
 
 

@@ -1,4 +1,4 @@
-"""Something changed in a model while anybody uses it, and given back by the last who does, however the call ends."""
+"""A change of a model that lasts while anybody uses it; the last user undoes it, however the call ends."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class SharedPatch(Generic[T]):
-    """A change of objects that several calls may want at a time, from threads of their own or one within the other.
+    """A change of objects that several calls may use at the same time, nested or from different threads.
 
     Args:
-        apply: Makes the change; what it changed already may be given again.
-        undo: Takes it back; what is not changed may be given as well.
+        apply: Makes the change; it may be called on an object that is already changed.
+        undo: Undoes the change; it may be called on an object that is not changed.
 
     Example:
         >>> patch = SharedPatch[dict](lambda each: each.update(patched=True), lambda each: each.pop("patched", None))

@@ -1,4 +1,4 @@
-"""Linear layers of a few rows on a processor: (W x^T)^T for x W^T.
+"""Linear layers of a few rows on a CPU: (W x^T)^T for x W^T.
 
 BLAS on a CPU packs the whole float32 weight for a product of 2 or 5 rows, which costs up to twice the product of one row; with
 the factors the other way round it reads the weight once. ``benchmarks/skinny_linear.py`` measures it.
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from counterpoint.decoders.kernels.patching import SharedPatch
 
 MAX_ROWS = 64
-"""More rows than this pay for the packing."""
+"""With more rows than this the packing is worth its cost."""
 
 UNPADDED_ROWS = 11
-"""Up to so many rows any number is fast; above, multiples of four are, to which zeros fill up."""
+"""Up to this many rows any number is fast; above it only multiples of four are, so that rows of zeros are added."""
 
 
 def skinny_forward(module: nn.Linear, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows out"]:
@@ -55,5 +55,5 @@ _patch = SharedPatch[nn.Linear](
 
 
 def skinny_linears(modules: Sequence[nn.Linear]) -> AbstractContextManager[None]:
-    """Within the context these layers compute by :func:`skinny_forward`, which for a concurrent user is their own result too."""
+    """Within the context these layers compute by :func:`skinny_forward`, with the same results for concurrent users."""
     return _patch(modules)
