@@ -29,7 +29,6 @@ from counterpoint.decoders import (
     ReleasedContrastiveDecodingLogitsProcessor,
     SideOutputs,
     SLEDLogitsProcessor,
-    VectorAntiLanguageModel,
     adaptive_contrastive_search,
     contrastive_search,
     speculative_contrastive_decoding,
@@ -76,15 +75,6 @@ class TestFrustratinglySimple(DecoderLaws):
 
     def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
         return FrustratinglySimpleLogitsProcessor(top_k=6)
-
-
-class TestFrustratinglySimpleByStates(DecoderLaws):
-    """The vector form of Yang et al."""
-
-    decoder = FrustratinglySimpleLogitsProcessor
-
-    def make_processor(self, model: PreTrainedModel) -> LogitsProcessor:
-        return FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model), top_k=6)
 
 
 class TestDoLa(DecoderLaws):
