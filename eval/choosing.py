@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, RankerRow
-from counterpoint.decoders.choosing.specs import Spec, Table, parse, written
+from counterpoint.decoders.choosing.rows import DecoderRow, RankerRow
+from counterpoint.decoders.choosing.specs import Spec, Table, parse
 from counterpoint.decoders.named import DECODERS, PENALTIES
 from counterpoint.decoders.named import TABLE as DECODER_TABLE
 from counterpoint.rankers.named import RANKED, RANKER_TABLE, RANKERS
@@ -126,12 +126,5 @@ def described(rows: Mapping[str, DecoderRow] | Mapping[str, RankerRow]) -> list[
     for row in rows.values():
         lines.append(f"  {row.name:<{width}}  {row.summary}")
         if row.parameters:
-            lines.append("      " + " ".join(f"{key}={shown(each)}" for key, each in row.parameters.items()))
+            lines.append("      " + " ".join(f"{key}={each.written_default()}" for key, each in row.parameters.items()))
     return lines
-
-
-def shown(parameter: Parameter) -> str:
-    """A default as it is written."""
-    if parameter.choice and parameter.default is not None and ":" in str(parameter.default):
-        return f"[{parameter.default}]"
-    return written(parameter.default)

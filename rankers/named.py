@@ -40,7 +40,7 @@ RANKERS: Mapping[str, RankerRow] = {
             "likelihood",
             "a causal model's likelihood under any decoder, by default --model's: log_likelihood, per_token or pmi",
             f"{BUILDERS}:likelihood",
-            {"path": Parameter(""), "form": Parameter("per_token"), "decoder": Parameter("greedy", choice="decoder")},
+            {"path": Parameter(""), "form": Parameter("per_token"), "decoder": Parameter("greedy", choice="scorer")},
             needs=("model",),
         ),
         RankerRow(
@@ -61,7 +61,7 @@ RANKERS: Mapping[str, RankerRow] = {
 WEIGHT = {"weight": Parameter(1.0, -math.inf)}
 """What every ranker takes, for combinations."""
 
-RANKER_TABLE: Table[RankerRow] = Table(RANKERS, WEIGHT, own_ranker, {"decoder": DECODER_TABLE})
+RANKER_TABLE: Table[RankerRow] = Table(RANKERS, WEIGHT, own_ranker, {"scorer": DECODER_TABLE})
 
 RANKER = {"ranker": Parameter("small", choice="ranker")}
 PROPOSALS = {"proposals": Parameter("nucleus:top_p=0.9", choice="decoder")}

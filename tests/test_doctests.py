@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pkgutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -46,8 +47,9 @@ def test_public_names_are_documented(package: str, name: str) -> None:
 
 
 def constants(package: str) -> dict[str, str]:
-    """The names that a package's ``__init__.py``, or a module it imports from, assigns and documents by a string below."""
-    tree = ast.parse(inspect.getsource(importlib.import_module(package)))
+    """The names that a package's ``__init__.py``, or a module that its stub names, assigns and documents by a string below."""
+    stub = Path(str(importlib.import_module(package).__file__)).with_suffix(".pyi")
+    tree = ast.parse(stub.read_text(encoding="utf-8"))
     modules = {statement.module for statement in ast.walk(tree) if isinstance(statement, ast.ImportFrom) and statement.module}
     return {
         target.id: below.value.value

@@ -11,7 +11,7 @@ import pytest
 
 from counterpoint.decoders.testing import DecoderLaws
 from counterpoint.eval.bench.own_metrics import metric_named
-from counterpoint.eval.choosing import TABLE, parse_decoder, parse_rankers, shown
+from counterpoint.eval.choosing import TABLE, parse_decoder, parse_rankers
 from counterpoint.eval.cli.bench.options import read_options
 from counterpoint.eval.cli.main import build_parser
 
@@ -126,5 +126,5 @@ def test_pages_of_decoders_have_their_defaults(name: str) -> None:
         for parameter in re.findall(r"`(\w+)`", cells[0])
     }
     assert {parameter: cell.partition(" ")[0] for parameter, cell in rows.items()} == {
-        parameter: shown(default).lower() for parameter, default in TABLE.rows[name].parameters.items()
+        parameter: default.written_default().lower() for parameter, default in TABLE.rows[name].parameters.items()
     }

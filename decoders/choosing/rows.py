@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
 
+from counterpoint.decoders.choosing.grammar import quoted
+
 Scalar = bool | int | float | str | None
 
 
@@ -21,7 +23,8 @@ class Parameter:
         low: The smallest number.
         high: The largest number.
         scoring: The default when given texts are scored, where released code has another one there.
-        choice: What a nested choice names, "decoder" or "ranker"; the default is then the text of one.
+        choice: What a nested choice names: "decoder", "scorer" (a decoder that scores given texts) or "ranker". The default is
+            then the text of one.
         required: Whether it has to be given.
     """
 
@@ -29,8 +32,14 @@ class Parameter:
     low: int | float = 0
     high: int | float = math.inf
     scoring: Scalar = None
-    choice: Literal["", "decoder", "ranker"] = ""
+    choice: Literal["", "decoder", "scorer", "ranker"] = ""
     required: bool = False
+
+    def written_default(self) -> str:
+        """The default as a choice has it."""
+        if self.choice and ":" in str(self.default):
+            return f"[{self.default}]"
+        return scalar_text(self.default)
 
     def read(self, key: str, value: object) -> Scalar:
         """A value of the parameter's type and range, from text or from Python.
@@ -125,6 +134,18 @@ class RankerRow(Row):
     needs: tuple[str, ...] = ()
 
     kind_of_name = "ranker"
+
+
+def scalar_text(value: Scalar) -> str:
+    """A value as a choice has it.
+
+    Example:
+        >>> scalar_text(True), scalar_text(0.5), scalar_text("a,b"), scalar_text(None)
+        ('true', '0.5', '"a,b"', '')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    return quoted("" if value is None else str(value))
 
 
 def literal(text: str) -> object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from counterpoint.decoders.choosing.grammar import OWN, join_choice, nested_choices, quoted, split_choice, split_pair, unquoted
-from counterpoint.decoders.choosing.rows import Parameter, Row, Scalar, suggestion
+from counterpoint.decoders.choosing.rows import Parameter, Row, Scalar, scalar_text, suggestion
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
@@ -20,7 +20,8 @@ class Table(Generic[AnyRow]):
         rows: The rows.
         shared: Parameters that every row takes too, and that have no value unless they are given.
         own: Makes a row for somebody's own ``module:Class`` or ``file.py:Class``.
-        nested: The tables in which nested choices are looked up, by what they are: "decoder", "ranker".
+        nested: The tables in which nested choices are looked up, by what they are: "decoder", "scorer" (a decoder that scores
+            given texts), "ranker".
     """
 
     rows: Mapping[str, AnyRow]
@@ -74,7 +75,7 @@ class Spec(Generic[AnyRow]):
         changed = {
             key: value
             for key, value in self.values.items()
-            if key not in self.row.parameters or written(value) != written(self.row.parameters[key].default)
+            if key not in self.row.parameters or written(value) != self.row.parameters[key].written_default()
         }
         return join_choice(self.row.name, [(key, written(value)) for key, value in changed.items()])
 
@@ -91,9 +92,7 @@ def written(value: Value) -> str:
     if isinstance(value, tuple):
         texts = [spec.short() for spec in value]
         return texts[0] if len(texts) == 1 and texts[0] == value[0].name else "+".join(f"[{text}]" for text in texts)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return quoted("" if value is None else str(value))
+    return scalar_text(value)
 
 
 def parse(
@@ -178,5 +177,6 @@ def read(key: str, value: object, parameter: Parameter, table: Table[AnyRow], ow
         return parameter.read(key, value)
     if parameter.choice:
         inner = table.nested[parameter.choice]
-        return tuple(parse(text, inner, own=own) for text in nested_choices(value))
+        scoring = parameter.choice == "scorer"
+        return tuple(parse(text, inner, scoring=scoring, own=own) for text in nested_choices(value))
     return parameter.read(key, unquoted(value))

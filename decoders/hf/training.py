@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from transformers import TrainingArguments
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a trainer imports extras, where they are installed
+    from transformers import TrainingArguments
 
 
 def train_on_one_device(arguments: TrainingArguments) -> None:

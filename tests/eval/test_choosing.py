@@ -97,12 +97,12 @@ def test_choices_are_nested() -> None:
     text = "ranked_search:ranker=[likelihood:form=pmi,decoder=[dola:layers=low]],candidates=4,proposals=[typical:typical_p=0.9]"
     spec = parse_decoder([text, "repetition_penalty=1.2"])
     assert str(spec) == (
-        "ranked_search:ranker=[likelihood:form=pmi,decoder=[dola:layers=low]],beams=2,candidates=4,tokens_per_round=20,"
+        "ranked_search:ranker=[likelihood:form=pmi,decoder=[dola:layers=low,alpha=0.0]],beams=2,candidates=4,tokens_per_round=20,"
         "proposals=[typical:typical_p=0.9],repetition_penalty=1.2"
     )
     assert parse_decoder(str(spec)) == spec
     ranker = spec.plain()["ranker"]
-    assert ranker == "[likelihood:form=pmi,decoder=[dola:layers=low]]"
+    assert ranker == "[likelihood:form=pmi,decoder=[dola:layers=low,alpha=0.0]]"  # as texts are scored
     several = parse_decoder("best_of:ranker=[overlap:n=2]+[likelihood:weight=0.5]")
     assert parse_decoder(str(several)) == several
     assert [each.name for each in several.nested()] == ["overlap", "likelihood", "nucleus"]

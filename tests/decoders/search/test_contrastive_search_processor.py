@@ -62,7 +62,7 @@ def test_rows_are_followed(name: str, mode: dict[str, Any]) -> None:
     model = FAMILY[name].build()
     ids, mask = prompts(model, laws.LENGTHS)
     kept = processor(model)
-    expected = generate(model, ids, mask, Stateless(model, laws.ALPHA, laws.K), **mode)
+    expected = generate(model, ids, mask, Stateless(model, penalty_alpha=laws.ALPHA, top_k=laws.K), **mode)
     assert generate(model, ids, mask, kept, **mode) == expected
     assert generate(model, ids, mask, kept, **mode) == expected, "a second generate meets the first one's state"
 
