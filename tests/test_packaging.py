@@ -145,7 +145,7 @@ def test_wheel_is_typed_for_its_users(installed: Path, tmp_path: Path) -> None:
     config.write_text(f"[mypy]\nstrict = True\n[mypy-{others}]\nfollow_imports = skip\nfollow_imports_for_stubs = True\n")
     with pytest.raises(AssertionError) as caught:
         run("-m", "mypy", user.name, cwd=tmp_path, PYTHONPATH=str(installed), MYPYPATH="")
-    found = re.findall(r"^user\.py:(\d+): error: .*\[([\w-]+)\]$", str(caught.value), re.MULTILINE)
+    found = re.findall(r"^\s*user\.py:(\d+): error: .*\[([\w-]+)\]$", str(caught.value), re.MULTILINE)
     assert found == [("6", "assignment"), ("7", "call-arg")]
 
 
