@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from counterpoint.decoders.base import DistributionProcessor
+from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.scoring import score
 
 Processor = Callable[[Tensor, Tensor], Tensor]
@@ -94,8 +95,8 @@ class DecoderLaws:
         model, rows = self.make_model(), prompts()
         alone = [self._generate(model, [row]) for row in rows]
         for number, row in enumerate(rows):
-            padded = self._generate(model, [row], padding=5)
-            check_same(padded, alone[number], f"prompt {number} with padding on its left is not what it is without")
+            found = self._generate(model, [row], padding=5)
+            check_same(found, alone[number], f"prompt {number} with padding on its left is not what it is without")
         if "batch" in self.refuses:
             return check_refused(lambda: self._generate(model, rows), "a batch of several prompts")
         together = self._generate(model, rows)
@@ -295,9 +296,7 @@ def prompts() -> list[list[int]]:
 
 def left_padded(rows: Sequence[Sequence[int]], padding: int = 0) -> tuple[Int[Tensor, "rows width"], Int[Tensor, "rows width"]]:
     """The rows as ids with ``padding`` more tokens than needed on the left, and their mask."""
-    width = max(map(len, rows)) + padding
-    ids = torch.tensor([[*[0] * (width - len(row)), *row] for row in rows])
-    mask = torch.tensor([[*[0] * (width - len(row)), *[1] * len(row)] for row in rows])
+    ids, mask = (nn.functional.pad(each, (padding, 0)) for each in padded(rows, side="left"))
     return ids, mask
 
 
