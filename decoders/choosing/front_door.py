@@ -75,15 +75,14 @@ def generate_arguments(
     *,
     amateur: Amateur | PreTrainedModel | None = None,
     prompts: Sequence[str] | None = None,
-    **others: Any,
 ) -> dict[str, Any]:
-    """What ``generate`` takes for a decoder, whose amateur, prompts and what ``others`` names are at hand."""
+    """What ``generate`` takes for a decoder, whose amateur and prompts are at hand if it needs them."""
     settings = {"do_sample": spec.row.sampling}
     if spec.row.kind == "settings":
         return settings | dict(spec.values)
     if "amateur" in spec.row.needs:
         amateur = amateur_of(spec, model, tokenizer, amateur, prompts)
-    at_hand = {"model": model, "tokenizer": tokenizer, "amateur": amateur, "prompts": prompts, **others}
+    at_hand = {"model": model, "tokenizer": tokenizer, "amateur": amateur, "prompts": prompts}
     target, own, rest = split(spec, at_hand)
     if spec.row.kind == "processor":
         rest = {name: value for name, value in rest.items() if name not in PENALTIES}
@@ -151,8 +150,8 @@ def split(spec: Spec[DecoderRow], at_hand: Mapping[str, Any]) -> tuple[Callable[
     """
     target = resolve(spec.row.target)
     signature = inspect.signature(target).parameters
-    values = {name: value for name, value in spec.values.items() if name not in AMATEUR or name in spec.row.parameters}
-    values = {name: value for name, value in values.items() if not ("amateur" in spec.row.needs and name in AMATEUR)}
+    named = AMATEUR if "amateur" in spec.row.needs else {}  # what names an amateur has become one
+    values = {name: value for name, value in spec.values.items() if name not in named}
     own = {name: value for name, value in values.items() if name in signature}
     for name, value in at_hand.items():
         if name in signature and value is not None:

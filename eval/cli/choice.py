@@ -32,12 +32,7 @@ def add_choice_options(parser: argparse.ArgumentParser, output_dir: str) -> None
         help="the decoder and its parameters, as for generate (default: greedy, the model itself). Plausible sets are off unless "
         "alpha=... is given, as in released scoring code",
     )
-    parser.add_argument(
-        "--no-renormalise",
-        dest="renormalise",
-        action="store_false",
-        help="sum the contrast ln p - ln q itself, as released code does, not the log-probability that it defines",
-    )
+    add_shared(parser, "--no-renormalise")
     add_shared(parser, "--limit", "--device", "--dtype", "--trust-remote-code")
     add_output_dir(parser, output_dir)
     add_shared(parser, "--json", "--quiet")

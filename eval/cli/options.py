@@ -77,6 +77,11 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--trust-remote-code": {"action": "store_true", "help": "run code that comes with a model"},
     "--output-dir": {"metavar": "DIR", "type": Path, "help": "folder to write to"},
     "--output": {"metavar": "FILE", "type": new_file, "help": "write to this file instead of standard output"},
+    "--no-renormalise": {
+        "dest": "renormalise",
+        "action": "store_false",
+        "help": "sum the contrast ln p - ln q itself, as released code does, not the log-probability that it defines",
+    },
     "--json": {"action": "store_true", "help": "print the results as JSON, and nothing else"},
     "--quiet": {"action": "store_true", "help": "show no progress and print no results"},
 }

@@ -40,12 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a decoder that defines a distribution, and its parameters (default: greedy, the model itself); plausible sets are "
         "off unless alpha=... is given, as in released scoring code",
     )
-    parser.add_argument(
-        "--no-renormalise",
-        dest="renormalise",
-        action="store_false",
-        help="sum the contrast ln p - ln q itself, as released code does, not the probability that it defines",
-    )
+    add_shared(parser, "--no-renormalise")
     add_shared(parser, "--model", "--device", "--dtype", "--trust-remote-code", "--output")
     add_shared(parser, "--json", help="print one JSON object a line for each prompt, and nothing else")
     return parser
