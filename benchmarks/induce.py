@@ -43,7 +43,8 @@ from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.forwards.text_forward import forward_texts
-from counterpoint.decoders.scoring import Scorer, TextOutputs
+from counterpoint.decoders.scoring import Scorer
+from counterpoint.decoders.text_outputs import TextOutputs
 from counterpoint.eval.questions.truthfulqa import Question, read_questions
 from counterpoint.eval.training.induction import Settings, induce
 from counterpoint.eval.training.wrong_answers import Pair

@@ -32,6 +32,7 @@ WINGS = (
     "decoders.base",
     "decoders.contrasts decoders.layers decoders.sampling decoders.search",
     "decoders.speculative",
+    "decoders.text_outputs",
     "decoders.scoring decoders.installing decoders.exporting",
     "decoders.choosing decoders.named",
     "rankers",
