@@ -53,5 +53,16 @@ def continuation_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int],
     return text.rstrip(CUT_CHARACTER)[len(before.rstrip(CUT_CHARACTER)) :]
 
 
+def end_of(tokens: Sequence[int], ends: int | Sequence[int] | None) -> int | None:
+    """How many tokens a text has up to the first that ends it, that one included; None where none does.
+
+    Example:
+        >>> end_of([5, 2, 0, 0], ends=[2]), end_of([5, 6], ends=2)
+        (2, None)
+    """
+    known = [] if ends is None else [ends] if isinstance(ends, int) else ends
+    return next((place for place, token in enumerate(tokens, 1) if token in known), None)
+
+
 def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

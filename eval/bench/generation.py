@@ -16,7 +16,7 @@ from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
-from counterpoint.rankers.continuation_texts import continuation_text
+from counterpoint.rankers.continuation_texts import continuation_text, end_of
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ def continue_batch(
     """
     width = max(len(passage.ids) for passage in passages)
     output = generate(loaded, spec, passages, seed, max_new_tokens, **options)
-    ends = end_tokens(loaded)
+    config: Any = loaded.model.generation_config
     found = []
     for passage, row in zip(passages, output[:, width:].tolist(), strict=True):
-        end = next((place for place, token in enumerate(row, 1) if token in ends), None)
+        end = end_of(row, config.eos_token_id)
         new = row[:end]
         found.append(Continuation(continuation_text(loaded.tokenizer, passage.ids, new), len(new), end is not None))
     return found
@@ -78,10 +78,3 @@ def row_seed(seed: int, passage: Passage) -> int:
     """Of a text's random numbers: the same for all decoders, whose differences are then the decoders' own."""
     digest = hashlib.sha256(f"{seed} {passage.index} {list(passage.ids)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1  # generators take 63 bits on every device
-
-
-def end_tokens(loaded: Loaded) -> list[int]:
-    """The tokens that end a text."""
-    config: Any = loaded.model.generation_config
-    ends = config.eos_token_id
-    return [] if ends is None else ends if isinstance(ends, list) else [ends]

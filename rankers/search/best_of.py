@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.steps import beam_loop
 from counterpoint.rankers.base import Ranker
-from counterpoint.rankers.continuation_texts import continuation_text, prompt_texts
+from counterpoint.rankers.continuation_texts import continuation_text, end_of, prompt_texts
 from counterpoint.rankers.search.beams import Candidate, best_first
 from counterpoint.rankers.search.checks import check_settings
 from counterpoint.rankers.search.ranked_search import RankedSearchOutput, Stream, ranked_search
@@ -104,7 +104,10 @@ def best_of(
     model_kwargs.pop("inputs_tensor", None)
     found: Any = beam_loop(model, input_ids, logits_processor, stopping_criteria, config, **model_kwargs)
     rows = found[:, input_ids.shape[1] :].tolist()
-    new = [[tuple(trimmed(row, config)) for row in rows[first : first + each]] for first in range(0, len(rows), each)]
+    new = [
+        [tuple(row[: end_of(row, config.eos_token_id)]) for row in rows[first : first + each]]
+        for first in range(0, len(rows), each)
+    ]
     pools = [
         [Candidate(tokens, continuation_text(tokenizer, prompt, tokens), True) for tokens in own]
         for prompt, own in zip(prompts.tolist(), new, strict=True)
@@ -117,11 +120,3 @@ def best_of(
         return best
     scores = torch.tensor([pool[0].score for pool in ranked])
     return RankedSearchOutput(best, scores, [[pool] for pool in ranked])
-
-
-def trimmed(row: list[int], config: GenerationConfig) -> list[int]:
-    """New tokens up to the first that ends a text, which stays; what follows it is padding."""
-    ends = config.eos_token_id
-    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    end = next((place for place, token in enumerate(row, 1) if token in ends), len(row))
-    return row[:end]
