@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel
 
-from counterpoint.decoders.hf.caches import CACHE, is_quantised, is_static
+from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, holds_uncounted_text, is_quantised, is_static
 
 PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
 
@@ -63,16 +63,27 @@ def check_prompt(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], 
         raise ValueError(f"attention_mask: rows {right} end in padding; pad on the left (tokenizer.padding_side = 'left')")
 
 
-def check_continuation(held: int, length: int, mask: Tensor | None) -> None:
-    """A given cache belongs to the beginning of the prompt, whose tokens are all there."""
-    if held == 0:
+def check_whole_text(model: PreTrainedModel, length: int, model_kwargs: dict[str, Any], reader: str) -> None:
+    """Where a cache is given, the prompt is all that it holds and more, and so are its mask and its positions.
+
+    Args:
+        model: The model that continues.
+        length: Tokens of the prompt.
+        model_kwargs: The arguments of the model, the cache among them.
+        reader: Who needs the whole text, with a verb, for the error: "rankers read".
+    """
+    cache = find_cache(model_kwargs)
+    if holds_uncounted_text(cache):
         raise ValueError(
             f"{CACHE} holds recurrent states, which do not say of how many tokens; leave it out, and the text is read anew"
         )
-    if length <= held or (mask is not None and mask.shape[1] != length):
+    held = cached_length(cache)
+    names = () if model.config.is_encoder_decoder else ("attention_mask", "position_ids")
+    widths = {model_kwargs[name].shape[-1] for name in names if model_kwargs.get(name) is not None}
+    if held and (length <= held or widths - {length}):
         raise ValueError(
-            f"{CACHE} holds {held} positions and input_ids {length}: contrastive search compares with the whole text, so "
-            "pass all of it as input_ids, what the cache holds included"
+            f"{CACHE} holds {held} positions and input_ids {length}: {reader} the whole text, so pass all of it as input_ids, "
+            "what the cache holds included"
         )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-DECODERS = {
-    "contrastive_search": ("Contrastive search", "penalty_alpha=0.6, top_k=5"),
-    "adaptive_contrastive_search": ("Adaptive contrastive search", "max_new_tokens=256"),
-}
+from counterpoint.decoders.named import DECODERS
+
+EXPORTED = {name: row for name, row in DECODERS.items() if row.kind == "callable" and not row.needs}
+"""Decoders that are a ``custom_generate`` callable and need nothing but the model."""
 
 GENERATE = '''\
 """{title}, as ``generate`` loads it from a directory: the installed counterpoint does the work."""
@@ -71,10 +71,14 @@ def export(directory: str | Path, decoder: str = "contrastive_search", *, overwr
         ...     sorted(path.name for path in export(folder).iterdir())
         ['README.md', 'custom_generate']
     """
-    if decoder not in DECODERS:
-        raise ValueError(f"decoder={decoder!r} is not one of {', '.join(DECODERS)}")
-    title, arguments = DECODERS[decoder]
-    fields = {"name": decoder, "title": title, "arguments": arguments, "version": version("counterpoint")}
+    if decoder not in EXPORTED:
+        raise ValueError(f"decoder={decoder!r} is not one of {', '.join(EXPORTED)}")
+    fields = {
+        "name": decoder,
+        "title": decoder.replace("_", " ").capitalize(),
+        "arguments": ", ".join(f"{key}={parameter.default!r}" for key, parameter in EXPORTED[decoder].parameters.items()),
+        "version": version("counterpoint"),
+    }
     root = Path(directory)
     files = {
         root / "custom_generate" / "generate.py": GENERATE.format(**fields),

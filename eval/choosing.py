@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from counterpoint.decoders.choosing.rows import DecoderRow, RankerRow
-from counterpoint.decoders.choosing.specs import Spec, Table, parse
+from counterpoint.decoders.choosing.specs import Spec, Table, check_distribution, parse
 from counterpoint.decoders.named import DECODERS, PENALTIES
 from counterpoint.decoders.named import TABLE as DECODER_TABLE
 from counterpoint.rankers.named import RANKED, RANKER_TABLE, RANKERS
@@ -18,9 +18,6 @@ TABLE: Table[DecoderRow] = Table(
     {**DECODERS, **RANKED}, PENALTIES, DECODER_TABLE.own, {"decoder": DECODER_TABLE, "ranker": RANKER_TABLE}
 )
 """Every decoder, those that a ranker makes among them."""
-
-SCORABLE = tuple(name for name, row in TABLE.rows.items() if row.distribution)
-"""Decoders that score given texts; greedy stands for the model itself."""
 
 
 def parse_decoder(words: str | Sequence[str], *, scoring: bool = False, own: bool = True) -> DecoderSpec:
@@ -41,11 +38,8 @@ def parse_decoder(words: str | Sequence[str], *, scoring: bool = False, own: boo
         'nucleus:top_p=0.9,top_k=0,temperature=1.0'
     """
     spec = parse(words, TABLE, scoring=scoring, own=own, hint=" (a prompt goes before the decoder's options)")
-    if scoring and not spec.row.distribution:
-        raise ValueError(
-            f"decoder {spec.name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not "
-            f"how likely they are; decoders that score texts: {', '.join(SCORABLE)}"
-        )
+    if scoring:
+        check_distribution(spec, TABLE.rows)
     proposals = spec.values.get("proposals")
     if isinstance(proposals, tuple):
         check_proposals(spec, proposals)

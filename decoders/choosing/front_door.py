@@ -20,7 +20,7 @@ from counterpoint.decoders.amateurs.models import Amateur
 from counterpoint.decoders.choosing.builders import after
 from counterpoint.decoders.choosing.own import resolve
 from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow
-from counterpoint.decoders.choosing.specs import Spec, parse
+from counterpoint.decoders.choosing.specs import Spec, check_distribution, parse
 from counterpoint.decoders.named import PENALTIES, TABLE
 
 
@@ -106,12 +106,7 @@ def scoring_processors(
     Raises:
         ValueError: For a decoder that gives texts no probability.
     """
-    if not spec.row.distribution:
-        scorable = ", ".join(name for name, row in TABLE.rows.items() if row.distribution)
-        raise ValueError(
-            f"decoder {spec.name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not "
-            f"how likely they are; decoders that score texts: {scorable}"
-        )
+    check_distribution(spec, TABLE.rows)
     if spec.row.kind == "settings":
         return penalties(spec)
     return list(generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts)["logits_processor"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from counterpoint.decoders.choosing.grammar import OWN, join_choice, nested_choices, quoted, split_choice, split_pair, unquoted
-from counterpoint.decoders.choosing.rows import Parameter, Row, Scalar, scalar_text, suggestion
+from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, Row, Scalar, scalar_text, suggestion
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
@@ -180,3 +180,16 @@ def read(key: str, value: object, parameter: Parameter, table: Table[AnyRow], ow
         scoring = parameter.choice == "scorer"
         return tuple(parse(text, inner, scoring=scoring, own=own) for text in nested_choices(value))
     return parameter.read(key, unquoted(value))
+
+
+def check_distribution(spec: Spec[DecoderRow], rows: Mapping[str, DecoderRow]) -> None:
+    """A decoder that is to score given texts defines their probability.
+
+    Raises:
+        ValueError: If it does not; the message lists those of ``rows`` that do.
+    """
+    if not spec.row.distribution:
+        raise ValueError(
+            f"decoder {spec.name}: the probability of a text is undefined under it, since it changes how tokens are chosen, not "
+            f"how likely they are; decoders that score texts: {', '.join(name for name, row in rows.items() if row.distribution)}"
+        )

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
-from counterpoint.decoders.checks import check_cache, check_continuation, check_logits, check_mode, check_prompt
+from counterpoint.decoders.checks import check_cache, check_logits, check_mode, check_prompt, check_whole_text
 from counterpoint.decoders.forwards.tree_support import Method, candidate_forward
 from counterpoint.decoders.hf import steps
-from counterpoint.decoders.hf.caches import cached_length, find_cache, holds_uncounted_text, without_cache
+from counterpoint.decoders.hf.caches import cached_length, find_cache, without_cache
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.outputs import (
     BaseStreamer,
@@ -146,10 +146,9 @@ def prefill(
 
     embeds = model_kwargs.get("inputs_embeds")
     length = (input_ids if embeds is None else embeds).shape[1]
-    past = find_cache(model_kwargs)
-    held = cached_length(past) if config.use_cache else 0
-    if held or holds_uncounted_text(past):
-        check_continuation(held, length, model_kwargs.get("attention_mask"))
+    check_whole_text(model, length, model_kwargs, "contrastive search compares with")
+    held = cached_length(find_cache(model_kwargs)) if config.use_cache else 0
+    if held:
         with narrowed_unembedding(model, narrow):
             model(**first_inputs(model, input_ids, None, without_cache(model_kwargs)), return_dict=True)
         hidden = [hidden[0][:, :held]]

@@ -21,7 +21,7 @@ from transformers import (
     UnbatchedClassifierFreeGuidanceLogitsProcessor,
 )
 
-from counterpoint.decoders.hf.caches import CACHE, CACHE_NAMES, cached_length, find_cache, holds_uncounted_text
+from counterpoint.decoders.hf.caches import CACHE_NAMES
 from counterpoint.decoders.hf.generate_call import GenerateCall
 from counterpoint.decoders.hf.steps import padding_token
 from counterpoint.rankers.base import Ranker
@@ -120,21 +120,6 @@ def check_mode(
     others = sorted(name for name, value in model_kwargs.items() if name not in TEXT and value is not None)
     if others:
         raise ValueError(f"{', '.join(others)}: ranked search knows texts only; use {RERANK}")
-    if holds_uncounted_text(find_cache(model_kwargs)):
-        raise ValueError(f"{CACHE} holds recurrent states, which do not say of how many tokens; leave it out")
-
-
-def check_whole_text(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], model_kwargs: dict[str, Any]) -> None:
-    """Where a cache was given, ``input_ids`` are all that it holds and more."""
-    held, length = cached_length(find_cache(model_kwargs)), input_ids.shape[1]
-    if not held or model.config.is_encoder_decoder:
-        return
-    widths = {model_kwargs[name].shape[1] for name in ("attention_mask", "position_ids") if model_kwargs.get(name) is not None}
-    if length <= held or widths - {length}:
-        raise ValueError(
-            f"{CACHE} holds {held} positions and input_ids {length}: rankers read the whole text, so pass all of it as input_ids, "
-            "what the cache holds included"
-        )
 
 
 def check_prompt_texts(prompts: Int[Tensor, "prompts length"]) -> None:

@@ -20,7 +20,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from counterpoint.decoders.checks import check_prompt
+from counterpoint.decoders.checks import check_prompt, check_whole_text
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.outputs import BaseStreamer, ModelOutput
@@ -28,7 +28,7 @@ from counterpoint.decoders.hf.steps import padding_token
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_texts
 from counterpoint.rankers.search.beams import Beams, Candidate, shared_beginning
-from counterpoint.rankers.search.checks import check_mode, check_prefixes, check_prompt_texts, check_settings, check_whole_text
+from counterpoint.rankers.search.checks import check_mode, check_prefixes, check_prompt_texts, check_settings
 from counterpoint.rankers.search.proposals import Proposer, chosen
 
 Tree = list[list[list[Candidate]]]
@@ -133,7 +133,7 @@ def ranked_search(
     ranker, tokenizer = check_settings(ranker, processing_class, beams, candidates, tokens_per_round, config)
     check_mode(model, config, call, logits_processor, stopping_criteria, len(input_ids), model_kwargs)
     check_prompt(model, input_ids, model_kwargs)
-    check_whole_text(model, input_ids, model_kwargs)
+    check_whole_text(model, input_ids.shape[1], model_kwargs, "rankers read")
     texts_each = config.num_return_sequences or 1
     firsts = torch.arange(0, len(input_ids), texts_each, device=input_ids.device)
     prompts, model_kwargs = input_ids[firsts], {name: chosen(value, firsts) for name, value in model_kwargs.items()}
