@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.outputs import BaseStreamer
 from counterpoint.eval import building
@@ -48,7 +49,7 @@ def encode(loaded: Loaded, prompt: str, max_new_tokens: int) -> list[int]:
     Raises:
         ValueError: If there are none, or not enough room after them in the model's context.
     """
-    ids: list[int] = loaded.tokenizer(prompt, verbose=False)["input_ids"]
+    ids = encode_prompt(loaded.tokenizer, prompt, is_encoder_decoder=bool(loaded.model.config.is_encoder_decoder))
     if not ids:
         raise ValueError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
     context = context_length(loaded.model)

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
-from counterpoint.decoders.forwards.text_batches import Encoded, batches, encode
+from counterpoint.decoders.forwards.encoding import Encoded
+from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.scoring import Decoder, Score, Scorer
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 

@@ -22,6 +22,7 @@ from counterpoint.decoders.contrasts.contrastive_decoding import (
 from counterpoint.decoders.contrasts.forms import extrapolation, likelihood_ratio, log_ratio, released_likelihood_ratio
 from counterpoint.decoders.contrasts.frustratingly_simple import FrustratinglySimpleLogitsProcessor
 from counterpoint.decoders.contrasts.released_contrastive_decoding import ReleasedContrastiveDecodingLogitsProcessor
+from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.layers.dola import DoLaLogitsProcessor
@@ -127,7 +128,9 @@ def after(
 
 def prompt_batch(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
     """The tokens of prompts, padded on the left, and their mask."""
-    ids, mask = padded([tokenizer(text)["input_ids"] for text in texts], side="left", device=model.device)
+    whole = bool(model.config.is_encoder_decoder)
+    rows = [encode_prompt(tokenizer, text, is_encoder_decoder=whole) for text in texts]
+    ids, mask = padded(rows, side="left", device=model.device)
     return {"input_ids": ids, "attention_mask": mask}
 
 

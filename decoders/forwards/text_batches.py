@@ -7,11 +7,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.encoding import Encoded, encode_pair
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
 from counterpoint.decoders.hf.configuration import context_length
-
-Encoded = tuple[tuple[int, ...], tuple[int, ...]]
-"""The tokens of a prompt and of a continuation."""
 
 
 def encode(
@@ -22,7 +20,7 @@ def encode(
     Raises:
         ValueError: If one has none, or both do not fit in the model's context.
     """
-    pairs = [encode_pair(model, tokenizer, prompt, continuation) for continuation in continuations]
+    pairs = [encoded(model, tokenizer, prompt, continuation) for continuation in continuations]
     room = context_length(model)
     for (before, after), continuation in zip(pairs, continuations, strict=True):
         if not before or not after:
@@ -34,23 +32,18 @@ def encode(
     return pairs
 
 
-def encode_pair(
+def encoded(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     prompt: str | Sequence[int],
     continuation: str | Sequence[int],
 ) -> Encoded:
-    """Tokens of a prompt and its continuation: split where the prompt's own tokens end, or earlier if a token spans both."""
+    """Tokens of a prompt and its continuation; ids stay as they are."""
     if not isinstance(prompt, str) and not isinstance(continuation, str):
         return tuple(map(int, prompt)), tuple(map(int, continuation))
     if tokenizer is None or not isinstance(prompt, str) or not isinstance(continuation, str):
         raise ValueError("prompts and continuations are both text, with tokenizer=, or both tokens")
-    before: list[int] = tokenizer(prompt)["input_ids"]
-    if model.config.is_encoder_decoder:
-        return tuple(before), tuple(tokenizer(text_target=continuation, add_special_tokens=False)["input_ids"])
-    both: list[int] = tokenizer(prompt + continuation)["input_ids"]
-    shared = next((n for n, pair in enumerate(zip(before, both, strict=False)) if pair[0] != pair[1]), len(before))
-    return tuple(both[:shared]), tuple(both[shared:])
+    return encode_pair(tokenizer, prompt, continuation, is_encoder_decoder=bool(model.config.is_encoder_decoder))
 
 
 def batches(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.encoding import encode_pair
 from counterpoint.eval.training.wrong_answers import Pair
 
 IGNORED = -100  # the label that cross_entropy skips
@@ -56,13 +56,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, chat_template: bool) 
             raise ValueError("chat_template=True: the tokenizer has no chat template; leave it out for Q: ... A: ...")
         question = [{"role": "user", "content": pair.question}]
         prompt = str(tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True))
-        text = prompt + pair.answer
+        answer = pair.answer
     else:
-        prompt = PROMPT.format(question=pair.question)
-        text = f"{prompt} {pair.answer}"
-    before, ids = (tokenizer(part, add_special_tokens=not chat_template, verbose=False)["input_ids"] for part in (prompt, text))
-    shared = takewhile(lambda both: both[0] == both[1], zip(before, ids, strict=False))  # a token across the border is the answer's
-    return Row(list(ids), len(list(shared)))
+        prompt, answer = PROMPT.format(question=pair.question), f" {pair.answer}"
+    before, after = encode_pair(tokenizer, prompt, answer, from_template=chat_template)
+    return Row([*before, *after], len(before))
 
 
 def collate(rows: Sequence[Row], device: torch.device) -> dict[str, Int[Tensor, "rows length"]]:

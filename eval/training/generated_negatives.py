@@ -12,6 +12,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.eval.journal import Journal, key_of, read_records
@@ -104,7 +105,7 @@ def sampled(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: Sequence[Passage], shortest: int, top_p: float
 ) -> list[str]:
     """A continuation of each prefix, in whole sentences; "" where there is none."""
-    rows: list[list[int]] = tokenizer([passage.prefix for passage in batch], verbose=False)["input_ids"]
+    rows = [encode_prompt(tokenizer, passage.prefix) for passage in batch]
     words = sum(len(passage.prefix.split()) for passage in batch)
     new = math.ceil(MARGIN * max(passage.longest for passage in batch) * sum(map(len, rows)) / words)
     context = context_length(model)
