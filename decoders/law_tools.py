@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.ragged import padded
 
@@ -112,6 +113,31 @@ def in_step(*calls: Callable[[Callable[[], None]], Generated]) -> list[Generated
     if errors:
         raise AssertionError(f"an object that serves two calls at a time fails: {errors[0]!r}") from errors[0]
     return [found[number] for number in range(len(calls))]
+
+
+def models_of(decoder: object) -> list[PreTrainedModel]:
+    """Every model that can be reached from ``decoder`` along attributes, items of collections and arguments of partials."""
+    found: list[PreTrainedModel] = []
+    seen: list[object] = []
+    rest = [decoder]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, Tensor | nn.Module | type) or any(each is other for other in seen):
+            continue
+        seen.append(each)
+        held = [*each.values()] if isinstance(each, Mapping) else [*each] if isinstance(each, list | tuple | set) else []
+        held += [*vars(each).values()] if hasattr(each, "__dict__") else []
+        found += [one for one in held if isinstance(one, PreTrainedModel) and not any(one is other for other in found)]
+        rest += held
+    return found
+
+
+def change_weights(model: nn.Module) -> None:
+    """Make the weights others, in place and without a trace in their identity or version."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.inference_mode():
+        for weight in model.parameters():
+            weight.data.add_(0.1 * weight.std() * torch.randn(weight.shape, generator=generator))
 
 
 def check(holds: bool, message: str) -> None:

@@ -17,6 +17,7 @@ from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.forwards.text_forward import forward_texts
+from counterpoint.decoders.hf.generate_call import reading
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.search.contrastive_search_processor import ContrastiveSearchLogitsProcessor
 from counterpoint.decoders.text_outputs import Processor, TextOutputs, processed, teacher_forced
@@ -174,6 +175,10 @@ class Scorer:
     @torch.no_grad()
     def __call__(self, texts: GivenTexts) -> list[Score]:
         """The score of each text."""
+        with reading(self):
+            return self._scores(texts)
+
+    def _scores(self, texts: GivenTexts) -> list[Score]:
         layers = [layer for tap in self.taps if tap.owner is None for layer in tap.layers]
         with side_forward(self):
             own = forward_texts(self.prefix, texts, texts.positions, layers)

@@ -22,12 +22,14 @@ from counterpoint.decoders.law_tools import (
     Processor,
     Recorder,
     Watched,
+    change_weights,
     check,
     check_refused,
     check_same,
     close,
     in_step,
     left_padded,
+    models_of,
     prompts,
 )
 from counterpoint.decoders.scoring import score
@@ -124,6 +126,36 @@ class DecoderLaws:
         )
         for turn, found in enumerate(together):
             check_same(found, expected[turn], "an object that serves two calls at a time gives something else than two objects")
+
+    def test_nothing_outlives_its_weights(self) -> None:
+        """After the weights of its models have changed in place, an object generates and scores as a new one.
+
+        They change as PEFT merges an adapter, through ``.data``, which leaves identity and version of a weight as they were.
+        """
+        model, row = self.make_model(), prompts()[0]
+        used = self.make_arguments(model)
+        before = self._generate(model, [row], used)
+        for each in models_of([model, used]):
+            change_weights(each)
+        found = self._generate(model, [row], used)
+        new = self.make_arguments(model)
+        for each in models_of(new):
+            if each is not model:
+                change_weights(each)
+        expected = self._generate(model, [row], new)
+        check(not close(before.scores, expected.scores), "other weights change nothing: the law says nothing of this decoder")
+        check_same(found, expected, "an object used before the weights changed gives something else than a new one")
+        decoder = used.get("logits_processor", ())
+        if not decoder or not all(isinstance(processor, DistributionProcessor) for processor in decoder):
+            return
+        for each in models_of([model, used]):
+            change_weights(each)
+        for each in models_of(new):
+            if each is not model:
+                change_weights(each)
+        (own,), (fresh,) = (score(model, None, [row], [expected.tokens], each["logits_processor"])[0] for each in (used, new))
+        same = close(torch.tensor(own.log_probabilities), torch.tensor(fresh.log_probabilities))
+        check(same, "score() by an object used before the weights changed gives something else than by a new one")
 
     def test_beams_follow_their_texts(self) -> None:
         """Under beams, which change places, a row's scores are those of its own text."""

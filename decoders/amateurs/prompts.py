@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, TextAmateur, moved_to
 from counterpoint.decoders.forwards.given_texts import GivenTexts
+from counterpoint.decoders.forwards.lifetime import Lifetime
 from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_decoded_rows
 from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
@@ -141,23 +142,21 @@ class EncoderDecoderAmateur(Amateur, TextAmateur):
         if not model.config.is_encoder_decoder:
             raise ValueError(f"{type(model).__name__} has no encoder; use ModelAmateur or PromptAmateur")
         self.model: Any = model
-        mask = inputs.get("attention_mask")
-        self.ids = moved_to(model, inputs["input_ids"])
-        self.mask = None if mask is None else moved_to(model, mask)
-        with torch.no_grad(), side_forward(self):
-            self.encoded: Tensor = model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
+        self.ids, self.mask = inputs["input_ids"], inputs.get("attention_mask")
+        self.lifetime = Lifetime(model)
+        self.encoded: Tensor | None = None
 
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
-        rows, prompts = len(input_ids), len(self.encoded)
+        rows, prompts = len(input_ids), len(self.ids)
         origins = origins_of(rows, prompts)
         if origins is None:
             raise ValueError(f"inputs have {prompts} rows, the batch {rows}: give the encoder one text for every prompt")
-        origins = origins.to(self.encoded.device)
-        mask = None if self.mask is None else self.mask[origins]
+        mask = None if self.mask is None else moved_to(self.model, self.mask)[moved_to(self.model, origins)]
         with torch.no_grad(), side_forward(self):
+            encoded = self._encoded()
             output = self.model(
-                encoder_outputs=(self.encoded[origins],),
+                encoder_outputs=(encoded[origins.to(encoded.device)],),
                 attention_mask=mask,
                 decoder_input_ids=moved_to(self.model, input_ids),
                 use_cache=False,
@@ -170,6 +169,16 @@ class EncoderDecoderAmateur(Amateur, TextAmateur):
         seen = torch.ones_like(self.ids) if self.mask is None else self.mask
         with torch.no_grad(), side_forward(self):
             return forward_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)
+
+    def _encoded(self) -> Float[Tensor, "prompts width hidden"]:
+        """The encoder's states, computed once in a call."""
+        if self.lifetime.ended():
+            self.encoded = None
+        if self.encoded is None:
+            mask = None if self.mask is None else moved_to(self.model, self.mask)
+            encoder = self.model.get_encoder()
+            self.encoded = encoder(input_ids=moved_to(self.model, self.ids), attention_mask=mask).last_hidden_state
+        return self.encoded
 
 
 def prompt_width(given: int | None) -> int:

@@ -48,6 +48,8 @@ class ExitTap(LayerTap):
 
     def fuse(self) -> None:
         """Before a forward, let the head compute the exits too, unless something other than a tap has taken it over."""
+        if self.latest.foreign:
+            return
         latest: Pass = self.latest.forward
         head = vars(self.exits.head)
         if latest.expected and isinstance(head.get("forward"), FusedHead | None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.forwards.hooks import first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.hf.caches import cached_length, find_cache
+from counterpoint.decoders.hf.generate_call import among_processors, current_call
 
 KEPT = 128
 """Positions kept of a forward: one in plain decoding, all drafted tokens where several are verified at once."""
@@ -29,6 +31,8 @@ class Pass:
     start: int
     """Number of tokens before the forward's first one."""
     states: dict[int, Tensor] = field(default_factory=dict)
+    call: weakref.ref[Any] | None = None
+    """The call that ran the forward; None in loops other than ``generate``."""
     expected: bool = False
     """Whether the forward before was asked for early exits, so that this one will be."""
     asked: bool = False
@@ -44,7 +48,8 @@ class LayerTap:
     Layer N, one more than the last, stands for the unembedding, which the states enter after the final norm.
 
     Forwards that belong to ``owner`` are watched, and no others: None stands for those of ``generate``, an amateur for its own.
-    The hooks live as long as this object.
+    Those that another logits processor runs (classifier-free guidance) are not ``generate``'s. The hooks live as long as this
+    object.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], owner: object | None = None) -> None:
@@ -59,13 +64,17 @@ class LayerTap:
             watch_inputs(self, modules[layer], partial(LayerTap._enter, layer=layer))
 
     def _begin(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        self.latest.foreign = self.owner is None and among_processors()
+        if self.latest.foreign:
+            return
         before: Pass | None = getattr(self.latest, "forward", None)
-        ids, start = first_input("input_ids", arguments, keywords), cached_length(find_cache(keywords))
-        self.latest.forward = Pass(ids, start, expected=before is not None and before.asked)
+        ids, start, call = first_input("input_ids", arguments, keywords), cached_length(find_cache(keywords)), current_call()
+        expected = before is not None and before.asked
+        self.latest.forward = Pass(ids, start, call=None if call is None else weakref.ref(call), expected=expected)
 
     def _enter(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], layer: int) -> None:
         latest: Pass | None = getattr(self.latest, "forward", None)
-        if latest is not None and layer not in latest.states:  # a later call is not the forward's: early exits call the head
+        if latest is not None and not self.latest.foreign and layer not in latest.states:  # early exits call the head later
             hidden = first_input("hidden_states", arguments, keywords)
             latest.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
 
@@ -73,10 +82,11 @@ class LayerTap:
         """The states from which the token after ``input_ids`` is predicted.
 
         Raises:
-            ValueError: If the latest forward on this thread did not read exactly these tokens.
+            ValueError: If the latest forward on this thread is none of this call's, or did not read exactly these tokens.
         """
         latest: Pass | None = getattr(self.latest, "forward", None)
-        if latest is None or len(latest.states) < len(set(self.layers)):
+        call = current_call()
+        if latest is None or len(latest.states) < len(set(self.layers)) or (latest.call and latest.call()) is not call:
             raise ValueError(f"no forward of {self.name} through all its layers precedes: is this the model that generates?")
         index = self._index(latest, input_ids)
         device = latest.states[self.layers[-1]].device

@@ -1,7 +1,8 @@
 """A model's own cache of texts that someone else extends, reorders and takes back.
 
 A logits processor sees token ids only: beams change places, drafts are rejected, a second ``generate`` starts anew. What the cache
-still holds of each row is found by comparing ids, so that what it gives never depends on the texts before.
+still holds of each row is found by comparing ids, so that what it gives never depends on the texts before, nor, by its
+:class:`~counterpoint.decoders.forwards.lifetime.Lifetime`, on the weights that a model had then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel
 
+from counterpoint.decoders.forwards.lifetime import Lifetime
 from counterpoint.decoders.hf.caches import cache_argument, drop_last, has_no_keys, is_recurrent, lost_tokens
 
 STATE_IN_MODULES = {"recurrent_gemma"}
@@ -28,7 +30,7 @@ class PrefixCache:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+        self.model, self.lifetime = model, Lifetime(model)
         self.parameters = signature(model.forward).parameters
         argument = cache_argument(model)
         self.argument = None if model.config.model_type in STATE_IN_MODULES else argument
@@ -48,6 +50,8 @@ class PrefixCache:
         ``seen`` is false on padding. Gives the number of tokens held, and the earlier row that each row now continues (None where
         all stay in their places).
         """
+        if self.lifetime.ended():
+            self.clear()
         ids, mask, cache = self.ids, self.seen, self.cache
         self.ids = self.seen = None
         if ids is None or mask is None or cache is None:

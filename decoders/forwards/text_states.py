@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,15 @@ from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import common_beginning
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
+from counterpoint.decoders.hf.generate_call import among_processors, current_call
 from counterpoint.decoders.hf.side_forward import side_forward
 
 
 @dataclass
 class Part:
-    """States ``[rows, new, hidden]`` of one forward's tokens, which follow ``start`` others."""
+    """States ``[rows, new, hidden]`` of one forward's tokens, which follow ``start`` others, and the call that ran it, if any."""
 
+    call: weakref.ref[Any] | None
     start: int
     ids: Tensor | None
     states: Tensor
@@ -31,8 +34,9 @@ class Part:
 
 @dataclass
 class Texts:
-    """Rows, and the states of all their tokens."""
+    """Rows, and the states of all their tokens, of which ``call`` ran the forwards."""
 
+    call: weakref.ref[Any] | None
     ids: Tensor
     seen: Tensor
     states: Tensor
@@ -54,11 +58,15 @@ class TextStates:
         watch_output(self, self.decoder, TextStates._end)
 
     def _begin(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
-        self.local.start = cached_length(find_cache(keywords))
+        self.local.foreign = among_processors()
+        if not self.local.foreign:
+            self.local.start = cached_length(find_cache(keywords))
 
     def _end(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
-        if output is not None:
-            self.local.latest = Part(self.local.start, first_input("input_ids", arguments, keywords), output[0])
+        if output is not None and not self.local.foreign:
+            call = current_call()
+            ids = first_input("input_ids", arguments, keywords)
+            self.local.latest = Part(None if call is None else weakref.ref(call), self.local.start, ids, output[0])
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]
@@ -69,7 +77,7 @@ class TextStates:
             ValueError: If the latest forward did not read the end of these texts, or one before it not their beginning.
         """
         latest: Part | None = getattr(self.local, "latest", None)
-        if latest is None:
+        if latest is None or (latest.call and latest.call()) is not current_call():
             raise ValueError(f"no forward of {self.name} precedes: is this the model that generates?")
         length, read = input_ids.shape[1], latest.states.shape[1]
         start = length - 1 if read == 1 else latest.start  # a recurrent cache does not say how much it holds
@@ -78,7 +86,7 @@ class TextStates:
             raise ValueError(f"the latest forward of {self.name} did not read these ids: is this the model that generates?")
         new = latest.states[:, : length - start].float()
         states = torch.cat([self._known(input_ids[:, :start], seen[:, :start]).to(new.device), new], dim=1) if start else new
-        self.local.texts = Texts(input_ids.clone(), seen, states)
+        self.local.texts = Texts(latest.call, input_ids.clone(), seen, states)
         return states
 
     def of_texts(self, texts: Sequence[Sequence[int]]) -> Float[Tensor, "texts width hidden"]:
@@ -91,7 +99,7 @@ class TextStates:
     def _known(self, ids: Tensor, seen: Tensor) -> Tensor:
         """States of texts that were read before."""
         texts: Texts | None = getattr(self.local, "texts", None)
-        if texts is not None:
+        if texts is not None and (texts.call and texts.call()) is current_call():
             common, rows = common_beginning(texts.ids, texts.seen, ids, seen)
             if int(common.min()) == ids.shape[1]:
                 return texts.states[rows.to(texts.states.device), : ids.shape[1]]

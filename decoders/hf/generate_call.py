@@ -18,11 +18,12 @@ from types import FrameType
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.generation.candidate_generator import CandidateGenerator
 from transformers.generation.streamers import BaseStreamer
 
 GENERATE_CODE = unwrap(GenerationMixin.generate).__code__
+PROCESSORS_CODE = LogitsProcessorList.__call__.__code__
 _of_this_thread = threading.local()
 
 
@@ -49,18 +50,7 @@ def current_generate_call() -> GenerateCall | None:
 
     That is the innermost one, or the one around it if the innermost only drafts for it (assisted decoding).
     """
-    served: FrameType | None = None
-    drafting = False
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code is GENERATE_CODE:
-            if served is not None and not drafting:
-                break
-            served = frame
-            if drafting:
-                break
-        drafting = drafting or _asks_for_drafts(frame)
-        frame = frame.f_back
+    served, drafting = _served()
     if served is None:
         return None
     arguments = served.f_locals
@@ -78,6 +68,39 @@ def current_generate_call() -> GenerateCall | None:
         drafting=drafting,
         origins=origins if given is not None and given is arguments.get("input_ids") else None,
     )
+
+
+def current_call() -> object | None:
+    """What stands for the call in progress on this thread, the :func:`reading` or the ``generate`` begun last; None without one.
+
+    It is an object that no other call has and that can be referred to weakly.
+    """
+    frame, _ = _served()
+    generate: object | None = None if frame is None else frame.f_locals["generation_config"]  # each call prepares one of its own
+    reader, around = getattr(_of_this_thread, "reading", (None, None))
+    return reader if reader is not None and around is generate else generate
+
+
+@contextmanager
+def reading(reader: object) -> Iterator[None]:
+    """Within the context, ``reader`` scores given texts: what is in progress is its call, unless a ``generate`` begins in it."""
+    before = getattr(_of_this_thread, "reading", (None, None))
+    frame, _ = _served()
+    _of_this_thread.reading = (reader, None if frame is None else frame.f_locals["generation_config"])
+    try:
+        yield
+    finally:
+        _of_this_thread.reading = before
+
+
+def among_processors() -> bool:
+    """Whether a logits processor of the ``generate`` in progress is at work, whose forwards are not those that give its scores."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not GENERATE_CODE:
+        if frame.f_code is PROCESSORS_CODE:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
@@ -105,6 +128,23 @@ def origins_of(rows: int, given: int) -> Int[Tensor, "rows"] | None:
     else:
         origins, rows_of_call = call.origins, len(call.input_ids)
     return None if rows_of_call % given else origins // (rows_of_call // given)
+
+
+def _served() -> tuple[FrameType | None, bool]:
+    """The frame of the ``generate`` that is served, and whether it is drafted for right now."""
+    served: FrameType | None = None
+    drafting = False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is GENERATE_CODE:
+            if served is not None and not drafting:
+                break
+            served = frame
+            if drafting:
+                break
+        drafting = drafting or _asks_for_drafts(frame)
+        frame = frame.f_back
+    return served, drafting
 
 
 def _asks_for_drafts(frame: FrameType) -> bool:

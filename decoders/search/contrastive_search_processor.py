@@ -93,7 +93,8 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
     def _similarity(self, input_ids: Tensor, candidates: Tensor) -> Tensor:
         """max_j cos(h_v, h_{x_j}) of every candidate."""
         found: list[Tensor] = []
-        context, kwargs = self._context(input_ids)
+        seen = seen_tokens(self.model, input_ids, self.attention_mask)
+        context, kwargs = self._context(input_ids, seen)
 
         def choose(hidden: Tensor) -> Tensor:
             found.append(context.similarity(hidden))
@@ -102,12 +103,12 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         cache = kwargs.get(CACHE)
         forward = candidate_forward("auto", self.model, cache, input_ids.shape[1], len(input_ids), kwargs)
         forward(input_ids, candidates, choose)
-        forward.finish()
+        if forward.finish() is not None:  # only now the cache holds the text and nothing else
+            self.prefix.keep(input_ids, seen)
         return found[0]
 
-    def _context(self, input_ids: Tensor) -> tuple[Context, dict[str, Any]]:
+    def _context(self, input_ids: Tensor, seen: Tensor) -> tuple[Context, dict[str, Any]]:
         """Hidden states of the text so far and the arguments of the forward that continues it."""
-        seen = seen_tokens(self.model, input_ids, self.attention_mask)
         if candidate_method(self.model)[0] == "expand":
             kwargs: dict[str, Any] = {"attention_mask": None if bool(seen.all()) else seen.long(), "use_cache": False}
             inputs = first_inputs(self.model, input_ids, None, kwargs)
@@ -126,7 +127,6 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
             else:
                 self.context.append(hidden)
         assert self.context is not None  # noqa: S101 - a text of no tokens was refused
-        self.prefix.keep(input_ids, seen)
         padded = not bool(seen.all())
         self.context.seen = seen if padded else None
         order = positions(seen)

@@ -19,6 +19,7 @@ from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
     ContrastiveSearchLogitsProcessor,
+    ContrastParts,
     ContrastProcessor,
     DistributionProcessor,
     DoLaLogitsProcessor,
@@ -216,6 +217,21 @@ def test_padding_that_counts_is_caught() -> None:
 
 def test_notes_that_outlive_their_text_are_caught() -> None:
     caught(lambda _: OwnNotes(forgets=False), "test_calls_do_not_meet", "used before")
+
+
+class Remembering(ContrastiveDecodingLogitsProcessor):
+    """What the amateur said to a text once, for ever."""
+
+    def __init__(self, amateur: PreTrainedModel) -> None:
+        super().__init__(amateur)
+        self.said: dict[str, ContrastParts] = {}
+
+    def parts(self, outputs: SideOutputs, scores: Tensor) -> ContrastParts:
+        return self.said.setdefault(str(outputs.text()[0].tolist()), super().parts(outputs, scores))
+
+
+def test_notes_that_outlive_weights_are_caught() -> None:
+    caught(lambda _: Remembering(tiny_model(seed=1)), "test_nothing_outlives_its_weights", "used before the weights changed")
 
 
 def test_notes_of_another_call_are_caught() -> None:
