@@ -55,6 +55,7 @@ class Detailed:
     value: float
     standard_error: float | None
     detail: Mapping[str, Any]
+    interval: tuple[float, float] | None = None
 
 
 Measured = Mapping[str, "Tensor | float | Detailed"]
@@ -124,7 +125,10 @@ def mauve_of(group: Group, models: MetricModels) -> Measured:
     detail = found.as_dict()
     return {
         "mauve": Detailed(
-            found.mauve, standard_error(found.scores), {**detail, "curves": None, "curve": found.curves.mean(axis=0).tolist()}
+            found.mauve,
+            standard_error(found.scores),
+            {**detail, "curves": None, "curve": found.curves.mean(axis=0).tolist()},
+            found.interval,
         )
     }
 

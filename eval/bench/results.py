@@ -17,8 +17,9 @@ from counterpoint.eval.bench.metrics import METRICS, Column
 from counterpoint.eval.bench.own_metrics import is_own, metric_named
 from counterpoint.eval.bench.records import Record, read_config, read_failures, read_generations, read_speed
 from counterpoint.eval.bench.scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
-from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference
+from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference, mark_best
 from counterpoint.eval.journal import write_whole
+from counterpoint.eval.metrics.resampling import LEVEL
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels
@@ -65,7 +66,13 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         ],
         "human": describe_row(human, []) | {"name": HUMAN, "figures": figures[HUMAN]} if human else None,
         "failures": [{name: failure[name] for name in ("decoder", "label", "error")} for failure in read_failures(directory)],
-        "statistics": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "permutations": PERMUTATIONS, "tests": tests},
+        "statistics": {
+            "confidence": CONFIDENCE,
+            "level": LEVEL,
+            "resamples": RESAMPLES,
+            "permutations": PERMUTATIONS,
+            "tests": tests,
+        },
         "scored_with": {name: version(name) for name in LIBRARIES}
         | {"python": platform.python_version(), "platform": platform.platform()},
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources(directory)},
@@ -100,14 +107,16 @@ def columns_of(name: str) -> Mapping[str, Column]:
 
 
 def evaluate(cells: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, Column]) -> tuple[dict[str, dict[str, Any]], int]:
-    """The figures of each row and column, each decoder's beside the first's, and the number of tests."""
+    """The figures of each row and column, each decoder's beside the first's and the best's, and the number of the former tests."""
     figures = {label: {key: describe(row[key], column) for key, column in columns.items()} for label, row in cells.items()}
-    first, *others = (label for label in cells if label != HUMAN)
-    for label in others:
-        for key, column in columns.items():
-            human = figures[HUMAN][key]["value"] if HUMAN in figures else None
-            figures[label][key] |= difference(cells[first][key], cells[label][key], column, human)
-    return figures, adjust([figures[label][key] for label in others for key in columns])
+    decoders = [label for label in cells if label != HUMAN]
+    for key, column in columns.items():
+        own = {label: cells[label][key] for label in decoders}
+        for label in decoders[1:]:
+            figures[label][key] |= difference(own[decoders[0]], own[label], column)
+        human = cells[HUMAN][key] if HUMAN in cells else None
+        mark_best(own, {label: figures[label][key] for label in decoders}, column, human)
+    return figures, adjust([figures[label][key] for label in decoders[1:] for key in columns])
 
 
 def describe_column(name: str, column: Column, models: MetricModels) -> dict[str, Any]:

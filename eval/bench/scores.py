@@ -48,6 +48,8 @@ class Cell:
     reason: str | None = None
     standard_error: float | None = None
     """Standard error of a figure from one seed, where it is known otherwise."""
+    intervals: list[tuple[float, float]] = field(default_factory=list)
+    """The interval of each seed's figure, where that is known otherwise."""
     details: list[Any] = field(default_factory=list)
 
     def texts(self, seeds: Sequence[int], prompts: Sequence[int]) -> Tensor:
@@ -130,6 +132,7 @@ def add(
     if isinstance(found, Detailed):
         cell.details.append(dict(found.detail))
         cell.standard_error = found.standard_error
+        cell.intervals += [] if found.interval is None else [found.interval]
         found = found.value
     if combine is None or isinstance(found, float):
         cell.values[seed] = float(found)

@@ -21,7 +21,9 @@ import numpy as np
 from jaxtyping import Float
 
 from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_featurizer
+from counterpoint.eval.metrics.mauve_intervals import error_over_texts, interval_around
 from counterpoint.eval.metrics.mauve_protocols import MauveProtocol, apply, protocol_named
+from counterpoint.eval.metrics.resampling import standard_error
 
 ENOUGH = 1000
 """With fewer texts a figure means little."""
@@ -36,7 +38,9 @@ class MauveResult:
     mauve: float
     """The mean over the seeds, from about 0.004 (nothing in common) to 1."""
     sd: float | None
-    """The standard deviation between the seeds, None for a single one. That between samples of texts comes on top."""
+    """The standard deviation between the seeds, None for a single one."""
+    interval: tuple[float, float]
+    """A 95 % interval over texts and over the seeds: the mean and 1.96 standard errors of both on either side."""
     scores: tuple[float, ...]
     """MAUVE of each seed."""
     seeds: tuple[int, ...]
@@ -196,12 +200,14 @@ def mauve(
         if np.array_equal(one.p_hist, one.q_hist):  # all points of the curve tie, and the library's area depends on how they sort
             one.mauve = one.mauve_star = 1.0
     scores = tuple(float(one.mauve) for one in found)
+    over_texts = statistics.fmean(error_over_texts(one.p_hist, one.q_hist, n) for one in found)
     warning = too_few(n)
     if warning:
         warnings.warn(warning, stacklevel=2)
     return MauveResult(
         mauve=statistics.fmean(scores),
         sd=statistics.stdev(scores) if len(scores) > 1 else None,
+        interval=interval_around(statistics.fmean(scores), over_texts, standard_error(scores)),
         scores=scores,
         seeds=chosen,
         mauve_star=statistics.fmean(float(one.mauve_star) for one in found),

@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 from counterpoint.eval.embedded import EXPERT
-from counterpoint.eval.report.table import MARK, best, differs, heading, notes, number, shown_columns
+from counterpoint.eval.report.table import MARK, differs, heading, notes, number, shown_columns
 
 FOLDER = Path(__file__).parent
 MOST_PROMPTS = 200
@@ -80,7 +80,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 def cell(results: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
     """A decoder's figure, with its mark."""
-    kind = ' class="best"' if row["label"] == best(results, name) else ""
+    kind = ' class="best"' if row["figures"][name].get("best") else ""
     mark = MARK if differs(row["figures"][name]) else ""
     return f"<td{kind}>{with_error(number(results['columns'][name], row['figures'][name]))}{mark}</td>"
 

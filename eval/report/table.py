@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-LEVEL = 0.05
+from counterpoint.eval.metrics.resampling import LEVEL
+
 MARK = "†"  # an asterisk would be markup
 ARROWS = {"higher": "↑", "lower": "↓", "human": ""}
 
@@ -59,11 +60,10 @@ def heading(column: Mapping[str, Any]) -> str:
 
 
 def cell(results: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
-    """A decoder's figure: bold if it is the best one, marked if it differs from the first decoder's."""
-    figure, column = row["figures"][name], results["columns"][name]
-    text = number(column, figure)
-    mark = MARK if differs(figure) else ""
-    return f"**{text}**{mark}" if row["label"] == best(results, name) else f"{text}{mark}"
+    """A decoder's figure: bold if no test tells it from the best, marked if it differs from the first decoder's."""
+    figure = row["figures"][name]
+    text, mark = number(results["columns"][name], figure), MARK if differs(figure) else ""
+    return f"**{text}**{mark}" if figure.get("best") else f"{text}{mark}"
 
 
 def number(column: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
@@ -79,30 +79,43 @@ def number(column: Mapping[str, Any], figure: Mapping[str, Any]) -> str:
     return text if error is None else f"{text} ({scale * error:.{digits}f})"
 
 
-def differs(figure: Mapping[str, Any], name: str = "p") -> bool:
+def differs(figure: Mapping[str, Any]) -> bool:
     """Whether a test against the first decoder says so, all tests of the table considered."""
-    return bool(figure.get(f"{name}_adjusted", 1) <= LEVEL)
+    return bool(figure.get("p_adjusted", 1) <= LEVEL)
 
 
-def best(results: Mapping[str, Any], name: str) -> str | None:
-    """The decoder with the best figure, if tests support it: it is better than the first, or is the first and all are worse.
+def verdicts(results: Mapping[str, Any]) -> list[str]:
+    """A sentence for each tested column: which decoder is the best, and which others no test tells from it."""
+    found = []
+    for name in shown_columns(results):
+        column = results["columns"][name]
+        tested = {row["name"]: row["figures"][name] for row in results["rows"] if "best" in row["figures"][name]}
+        if column["detail"] or not tested:
+            continue
+        best = next(each for each, figure in tested.items() if "p_best" not in figure)
+        equal = [code(each) for each, figure in tested.items() if figure["best"] and each != best]
+        others = len(tested) - 1 - len(equal)
+        rank = {"human": "nearest to human text", "higher": "highest", "lower": "lowest"}[column["better"]]
+        sentence = f"{column['title']}: {code(best)} is {rank}"
+        if equal:
+            sentence += f"; no test tells {any_of(equal)} from it"
+        if others and equal:
+            sentence += f", and tests tell the other {others} from it"
+        elif others:
+            sentence += ", and tests tell all others from it"
+        found.append(sentence + ".")
+    return found
 
-    Where the good values are those of human texts, the best is the nearest; without any there is none.
+
+def any_of(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    Example:
+        >>> from counterpoint.eval.report.table import any_of
+        >>> any_of(["a", "b", "c"])
+        'a, b or c'
     """
-    column, human = results["columns"][name], results["human"]
-    figures = {row["label"]: row["figures"][name] for row in results["rows"] if row["figures"][name]["value"] is not None}
-    if column["better"] == "human":
-        target = human["figures"][name]["value"] if human else None
-        if target is None:
-            return None
-        found, test = min(figures, key=lambda label: abs(figures[label]["value"] - target), default=None), "p_human"
-    else:
-        sign = 1 if column["better"] == "higher" else -1
-        found, test = max(figures, key=lambda label: sign * figures[label]["value"], default=None), "p"
-    if found is None or len(figures) < 2:
-        return None
-    compared = [label for label in figures if label != results["first"]] if found == results["first"] else [found]
-    return found if all(differs(figures[label], test) for label in compared) else None
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:
@@ -119,9 +132,11 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     if statistics["tests"]:
         found.append(
             f"{MARK}: differs from {code(first['name'])} by a paired permutation test over prompts, p ≤ {LEVEL} after Holm's "
-            f"adjustment for all {statistics['tests']} tests. Bold: the best (↑ ↓), or the nearest to human text, where such a "
-            "test supports it."
+            f"adjustment for all {statistics['tests']} tests. Bold: the best (↑ ↓), or the nearest to human text, and all that no "
+            "test tells from it (Holm's adjustment within the column; distances to human text by a bootstrap over prompts, human "
+            "texts included)."
         )
+    found += verdicts(results)
     if parameters := [code(row["label"]) for row in results["rows"] if row["label"] != row["name"]]:
         found.append(f"Parameters: {', '.join(parameters)}.")
     found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]

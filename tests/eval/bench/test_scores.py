@@ -191,21 +191,17 @@ def test_differences() -> None:
     values = torch.randn(2, 30, generator=torch.Generator().manual_seed(0)).tolist()
     first = cell({0: dict(enumerate(values[0]))})
     second = cell({0: {index: value + 1 for index, value in enumerate(values[1])}})
-    found = difference(first, second, column, human=5.0)
+    found = difference(first, second, column)
     assert found["difference"] == pytest.approx(second.values[0] - first.values[0])
     assert found["difference_interval"][0] < found["difference"] < found["difference_interval"][1]
     assert found["p"] < 0.01
-    assert found["p_human"] < 0.01  # nearer by as much as it is larger
-    middle = (first.values[0] + second.values[0]) / 2
-    assert difference(first, second, column, human=middle)["p_human"] > 0.5  # both equally far, on either side
-    assert difference(first, second, replace(column, combine=None), human=None) == {}
+    assert difference(first, second, replace(column, combine=None)) == {}
 
 
 def test_tests_of_a_table_are_adjusted_together(tmp_path: Path) -> None:
-    figures: list[dict[str, Any]] = [{"p": 0.01}, {"p": 0.04, "p_human": 0.5}, {}, {"p": 0.03, "p_human": 0.02}]
+    figures: list[dict[str, Any]] = [{"p": 0.01}, {"p": 0.04}, {}, {"p": 0.03}]
     assert adjust(figures) == 3
     assert [figure.get("p_adjusted") for figure in figures] == [0.03, 0.06, None, 0.06]
-    assert [figure.get("p_human_adjusted") for figure in figures] == [None, 0.5, None, 0.04]
     write_run(tmp_path, {"greedy": {0: LOOPS * 10}, "beam": {0: LOOPS * 10}, "sample": {0: sentences(30, 0)}})
     results = score_directory(tmp_path, ["diversity", "zipf"], models(tmp_path))
     assert results["statistics"]["tests"] == 8  # two decoders, four columns made of sums

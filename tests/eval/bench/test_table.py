@@ -15,7 +15,7 @@ from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.results import read_results, score_directory
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.report import table as bench_table
-from counterpoint.eval.report.table import best, markdown
+from counterpoint.eval.report.table import markdown
 
 LOOP = [" so it goes and it goes and it goes and it goes"] * 30
 HUMAN = sentences(30, 9)
@@ -68,38 +68,19 @@ def test_marks_are_of_tests(results: dict[str, Any]) -> None:
     assert "†" not in row.split("|")[2]
 
 
-def made(better: str, figures: dict[str, dict[str, Any]], human: float | None = None) -> dict[str, Any]:
-    """Results of one column; the first decoder is a."""
-    rows = [{"label": label, "figures": {"x": figure}} for label, figure in figures.items()]
-    people = None if human is None else {"figures": {"x": {"value": human}}}
-    return {"columns": {"x": {"better": better}}, "rows": rows, "human": people, "first": "a"}
-
-
-def check_best() -> None:
-    """Bold is what a test supports, and nothing else."""
-    sure, unsure = {"p_adjusted": 0.01, "p_human_adjusted": 0.01}, {"p_adjusted": 0.2, "p_human_adjusted": 0.2}
-    assert best(made("higher", {"a": {"value": 1}, "b": {"value": 2, **sure}}), "x") == "b"
-    assert best(made("lower", {"a": {"value": 3}, "b": {"value": 2, **sure}, "c": {"value": 9, **unsure}}), "x") == "b"
-    assert best(made("higher", {"a": {"value": 1}, "b": {"value": 2, **unsure}}), "x") is None
-    assert best(made("higher", {"a": {"value": 3}, "b": {"value": 2, **sure}}), "x") == "a"
-    assert best(made("higher", {"a": {"value": 3}, "b": {"value": 2, **sure}, "c": {"value": 1, **unsure}}), "x") is None
-    assert best(made("higher", {"a": {"value": 1}, "b": {"value": 2}}), "x") is None  # not tested
-    assert best(made("human", {"a": {"value": 1}, "b": {"value": 2, **sure}}), "x") is None  # no people to be near to
-    assert best(made("human", {"a": {"value": 1}, "b": {"value": 2, **sure}, "c": {"value": 9, **sure}}, human=2.5), "x") == "b"
-    assert best(made("human", {"a": {"value": 1}, "b": {"value": 2, **unsure}}, human=2.5), "x") is None
-    assert best(made("higher", {"a": {"value": None}, "b": {"value": 2}}), "x") is None
-    assert best(made("higher", {"a": {"value": 2}, "b": {"value": None}}), "x") is None
-
-
-def test_best() -> None:
-    check_best()
-
-
-@pytest.mark.parametrize("broken", [lambda figure, name="p": True, lambda figure, name="p": figure.get(name, 1) <= 0.05])
-def test_the_check_catches_bold_without_a_test(monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
-    monkeypatch.setattr(bench_table, "differs", broken)
-    with pytest.raises(AssertionError):
-        check_best()
+def test_bold_is_what_no_test_tells_from_the_best(results: dict[str, Any]) -> None:
+    lines = {row["name"]: line.split("|") for row, line in zip(results["rows"], markdown(results).splitlines()[2:], strict=False)}
+    bold = {name: cells[2].strip().startswith("**") for name, cells in lines.items()}
+    assert bold == {"greedy": False, "sample:top_k=0": True, "sample:top_k=9": True}
+    assert not any("**" in cells[4] for cells in lines.values())  # speed, which no test is of
+    best, other = (code for code in ("`sample:top_k=0`", "`sample:top_k=9`"))
+    human = results["human"]["figures"]["diversity"]["value"]
+    if abs(results["rows"][2]["figures"]["diversity"]["value"] - human) < abs(
+        results["rows"][1]["figures"]["diversity"]["value"] - human
+    ):
+        best, other = other, best
+    sentence = f"- diversity: {best} is nearest to human text; no test tells {other} from it, and tests tell the other 1 from it."
+    assert sentence in markdown(results).splitlines()
 
 
 def test_figures_that_do_not_compare_have_columns_of_their_own(tmp_path: Path, results: dict[str, Any]) -> None:
