@@ -18,7 +18,7 @@ from counterpoint.eval import building
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
-from counterpoint.rankers.continuation_texts import continuation_text
+from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 from counterpoint.rankers.search.beams import Candidate
 
 Emit = Callable[[str], object]
@@ -80,7 +80,7 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
     input_ids = torch.tensor([prompt], device=loaded.model.device)
     torch.manual_seed(seed)
     start = time.perf_counter()
-    text = str(loaded.tokenizer.decode(prompt, skip_special_tokens=True))
+    text = prompt_text(loaded.tokenizer, prompt)
     arguments = building.generate_arguments(spec, loaded, [text])
     try:
         output: Any = loaded.model.generate(  # type: ignore[operator]
@@ -97,7 +97,7 @@ def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, 
     if ranked:
         return best_of_tree(loaded, spec, prompt, output.tree[0][-1], seconds)
     new = output[0, len(prompt) :].tolist()
-    text = continuation_text(loaded.tokenizer, prompt, new)
+    text = continuation_text(loaded.tokenizer, prompt, new, all_of_it=True)
     if not spec.row.streams:
         emit(text)
     return Generated(text, len(new), seconds)
@@ -113,7 +113,7 @@ def best_of_tree(
         "candidates": [each.text for each in candidates],
         "scores": [each.score if each.text.strip() else None for each in candidates],
     }
-    return Generated(continuation_text(loaded.tokenizer, prompt, list(best.tokens)), len(best.tokens), seconds, details)
+    return Generated(continuation_text(loaded.tokenizer, prompt, best.tokens, all_of_it=True), len(best.tokens), seconds, details)
 
 
 class TextStream(BaseStreamer):
@@ -129,10 +129,15 @@ class TextStream(BaseStreamer):
     def put(self, value: Tensor) -> None:
         """Take the prompt, then token after token."""
         self.received += value.flatten().tolist()
-        text = continuation_text(self.tokenizer, self.prompt, self.received[len(self.prompt) :])
+        self.hand_on(all_of_it=False)
+
+    def end(self) -> None:
+        """What was held back is part of a character that was never completed."""
+        self.hand_on(all_of_it=True)
+
+    def hand_on(self, all_of_it: bool) -> None:
+        """Emit what is new in the text."""
+        text = continuation_text(self.tokenizer, self.prompt, self.received[len(self.prompt) :], all_of_it=all_of_it)
         if len(text) > self.emitted:
             self.emit(text[self.emitted :])
             self.emitted = len(text)
-
-    def end(self) -> None:
-        """Nothing was held back but a part of a character."""

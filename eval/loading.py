@@ -18,6 +18,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from counterpoint.eval.embedded import EXPERT
 
 Kept = TypeVar("Kept")
+NEEDED = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+    "sequence_bias",
+)
+"""Generation settings without which a checkpoint does not write as it was made to: its special tokens, and which are allowed."""
+
 LONGEST = 300  # some of transformers' messages list every model it knows
 
 
@@ -42,7 +56,8 @@ class Loaded:
 def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, device_map: str | None = None) -> Loaded:
     """Load a causal language model for generation.
 
-    Its own sampling settings are dropped and its special tokens kept, so that a decoder's name means the same for every model.
+    Its generation settings are dropped but for what it needs (:func:`drop_generation_settings`), so that a decoder's name means the
+    same for every model.
 
     Args:
         name: A local folder or a repository on the Hugging Face hub.
@@ -86,14 +101,15 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
 
 
 def drop_generation_settings(model: PreTrainedModel) -> None:
-    """Keep nothing of the model's own generation settings but its special tokens."""
+    """Keep of a checkpoint's generation settings what it needs: :data:`NEEDED`, and whatever transformers has no name for.
+
+    What chooses among the tokens that are allowed is dropped, since a decoder's name and parameters say it: sampling, beams,
+    penalties of repetition, lengths.
+    """
     own: Any = model.generation_config
-    model.generation_config = GenerationConfig(
-        bos_token_id=own.bos_token_id,
-        eos_token_id=own.eos_token_id,
-        pad_token_id=own.pad_token_id,
-        decoder_start_token_id=own.decoder_start_token_id,
-    )
+    foreign = vars(own).keys() - vars(GenerationConfig()).keys()
+    kept = {*NEEDED, *(name for name in foreign if not name.startswith("_"))}
+    model.generation_config = GenerationConfig(**{name: getattr(own, name) for name in sorted(kept)})
 
 
 def on_hub(name: str) -> bool:

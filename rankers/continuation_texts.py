@@ -33,11 +33,13 @@ def prompt_texts(
     return [prompt_text(tokenizer, row[kept.bool()].tolist()) for row, kept in zip(prompts, seen, strict=True)]
 
 
-def continuation_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], new: Sequence[int]) -> str:
+def continuation_text(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], new: Sequence[int], *, all_of_it: bool = False
+) -> str:
     """New tokens without special ones as they go on after :func:`prompt_text`, with the space that they may begin with.
 
     The text begins with a character that the prompt's tokens began, and ends with its last whole one: bytes that the next token
-    would complete say nothing yet.
+    would complete say nothing yet. ``all_of_it`` keeps them, as the sign that ``decode`` has for them.
 
     Example:
         >>> from transformers import AutoTokenizer
@@ -50,7 +52,8 @@ def continuation_text(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int],
     """
     context = list(prompt[-CONTEXT:])
     before, text = _decoded(tokenizer, context), _decoded(tokenizer, [*context, *new])
-    return text.rstrip(CUT_CHARACTER)[len(before.rstrip(CUT_CHARACTER)) :]
+    end = text if all_of_it else text.rstrip(CUT_CHARACTER)
+    return end[len(before.rstrip(CUT_CHARACTER)) :]
 
 
 def end_of(tokens: Sequence[int], ends: int | Sequence[int] | None) -> int | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from jaxtyping import Int
 from torch import Tensor
@@ -13,9 +13,19 @@ from transformers import PreTrainedTokenizerBase
 
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.rankers.base import Ranker, Texts
-from counterpoint.rankers.continuation_texts import continuation_text
+from counterpoint.rankers.continuation_texts import continuation_text, end_of, prompt_text
 
-Candidates = Texts | Sequence[Texts] | Int[Tensor, "rows length"] | ModelOutput
+Candidates = (
+    Texts
+    | Sequence[Texts]
+    | Sequence[Mapping[str, str]]
+    | Sequence[Sequence[Mapping[str, str]]]
+    | Int[Tensor, "rows length"]
+    | ModelOutput
+)
+
+
+Shared = TypeVar("Shared")
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ def rerank(  # type: ignore[overload-overlap]  # a text is a sequence of texts t
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     prompt_length: int | None = None,
+    eos_token_id: int | Sequence[int] | None = None,
 ) -> Reranked: ...
 @overload
 def rerank(
@@ -47,6 +58,7 @@ def rerank(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     prompt_length: int | None = None,
+    eos_token_id: int | Sequence[int] | None = None,
 ) -> list[Reranked]: ...
 def rerank(
     ranker: Ranker,
@@ -55,6 +67,7 @@ def rerank(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     prompt_length: int | None = None,
+    eos_token_id: int | Sequence[int] | None = None,
 ) -> Reranked | list[Reranked]:
     """Order the candidates of each prefix by s(prefix, candidate), the best first.
 
@@ -67,19 +80,23 @@ def rerank(
         ranker: The ranker that scores them.
         prefixes: One text, or several.
         candidates: Continuations, as they follow the prefix's text: for one prefix a list of texts; for several a list of lists, or
-            one list with as many in a row for each. Or what ``generate`` returned, with ``num_return_sequences`` or beams: ids
-            ``[rows, length]`` or the output object, as many rows for each prefix in order. Of ids the prompt, padding, special
-            tokens and all from the end of text on are left out; texts that are then empty come last, with a score of -inf.
+            one list with as many in a row for each. Or what a text generation pipeline returned, whose ``generated_text`` may
+            begin with the prefix. Or what ``generate`` returned, with ``num_return_sequences`` or beams: ids ``[rows, length]``
+            or the output object, as many rows for each prefix in order. Of ids the prompt, padding, special tokens and all from
+            the end of text on are left out; texts that are then empty come last, with a score of -inf.
         tokenizer: The language model's, for ids.
         prompt_length: For ids, how many of each row are the prompt: ``input_ids.shape[1]`` of what was given to ``generate``, or 0
             for an encoder-decoder model, whose output does not repeat it.
+        eos_token_id: For ids, what ends a text: ``model.generation_config.eos_token_id``, one id or several; None is the
+            tokenizer's.
 
     Returns:
         A :class:`Reranked`, or a list of them if ``prefixes`` is a list.
 
     Raises:
         ValueError: For a number of candidates that cannot be shared out; for texts that are empty; for ids without ``tokenizer`` or
-            ``prompt_length``; and what the ranker refuses.
+            ``prompt_length``, or with a ``prompt_length`` at which the prefix does not end; for candidates that all begin with
+            their prefix; and what the ranker refuses.
 
     Example:
         >>> from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -98,15 +115,19 @@ def rerank(
         Reranked(prefix='The white whale.', texts=(' A whale!', ' It rained.'), scores=(1.0, 0.0), order=(1, 0))
     """
     if isinstance(prefixes, str):
-        (only,) = rerank(ranker, [prefixes], candidates, tokenizer=tokenizer, prompt_length=prompt_length)
+        (only,) = rerank(
+            ranker, [prefixes], candidates, tokenizer=tokenizer, prompt_length=prompt_length, eos_token_id=eos_token_id
+        )
         return only
     if isinstance(candidates, ModelOutput):
         candidates = cast(Tensor, candidates["sequences"])
     if isinstance(candidates, Tensor):
-        texts = shared_out(generated_texts(candidates, tokenizer, prompt_length), len(prefixes))
+        texts = generated_texts(prefixes, candidates, tokenizer, prompt_length, eos_token_id)
         scored = [[text for text in own if text.strip()] for own in texts]
     else:
-        texts = scored = given_texts(candidates, len(prefixes))
+        texts = scored = given_texts(prefixes, candidates)
+        for index, (prefix, own) in enumerate(zip(prefixes, texts, strict=True)):
+            check_continuations(index, prefix, own)
     scores = [iter(own.tolist()) for own in ranker.score(prefixes, scored)]
     return [
         best_first(prefix, own, [next(found) if text.strip() else -math.inf for text in own])
@@ -121,9 +142,13 @@ def best_first(prefix: str, texts: Texts, scores: Sequence[float]) -> Reranked:
 
 
 def generated_texts(
-    ids: Int[Tensor, "rows length"], tokenizer: PreTrainedTokenizerBase | None, prompt_length: int | None
-) -> list[str]:
-    """What ``generate`` added to the prompt, row by row, up to the end of text."""
+    prefixes: Texts,
+    ids: Int[Tensor, "rows length"],
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompt_length: int | None,
+    eos_token_id: int | Sequence[int] | None,
+) -> list[list[str]]:
+    """What ``generate`` added to each prefix, row by row, up to the end of text."""
     if tokenizer is None:
         raise ValueError("candidates are ids, and tokenizer=None cannot read them; pass the language model's tokenizer")
     if prompt_length is None:
@@ -133,29 +158,77 @@ def generated_texts(
         )
     if not 0 <= prompt_length <= ids.shape[1]:
         raise ValueError(f"prompt_length={prompt_length}: the rows of candidates are of {ids.shape[1]} ids, prompt included")
-    start = max(prompt_length, 1)  # an encoder-decoder's first token starts the decoder, with the end of text in some models
+    ends = tokenizer.eos_token_id if eos_token_id is None else eos_token_id
     texts = []
     for row in ids.tolist():
-        end = row.index(tokenizer.eos_token_id, start) if tokenizer.eos_token_id in row[start:] else len(row)
-        texts.append(continuation_text(tokenizer, row[:prompt_length], row[prompt_length:end]))
-    return texts
+        new = row[prompt_length:]
+        started = 0 if prompt_length else 1  # an encoder-decoder's first token starts the decoder, with the end of text in some
+        end = end_of(new[started:], ends)
+        texts.append(continuation_text(tokenizer, row[:prompt_length], new if end is None else new[: started + end - 1]))
+    found = shared_out(texts, len(prefixes))
+    for index, prefix in enumerate(prefixes if texts else ()):
+        read = prompt_text(tokenizer, ids[index * len(ids) // len(prefixes), :prompt_length].tolist())
+        if read.strip():
+            check_prompt_length(prefix, read, prompt_length)
+        else:
+            check_continuations(index, prefix, found[index])
+    return found
 
 
-def given_texts(candidates: Texts | Sequence[Texts], prefixes: int) -> list[list[str]]:
+def check_prompt_length(prefix: str, read: str, prompt_length: int) -> None:
+    """Refuse a length at which the ids of the prompt are part of the prefix, or the prefix and more.
+
+    Another text, such as a chat template's around the prefix, is nothing to be compared with.
+    """
+    wanted, found = (" ".join(text.split()).casefold() for text in (prefix, read))
+    if wanted != found and (wanted.startswith(found) or found.startswith(wanted)):
+        raise ValueError(
+            f"prompt_length={prompt_length}: so many ids of a candidate are {read!r}, and the prefix is {prefix!r}; pass "
+            "input_ids.shape[1] of what generate was given"
+        )
+
+
+def given_texts(prefixes: Texts, candidates: Any) -> list[list[str]]:
     """Texts as one list for each prefix."""
     if isinstance(candidates, str):
         raise TypeError("candidates is one string; pass a list of texts")
-    flat = [text for text in candidates if isinstance(text, str)]
+    flat = [each for each in candidates if isinstance(each, str | Mapping)]
     if flat and len(flat) < len(candidates):
         raise ValueError("candidates mixes texts and lists of texts; pass one or the other")
     if flat:
-        return shared_out(flat, prefixes)
-    if len(candidates) == 0 and prefixes == 1:
-        return [[]]
-    return [list(texts) for texts in candidates]
+        lists = shared_out(flat, len(prefixes))
+    elif len(candidates) == 0 and len(prefixes) == 1:
+        lists = [[]]
+    elif len(candidates) != len(prefixes):
+        raise ValueError(
+            f"candidates: {len(candidates)} lists for {len(prefixes)} prefixes; pass one list of texts for each prefix"
+        )
+    else:
+        lists = [list(own) for own in candidates]
+    return [
+        [each if isinstance(each, str) else piped(prefix, each) for each in own]
+        for prefix, own in zip(prefixes, lists, strict=True)
+    ]
 
 
-def shared_out(texts: list[str], prefixes: int) -> list[list[str]]:
+def piped(prefix: str, record: Mapping[str, Any]) -> str:
+    """The text of a record of a text generation pipeline, without the prefix."""
+    text = record.get("generated_text")
+    if not isinstance(text, str):
+        raise ValueError(f"candidates: {dict(record)!r} has no text under 'generated_text', as a text generation pipeline's has")
+    return text.removeprefix(prefix)
+
+
+def check_continuations(index: int, prefix: str, texts: Texts) -> None:
+    """Refuse candidates that all repeat their prefix: whole texts, of which a ranker would judge the prefix twice."""
+    if prefix.strip() and texts and all(text.startswith(prefix) for text in texts):
+        raise ValueError(
+            f"candidates[{index}] all begin with their prefix, {prefix!r}: pass what follows it (text.removeprefix(prefix), or for "
+            "ids of a decoder-only model prompt_length=input_ids.shape[1])"
+        )
+
+
+def shared_out(texts: list[Shared], prefixes: int) -> list[list[Shared]]:
     """Divide the texts among the prefixes, as many for each, in order."""
     each, rest = divmod(len(texts), max(prefixes, 1))
     if rest or not prefixes:

@@ -16,7 +16,7 @@ from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
-from counterpoint.rankers.continuation_texts import continuation_text, end_of
+from counterpoint.rankers.continuation_texts import continuation_text, end_of, prompt_text
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def generate(
 ) -> Tensor:
     """The ids of prompts, padded on the left, and of what follows them."""
     model: Any = loaded.model
-    texts = [str(loaded.tokenizer.decode(list(passage.ids), skip_special_tokens=True)) for passage in passages]
+    texts = [prompt_text(loaded.tokenizer, passage.ids) for passage in passages]
     arguments = building.generate_arguments(spec, loaded, texts)
     if spec.row.kind == "callable":
         torch.manual_seed(row_seed(seed, passages[0]))

@@ -64,7 +64,7 @@ class MetricModels:
     @cached_property
     def scoring_key(self) -> str:
         """A name for all that likelihoods depend on besides the texts."""
-        return key_of(fingerprint(self.scoring_model.model), str(self.scoring_model.model.dtype))
+        return key_of(fingerprint(self.scoring_model.model), str(self.scoring_model.model.dtype), "tokenised together")
 
     @cached_property
     def embed(self) -> Embed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.eval.generation import encode
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.prompts import checked, decoded
@@ -131,7 +132,7 @@ def encode_passages(
         ]
     found: list[Passage] = []
     for row in pairs.rows:
-        ids = tokenizer("".join(filter(None, row)), verbose=False)["input_ids"]
+        ids = encode_prompt(tokenizer, "".join(filter(None, row)))
         if len(ids) < prompt_tokens + max_new_tokens:
             continue
         before, after = ids[:prompt_tokens], ids[prompt_tokens : prompt_tokens + max_new_tokens]

@@ -29,7 +29,7 @@ def read_candidates(file: str | None) -> list[CandidateList]:
     Raises:
         UsageError: If there is nothing to read.
         CommandError: If the file cannot be read, or a line is not ``{"prompt" or "prefix": TEXT, "candidates": [TEXT, ...]}``
-            without empty texts; the message has its number.
+            without empty texts and without the prompt in them; the message has its number.
     """
     if file is None and sys.stdin.isatty():
         raise UsageError("no candidates: give JSON Lines by --file or on standard input")
@@ -60,4 +60,6 @@ def parse_line(line: str, where: str) -> CandidateList:
     for index, text in enumerate(candidates):
         if not text.strip():
             raise CommandError(f"{where}: candidate {index} is empty; leave it out, since a ranker judges words")
+    if candidates and all(text.startswith(prefixes[0]) for text in candidates):
+        raise CommandError(f"{where}: all candidates begin with the prompt; leave it out of them, since what follows it is judged")
     return CandidateList(prefixes[0], candidates, record)

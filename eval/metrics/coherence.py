@@ -31,9 +31,10 @@ def likelihood_coherence_of_each(
 
     The corpus's coherence is the mean over texts (:func:`~counterpoint.eval.mean_over_texts`). Su and Xu, *An Empirical Study On
     Contrastive Search And Contrastive Decoding For Open-ended Text Generation* (2022, arXiv 2211.10797), where OPT-2.7b is the
-    model: one that did not write the texts. Prompt and continuation are tokenised apart, and special tokens come first where the
-    tokenizer puts them, as OPT's does. Near 0 is likely, and nothing is as likely as repetition: greedy search's texts are nearer
-    to 0 than sampled ones.
+    model: one that did not write the texts. Prompt and continuation are tokenised together, as everywhere here; their released code
+    tokenises them apart, which is another figure only where a token spans both, or a tokenizer puts a space before every text.
+    Special tokens come first where the tokenizer puts them, as OPT's does. Near 0 is likely, and nothing is as likely as
+    repetition: greedy search's texts are nearer to 0 than sampled ones.
 
     Args:
         model: The causal language model whose probabilities count.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.encoding import Encoded, encode_pair, encode_prompt
 from counterpoint.decoders.scoring import Score, score_each
 from counterpoint.eval.metrics.texts import as_list, check_pairs
 
@@ -29,8 +30,9 @@ def perplexity(
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer. Prompt and continuation are tokenised apart, and special tokens are those that the tokenizer puts
-            before a text by itself.
+        tokenizer: Its tokenizer. Prompt and continuation are tokenised as :func:`~counterpoint.decoders.score` does: together, so
+            that a token that spans both counts to the continuation, with the special tokens that the tokenizer puts before a text.
+            The mean of ``score``'s log-probabilities is thus minus the logarithm of the perplexity.
         prompts: One for each continuation; None for texts that follow nothing. Their first token is then not predicted, unless the
             tokenizer puts another before it.
         continuations: The texts. Those without tokens count nothing.
@@ -83,27 +85,27 @@ def log_probabilities(
         [3, 0]
     """
     texts = as_list(continuations)
-    before, after = encoded_alone(tokenizer, texts) if prompts is None else encoded(tokenizer, as_list(prompts), texts)
-    if empty := [i for i, tokens in enumerate(before) if not tokens and after[i]]:
+    whole = bool(model.config.is_encoder_decoder)
+    pairs = encoded_alone(tokenizer, texts) if prompts is None else encoded(tokenizer, as_list(prompts), texts, whole)
+    if empty := [i for i, (prompt, text) in enumerate(pairs) if text and not prompt]:
         raise ValueError(f"prompts {empty[:5]} have no tokens; prompts=None takes texts that follow nothing")
-    given = [[tokens] if tokens else [] for tokens in after]
-    scores = score_each(model, None, before, given, batch_tokens=batch_tokens)
+    given = [[text] if text else [] for _, text in pairs]
+    scores = score_each(model, None, [prompt for prompt, _ in pairs], given, batch_tokens=batch_tokens)
     return [values(found) for found in scores]
 
 
-def encoded(
-    tokenizer: PreTrainedTokenizerBase, prompts: list[str], continuations: list[str]
-) -> tuple[list[list[int]], list[list[int]]]:
-    """The tokens of prompts, with the special ones that precede a text, and of continuations."""
+def encoded(tokenizer: PreTrainedTokenizerBase, prompts: list[str], continuations: list[str], whole: bool) -> list[Encoded]:
+    """The tokens of each prompt and of its continuation; ``whole`` if an encoder reads the prompts."""
     check_pairs(prompts, continuations)
-    after = [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in continuations]
-    return [tokenizer(text, verbose=False)["input_ids"] for text in prompts], after
+    return [
+        encode_pair(tokenizer, prompt, text, is_encoder_decoder=whole) for prompt, text in zip(prompts, continuations, strict=True)
+    ]
 
 
-def encoded_alone(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> tuple[list[list[int]], list[list[int]]]:
+def encoded_alone(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoded]:
     """The first token of each text and the others, which are predicted."""
-    tokens = [tokenizer(text, verbose=False)["input_ids"] for text in texts]
-    return [each[:1] for each in tokens], [each[1:] for each in tokens]
+    tokens = [tuple(encode_prompt(tokenizer, text)) for text in texts]
+    return [(each[:1], each[1:]) for each in tokens]
 
 
 def values(scores: Sequence[Score]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BartConfig, BartForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BartConfig, BartForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase, pipeline
 
 from counterpoint.rankers import CandidateScorer, ConsensusRanker, OverlapRanker, Ranker, Reranked, rerank
 from counterpoint.rankers.base import Texts
@@ -214,6 +214,56 @@ def test_ids_need_a_tokenizer_and_the_prompts_length(tokenizer: PreTrainedTokeni
         rerank(Longest(), PROMPTS[0], ids, tokenizer=tokenizer)
     with pytest.raises(ValueError, match="prompt_length=5: the rows of candidates are of 4 ids"):
         rerank(Longest(), PROMPTS[0], ids, tokenizer=tokenizer, prompt_length=5)
+
+
+def test_a_pipelines_records_are_taken_as_they_are(amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """With the prompt in their texts, and without."""
+    write: Any = pipeline("text-generation", model=amateur, tokenizer=tokenizer)
+    options = dict(max_new_tokens=6, do_sample=True, num_return_sequences=3)
+    torch.manual_seed(0)
+    whole = write(PROMPTS, **options)
+    torch.manual_seed(0)
+    new = write(PROMPTS, return_full_text=False, **options)
+    texts = [[record["generated_text"] for record in records] for records in new]
+    assert rerank(Longest(), PROMPTS, whole) == rerank(Longest(), PROMPTS, new) == rerank(Longest(), PROMPTS, texts)
+    assert rerank(Longest(), PROMPTS[0], whole[0]) == rerank(Longest(), PROMPTS[0], texts[0])
+    with pytest.raises(ValueError, match="no text under 'generated_text'"):
+        rerank(Longest(), PROMPTS[0], [{"text": " a"}])
+
+
+def test_a_prefix_within_every_candidate_is_not_judged(tokenizer: PreTrainedTokenizerBase) -> None:
+    ids = tokenizer([PROMPTS[1] + " a", PROMPTS[1] + " b"], return_tensors="pt").input_ids
+    candidates: list[tuple[Any, dict[str, Any]]] = [
+        ([PROMPTS[1] + " a", PROMPTS[1] + " b"], {}),
+        (ids, {"tokenizer": tokenizer, "prompt_length": 0}),
+    ]
+    for texts, options in candidates:
+        with pytest.raises(ValueError, match=r"candidates\[0\] all begin with their prefix, 'She was'"):
+            rerank(Longest(), PROMPTS[1], texts, **options)
+    assert rerank(Longest(), "ha", ["ha", " ho"]).texts == (" ho", "ha")  # one that says it again
+
+
+def test_a_wrong_prompt_length_is_noticed(tokenizer: PreTrainedTokenizerBase) -> None:
+    inputs = inputs_of(tokenizer, PROMPTS)
+    new = tokenizer([" a whale", " a ship", " the sea"], return_tensors="pt").input_ids
+    ids, length = torch.cat([inputs.input_ids, new], dim=1), inputs.input_ids.shape[1]
+    found = rerank(Longest(), PROMPTS, ids, tokenizer=tokenizer, prompt_length=length)
+    assert [each.texts for each in found] == [(" a whale",), (" a ship",), (" the sea",)]
+    for wrong in (length - 1, length - 2, length + 1):
+        with pytest.raises(ValueError, match=f"prompt_length={wrong}: so many ids of a candidate are"):
+            rerank(Longest(), PROMPTS, ids, tokenizer=tokenizer, prompt_length=wrong)
+    chat = tokenizer(["User: She was? Answer:"], return_tensors="pt").input_ids  # the ranker may read another text than the model
+    whole = torch.cat([chat, new[:1]], dim=1)
+    assert rerank(Longest(), PROMPTS[1], whole, tokenizer=tokenizer, prompt_length=chat.shape[1]).texts == (" a whale",)
+
+
+def test_every_end_of_text_ends_a_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    prompt, more, other, padding = (tokenizer(text)["input_ids"] for text in (PROMPTS[1], " very", "?", "!"))
+    ends = [tokenizer.eos_token_id, other[0]]
+    rows = torch.tensor([[*prompt, *more, end, *padding, *padding] for end in ends])
+    options: dict[str, Any] = {"tokenizer": tokenizer, "prompt_length": len(prompt)}
+    assert rerank(Longest(), PROMPTS[1], rows, **options, eos_token_id=ends).texts == (" very", " very")
+    assert rerank(Longest(), PROMPTS[1], rows, **options).texts == (" very?!!", " very")
 
 
 def test_nothing_to_rank() -> None:
