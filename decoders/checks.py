@@ -10,7 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel
 
-from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, holds_uncounted_text, is_quantised, is_static
+from counterpoint.decoders.hf.caches import (
+    CACHE,
+    cached_length,
+    find_cache,
+    holds_uncounted_text,
+    is_filled,
+    is_own_kind,
+    is_quantised,
+    is_static,
+)
 
 PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
 
@@ -94,6 +103,10 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
     name = type(model).__name__
     if not isinstance(cache, Cache):
         raise ValueError(f"{name} keeps its state outside of {CACHE}, where rows cannot be chosen; pass use_cache=False")
+    if is_own_kind(cache):
+        raise ValueError(f"{name} keeps its state in a {type(cache).__name__}, whose rows cannot be chosen; pass use_cache=False")
+    if not is_filled(cache):
+        raise ValueError(f"{name} does not keep its state in {CACHE}, which is empty after the prompt; pass use_cache=False")
     if is_static(cache):
         raise ValueError(f"{type(cache).__name__} has no room for candidates; leave out cache_implementation, or pass 'dynamic'")
     if is_quantised(cache):

@@ -13,7 +13,6 @@ from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
-from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
 
 if TYPE_CHECKING:
@@ -59,8 +58,6 @@ class AdapterAmateur(ModelAmateur):
             raise ImportError("AdapterAmateur needs PEFT: pip install counterpoint[adapters]") from error
         base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         super().__init__(base)
-        if self.model.config.model_type in STATE_IN_MODULES:
-            raise ValueError(f"{type(self.model).__name__} keeps the text's state in its modules: the amateur would overwrite it")
         self.adapter = adapter
         self.tuned: list[Any] = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
         tuners = [module for module in self.tuned if isinstance(module, BaseTunerLayer)]

@@ -15,7 +15,6 @@ from typing_extensions import override
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, TextAmateur, moved_to
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.lifetime import Lifetime
-from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_decoded_rows
 from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
 from counterpoint.decoders.hf.side_forward import side_forward
@@ -50,8 +49,6 @@ class PromptAmateur(ModelAmateur):
 
     def __init__(self, model: PreTrainedModel, prompt: Mapping[str, Tensor], *, prompt_length: int | None = None) -> None:
         super().__init__(model)
-        if model.config.model_type in STATE_IN_MODULES:
-            raise ValueError(f"{type(model).__name__} keeps the text's state in its modules: a second prompt would overwrite it")
         self.prompt = prompt["input_ids"]
         if self.prompt.ndim != 2 or self.prompt.shape[1] == 0:
             raise ValueError(f"prompt: input_ids of shape {tuple(self.prompt.shape)}; at least one token a row is needed, e.g. BOS")

@@ -17,11 +17,12 @@ from transformers import Cache, PreTrainedModel
 
 from counterpoint.decoders.hf.caches import (
     CACHE,
+    cached_length,
     drop_last,
     is_croppable,
-    keys_and_values,
     sliding_windows,
     start_recording,
+    states_along_text,
     stop_recording,
     text_cache,
 )
@@ -67,17 +68,19 @@ class TreeForward:
         self,
         model: PreTrainedModel,
         cache: Cache,
-        position: Int[Tensor, "rows"],
+        position: Int[Tensor, "*axes rows"],
         seen: Bool[Tensor, "rows length"] | None,
+        types: dict[str, Int[Tensor, "rows 1"]],
         options: dict[str, Any],
     ) -> None:
         self.model: Any = model  # transformers leaves the methods that generation adds untyped
-        self.cache, self.options = cache, options
-        self.position = position
+        self.config = model.config.get_text_config(decoder=True)
+        self.cache, self.types, self.options = cache, types, options
+        self.position = position  # several axes where pictures have height and width
         self.length = cache.get_seq_length()
         self.slots = 0  # candidates of the last forward still in the cache
         self.kept = 0  # whether one of them is part of the text
-        self.rows = torch.arange(position.shape[0], device=position.device)
+        self.rows = torch.arange(position.shape[-1], device=position.device)
         self.hidden = torch.finfo(model.dtype).min
         shape = (1 if seen is None else seen.shape[0], 1, 0, self.length)
         self.mask = torch.zeros(shape, dtype=model.dtype, device=position.device)
@@ -101,13 +104,14 @@ class TreeForward:
             chosen = choose(hidden)
             return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
-        with narrowed_unembedding(self.model, narrow), grouped_attention(self.model.config), skinny_linears(self.linears):
+        with narrowed_unembedding(self.model, narrow), grouped_attention(self.config), skinny_linears(self.linears):
             output: ModelOutput = self.model(
                 input_ids=candidates,
                 attention_mask=self._masks(k),
-                position_ids=self.position[:, None].expand(-1, k),
+                position_ids=self.position[..., None].expand(*self.position.shape, k),
                 use_cache=True,
                 return_dict=True,
+                **{name: kind.expand(-1, k) for name, kind in self.types.items()},
                 **{CACHE: self.cache, **self.options},
             )
         self._keep(k, chosen)
@@ -144,14 +148,12 @@ class TreeForward:
     def _keep(self, k: int, chosen: Int[Tensor, "rows"]) -> None:
         """Move every row's chosen candidate into the first of the k new slots; the others go before the next forward."""
         single = int(chosen) if len(chosen) == 1 else None
-        layers = keys_and_values(self.cache) if k > 1 and single != 0 else []
-        for layer in layers:
-            for states in layer:
-                first = states.shape[-2] - k
-                if single is not None:  # plain slices are several times faster than indices
-                    states[:, :, first] = states[:, :, first + single]
-                else:
-                    states[:, :, first] = states[self.rows.to(states.device), :, first + chosen.to(states.device)]
+        for states in states_along_text(self.cache) if k > 1 and single != 0 else []:
+            first = states.shape[-2] - k
+            if single is not None:  # plain slices are several times faster than indices
+                states[..., first, :] = states[..., first + single, :]
+            else:
+                states[..., first, :] = states[self.rows.to(states.device), ..., first + chosen.to(states.device), :]
         self.mask[..., self.length] = 0
         self.slots, self.kept = k, 1
         self.length += 1
@@ -173,13 +175,14 @@ class ExpandedForward:
     Without a cache every candidate's whole sequence is computed anew.
     """
 
-    def __init__(self, model: PreTrainedModel, cache: Cache | None, model_kwargs: dict[str, Any], rows: int) -> None:
+    def __init__(self, model: PreTrainedModel, cache: Cache | None, model_kwargs: dict[str, Any], rows: int, length: int) -> None:
         self.model: Any = model
         self.cache: Any = cache
         self.model_kwargs = model_kwargs
         self.chosen_rows = torch.arange(rows, device=model.device)
         self.steps = 0
-        self.text_cache = text_cache(cache) if cache is not None and is_croppable(cache) else None
+        counted = cache is not None and is_croppable(cache) and cached_length(text_cache(cache)) == length
+        self.text_cache = text_cache(cache) if cache is not None and counted else None
         if self.text_cache is not None:
             start_recording(self.text_cache)
 
@@ -192,8 +195,9 @@ class ExpandedForward:
             drop_last(self.text_cache, 0)
         if self.cache is not None:
             self.cache.reorder_cache(self.chosen_rows.repeat_interleave(k))
-        ids = torch.cat([input_ids.repeat_interleave(k, dim=0), candidates.reshape(-1, 1)], dim=1)
-        inputs = self._expanded(k, ids)
+        ids, kwargs = repeated(self.model, k, input_ids, self.model_kwargs)
+        ids = torch.cat([ids, candidates.reshape(-1, 1)], dim=1)
+        inputs = next_inputs(self.model, ids, self.cache is not None, kwargs)
         chosen = self.chosen_rows
 
         def narrow(hidden: Tensor) -> Tensor:
@@ -208,10 +212,6 @@ class ExpandedForward:
         self.model_kwargs = after_forward(self.model, output, self.model_kwargs)
         self.steps += 1
         return chosen, keep_chosen(output, lambda layer: layer[self.chosen_rows.to(layer.device)])
-
-    def _expanded(self, k: int, ids: Int[Tensor, "candidate_rows length"]) -> dict[str, Any]:
-        """The model's inputs for every candidate's row."""
-        return next_inputs(self.model, ids, self.cache is not None, repeated(self.model, k, self.model_kwargs))
 
     def finish(self) -> Cache | None:
         """See :class:`CandidateForward`."""

@@ -58,6 +58,23 @@ class PrefixTree:
         return sees
 
 
+def tree_masks(
+    tree: PrefixTree, held: int, windows: set[int | None], dtype: torch.dtype, device: torch.device
+) -> Tensor | dict[str, Tensor]:
+    """Additive masks ``[1, 1, new nodes, nodes]`` after ``held`` tokens of the trunk, per kind of layer where there are two."""
+    sees = tree.ancestors()[held:]
+    depths = torch.tensor(tree.depths)
+    distance = depths[held:, None] - depths
+
+    def mask(window: int | None) -> Tensor:
+        allowed = sees if window is None else sees & (distance < window)
+        return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[None, None].to(device)
+
+    if len(windows) == 1:
+        return mask(*windows)
+    return {"full_attention" if window is None else "sliding_attention": mask(window) for window in windows}
+
+
 @dataclass(frozen=True)
 class GivenTexts:
     """Prompts, each with a continuation whose tokens are to be predicted.

@@ -13,13 +13,21 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from counterpoint.decoders.forwards.lifetime import Lifetime
-from counterpoint.decoders.hf.caches import cache_argument, drop_last, has_no_keys, is_recurrent, lost_tokens
-
-STATE_IN_MODULES = {"recurrent_gemma"}
-"""Model types that keep the state of the text in their own modules, not in the cache that they take."""
+from counterpoint.decoders.hf.caches import (
+    cache_argument,
+    cached_length,
+    drop_last,
+    has_no_keys,
+    holds_uncounted_text,
+    is_recurrent,
+    lost_tokens,
+    new_cache,
+)
+from counterpoint.decoders.hf.module_state import ModuleState, check_state_is_its_own, has_changed, module_state
+from counterpoint.decoders.hf.positions import position_arguments
 
 
 class PrefixCache:
@@ -32,15 +40,16 @@ class PrefixCache:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model, self.lifetime = model, Lifetime(model)
         self.parameters = signature(model.forward).parameters
-        argument = cache_argument(model)
-        self.argument = None if model.config.model_type in STATE_IN_MODULES else argument
+        self.argument = cache_argument(model)
+        self.looked = False
+        self.before: ModuleState = {}
         self.clear()
 
     def clear(self) -> None:
         """Forget all rows."""
         self.ids: Tensor | None = None
         self.seen: Tensor | None = None
-        self.cache: Cache | None = None if self.argument is None else DynamicCache(config=self.model.config)
+        self.cache: Cache | None = None if self.argument is None else new_cache(self.model)
 
     def hold(
         self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"], most: int
@@ -52,6 +61,7 @@ class PrefixCache:
         """
         if self.lifetime.ended():
             self.clear()
+        self.before = {} if self.looked else module_state(self.model)
         ids, mask, cache = self.ids, self.seen, self.cache
         self.ids = self.seen = None
         if ids is None or mask is None or cache is None:
@@ -80,16 +90,26 @@ class PrefixCache:
         text_only = held > 0 and self.cache is not None and has_no_keys(self.cache)
         if not text_only and not bool(seen.all()):  # a state without keys has no padding to be told of
             arguments["attention_mask"] = seen.long()
-        if "position_ids" in self.parameters:
-            arguments["position_ids"] = positions(seen)[:, held:]
+        arguments |= position_arguments(self.model, seen, held)
         if self.argument is not None:
             arguments[self.argument] = self.cache
         return arguments
 
     def keep(self, input_ids: Int[Tensor, "rows length"], seen: Bool[Tensor, "rows length"]) -> None:
-        """The forward went well: the cache holds these rows."""
+        """The forward went well: the cache holds these rows, if the model is one that puts them there."""
+        if not self.looked:
+            self._look(input_ids.shape[1])
+            self.looked = True
         if self.argument is not None:
             self.ids, self.seen = input_ids.clone(), seen
+
+    def _look(self, length: int) -> None:
+        """After the first forward: nothing is kept of a model whose state is not in the cache that it takes, token for token."""
+        check_state_is_its_own(self.model, self.before)
+        cache = self.cache
+        filled = cache is not None and (cached_length(cache) == length or holds_uncounted_text(cache))
+        if not filled or has_changed(self.model, self.before):
+            self.argument = self.cache = None
 
 
 def common_beginning(
@@ -111,11 +131,6 @@ def common_beginning(
     same &= known_seen[None, :, :length] == seen[:, None, :length]
     common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
     return common, rows
-
-
-def positions(seen: Bool[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
-    """The number of tokens before each token, padding left out."""
-    return (seen.long().cumsum(dim=-1) - 1).clamp(min=0)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

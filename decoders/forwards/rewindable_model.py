@@ -12,9 +12,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from counterpoint.decoders.forwards.prefix_cache import STATE_IN_MODULES
-from counterpoint.decoders.forwards.tree_support import family_obstacle
-from counterpoint.decoders.hf.caches import CACHE, drop_last, is_offloaded, start_recording, stop_recording, unusual_layers
+from counterpoint.decoders.forwards.tree_support import candidate_method
+from counterpoint.decoders.hf.caches import (
+    CACHE,
+    cache_argument,
+    cached_length,
+    drop_last,
+    is_offloaded,
+    is_own_kind,
+    start_recording,
+    stop_recording,
+    unusual_layers,
+)
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, float32_linears
 
@@ -47,11 +56,10 @@ class RewindableModel:
         self.read = cache.get_seq_length()
         self.narrow = "logits_to_keep" in signature(model.forward).parameters
         self.linears = [linear for linear in float32_linears(model) if linear.weight.numel() >= LARGE]
-        config = model.config.get_text_config(decoder=True)
+        self.positions = "position_ids" in signature(model.forward).parameters
+        self.config = config = model.config.get_text_config(decoder=True)
         shared = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
-        self.grouped = (
-            shared and family_obstacle(model) is None
-        )  # others may look at the attention's name, as Falcon does for alibi
+        self.grouped = shared and candidate_method(model)[0] == "tree"  # measured with it; some look at the attention's name
         start_recording(cache)
 
     def logits(self, new: Int[Tensor, "1 new"], last: int) -> Float[Tensor, "{last} vocabulary"]:
@@ -77,12 +85,17 @@ class RewindableModel:
         arguments = {"input_ids": tokens, CACHE: self.cache, "use_cache": True, "return_dict": True}
         if self.narrow:
             arguments["logits_to_keep"] = last
+        if self.positions:
+            arguments["position_ids"] = torch.arange(self.read, self.read + tokens.shape[1], device=tokens.device)[None]
         self.read += tokens.shape[1]
         logits: Tensor
         with self.running() as model:
             few = 1 < tokens.shape[1] <= MAX_ROWS
-            with grouped_attention(self.model.config) if few and self.grouped else nullcontext():
+            with grouped_attention(self.config) if few and self.grouped else nullcontext():
                 logits = model(**arguments).logits
+        if cached_length(self.cache) != self.read:
+            slots = f"{cached_length(self.cache)} positions in its cache after {self.read} tokens"
+            raise ValueError(irreversible(type(self.model).__name__, slots))
         return logits
 
 
@@ -92,15 +105,20 @@ def check_reversible(model: PreTrainedModel, cache: object, name: str) -> None:
     Raises:
         ValueError: Naming what is in the way.
     """
-    if isinstance(cache, Cache) and is_offloaded(cache):
-        raise ValueError(f"{name} {type(model).__name__} has an offloaded cache; leave out cache_implementation")
-    if isinstance(cache, Cache) and model.config.model_type not in STATE_IN_MODULES:
-        unusual = unusual_layers(cache)
-        what = f"a cache of {unusual}" if unusual else None
-    else:
-        what = "its state outside of any cache"
-    if what:
-        raise ValueError(
-            f"{name} {type(model).__name__} keeps {what}, which cannot give up rejected tokens; leave out cache_implementation or "
-            "pass 'dynamic', or use ContrastiveDecodingLogitsProcessor in logits_processor=[...]"
-        )
+    name = f"{name} {type(model).__name__}"
+    if not isinstance(cache, Cache) or cache_argument(model) is None:
+        raise ValueError(irreversible(name, "its state outside of any cache of transformers' own"))
+    if is_offloaded(cache):
+        raise ValueError(f"{name} has an offloaded cache; leave out cache_implementation")
+    if is_own_kind(cache):
+        raise ValueError(irreversible(name, f"its state in a {type(cache).__name__}"))
+    if unusual := unusual_layers(cache):
+        raise ValueError(irreversible(name, f"a cache of {unusual}"))
+
+
+def irreversible(name: str, what: str) -> str:
+    """The error for a model that keeps ``what``."""
+    return (
+        f"{name} keeps {what}, which cannot give up rejected tokens; leave out cache_implementation or "
+        "pass 'dynamic', or use ContrastiveDecodingLogitsProcessor in logits_processor=[...]"
+    )

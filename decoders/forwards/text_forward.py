@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
+from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree, tree_masks
 from counterpoint.decoders.forwards.hooks import first_input
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
@@ -56,7 +56,10 @@ def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], la
     trunk, seen = ids[:, : tree.trunk], torch.ones(1, tree.trunk, dtype=torch.bool, device=device)
     held, _ = prefix.hold(trunk, seen, most=min(tree.trunk, *nodes))
     at = torch.tensor(nodes, device=device) - held
-    with recorded_states(model, layers, lambda hidden: hidden[:, at.to(hidden.device)]) as states, grouped_attention(model.config):
+    with (
+        recorded_states(model, layers, lambda hidden: hidden[:, at.to(hidden.device)]) as states,
+        grouped_attention(model.config.get_text_config(decoder=True)),
+    ):
         logits = model(
             input_ids=ids[:, held:],
             attention_mask=tree_masks(tree, held, sliding_windows(prefix.cache), model.dtype, device),
@@ -68,23 +71,6 @@ def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], la
     if prefix.hold(trunk, seen, most=tree.trunk)[0]:  # the branches are dropped, where the cache can drop them
         prefix.keep(trunk, seen)
     return ForwardOutputs(logits, states)
-
-
-def tree_masks(
-    tree: PrefixTree, held: int, windows: set[int | None], dtype: torch.dtype, device: torch.device
-) -> Tensor | dict[str, Tensor]:
-    """Additive masks ``[1, 1, new nodes, nodes]`` after ``held`` tokens of the trunk, per kind of layer where there are two."""
-    sees = tree.ancestors()[held:]
-    depths = torch.tensor(tree.depths)
-    distance = depths[held:, None] - depths
-
-    def mask(window: int | None) -> Tensor:
-        allowed = sees if window is None else sees & (distance < window)
-        return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[None, None].to(device)
-
-    if len(windows) == 1:
-        return mask(*windows)
-    return {"full_attention" if window is None else "sliding_attention": mask(window) for window in windows}
 
 
 def forward_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int]) -> ForwardOutputs:

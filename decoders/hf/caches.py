@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
-from transformers import Cache, EncoderDecoderCache, GenerationMixin, PreTrainedModel, cache_utils
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, StaticLayer
+from torch import Tensor
+from transformers import Cache, DynamicCache, EncoderDecoderCache, GenerationMixin, PreTrainedModel, cache_utils
+from transformers.cache_utils import DynamicIndexedLayer, DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, StaticLayer
 from transformers.generation.utils import ALL_CACHE_NAMES
 
 CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"
@@ -23,10 +24,28 @@ QuantisedLayer: type = getattr(cache_utils, "BaseQuantizedLayer", cache_utils.Qu
 """Layers of quantised states: ``BaseQuantizedLayer`` since transformers 5.21, ``QuantizedLayer`` before."""
 
 
+EmptyLayer: type | None = getattr(cache_utils, "DummyLayer", None)
+"""Layers that keep nothing, having no attention or using another layer's keys and values; older releases have none."""
+
+
 def cache_argument(model: PreTrainedModel) -> str | None:
-    """The argument by which the forward of ``model`` takes its cache; None if it takes none."""
+    """The argument by which the forward of ``model`` takes its cache; None if it takes none, or none of transformers' own."""
+    generative: Any = model
+    if not generative._supports_default_dynamic_cache():
+        return None
     parameters = signature(model.forward).parameters
     return next((name for name in CACHE_ARGUMENTS if name in parameters), None)
+
+
+def new_cache(model: PreTrainedModel) -> DynamicCache:
+    """An empty cache for ``model``, of the kind that ``generate`` makes."""
+    return DynamicCache(config=model.config.get_text_config(decoder=True))
+
+
+def is_own_kind(cache: Cache) -> bool:
+    """Whether a family has written the class itself (MiniMax), so that nobody else knows what all it holds."""
+    parts = [cache.self_attention_cache, cache.cross_attention_cache] if isinstance(cache, EncoderDecoderCache) else [cache]
+    return any(type(part).__module__ != cache_utils.__name__ for part in parts)
 
 
 def without_cache(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +76,11 @@ def holds_uncounted_text(cache: object) -> bool:
         return False
 
 
+def is_filled(cache: Cache) -> bool:
+    """Whether the model has put a text into the cache; some take one and leave it as it is."""
+    return cached_length(text_cache(cache)) > 0 or holds_uncounted_text(cache)
+
+
 def text_cache(cache: Cache) -> Cache:
     """The part of a cache that grows with the decoder's text."""
     return cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
@@ -64,7 +88,7 @@ def text_cache(cache: Cache) -> Cache:
 
 def sliding_windows(cache: Cache | None) -> set[int | None]:
     """The sliding windows of a cache's layers, None for layers without one."""
-    layers = [] if cache is None else cache.layers
+    layers = [] if cache is None else [layer for layer in cache.layers if not _is_empty(layer)]
     return {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in layers} or {None}
 
 
@@ -120,14 +144,29 @@ def _all_layers(cache: Cache) -> list[Any]:
 
 def unusual_layers(cache: Cache) -> str:
     """The names of the kinds of layers that are not growing attention, with or without a window; "" if there are none."""
-    kinds: set[Any] = {type(layer) for layer in cache.layers} or {cache.layer_class_to_replicate}
-    return ", ".join(sorted(kind.__name__ for kind in kinds - {DynamicLayer, DynamicSlidingWindowLayer}))
+    kinds: set[Any] = {type(layer) for layer in cache.layers if not _is_empty(layer)} or {cache.layer_class_to_replicate}
+    return ", ".join(sorted(kind.__name__ for kind in kinds - {DynamicLayer, DynamicSlidingWindowLayer, DynamicIndexedLayer}))
 
 
-def keys_and_values(cache: Cache) -> list[tuple[Any, Any]]:
-    """The states of each layer, ``[rows, heads, length, width]``; writing to them writes to the cache."""
-    layers: list[Any] = cache.layers
-    return [(layer.keys, layer.values) for layer in layers]
+def states_along_text(cache: Cache) -> list[Tensor]:
+    """All layers' states that have a slot for each token, ``[rows, ..., length, width]``; writing to them writes to the cache."""
+    layers: list[Any] = [layer for layer in cache.layers if not _is_empty(layer)]
+    states = [state for layer in layers for state in (layer.keys, layer.values)]
+    return states + [layer.indexer_keys for layer in layers if isinstance(layer, DynamicIndexedLayer)]
+
+
+def lengthen(cache: Cache, more_keys: Callable[[Tensor], Tensor], more_values: Callable[[Tensor], Tensor]) -> None:
+    """Let every layer go on with states made of those that it has, as if the model had read more tokens."""
+    layers: list[Any] = [layer for layer in cache.layers if not _is_empty(layer)]
+    for layer in layers:
+        layer.update(more_keys(layer.keys), more_values(layer.values))
+        if isinstance(layer, DynamicIndexedLayer):
+            states: Any = layer.indexer_keys
+            layer.update_indexer(more_keys(states))
+
+
+def _is_empty(layer: object) -> bool:
+    return EmptyLayer is not None and isinstance(layer, EmptyLayer)
 
 
 def start_recording(cache: Cache) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import unwrap
 from types import FrameType
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -35,6 +36,8 @@ class GenerateCall:
     input_ids: Tensor | None = None
     attention_mask: Tensor | None = None
     """The mask of ``input_ids``, in an encoder-decoder model those of the decoder; None where there is no padding."""
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """What the model is given in every forward, as it was before the first."""
     streamer: BaseStreamer | None = None
     synced_gpus: bool = False
     assistant_model: PreTrainedModel | None = None
@@ -61,6 +64,7 @@ def current_generate_call() -> GenerateCall | None:
         model=model,
         input_ids=arguments.get("input_ids"),
         attention_mask=arguments.get("model_kwargs", {}).get(mask_name),
+        model_kwargs=arguments.get("model_kwargs", {}),
         streamer=arguments["streamer"],
         synced_gpus=bool(arguments["synced_gpus"]),
         assistant_model=arguments["assistant_model"],

@@ -52,14 +52,17 @@ def after_forward(model: GenerativeModel, output: ModelOutput, model_kwargs: dic
     return kwargs
 
 
-def repeated(model: GenerativeModel, times: int, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with each row repeated ``times`` times, side by side; caches stay as they are."""
+def repeated(
+    model: GenerativeModel, times: int, input_ids: Int[Tensor, "rows length"], model_kwargs: dict[str, Any]
+) -> tuple[Int[Tensor, "repeated_rows length"], dict[str, Any]]:
+    """The ids and the arguments with each row repeated ``times`` times, side by side; caches stay as they are."""
     kwargs = dict(model_kwargs)
     if model.config.is_encoder_decoder:
-        kwargs["encoder_outputs"] = copy(kwargs["encoder_outputs"])  # expanded in place below
-    expanded: dict[str, Any]
-    _, expanded = model._expand_inputs_for_generation(
-        expand_size=times, is_encoder_decoder=model.config.is_encoder_decoder, **kwargs
+        kwargs["encoder_outputs"] = copy(kwargs["encoder_outputs"])  # expanded in place below, as pictures are
+    if kwargs.get("mm_encoder_outputs"):
+        kwargs["mm_encoder_outputs"] = {name: copy(output) for name, output in kwargs["mm_encoder_outputs"].items()}
+    expanded: tuple[Tensor, dict[str, Any]] = model._expand_inputs_for_generation(
+        expand_size=times, is_encoder_decoder=model.config.is_encoder_decoder, input_ids=input_ids, **kwargs
     )
     return expanded
 

@@ -16,6 +16,7 @@ from counterpoint.decoders.forwards.tree_support import Method, candidate_forwar
 from counterpoint.decoders.hf import steps
 from counterpoint.decoders.hf.caches import cached_length, find_cache, without_cache
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
+from counterpoint.decoders.hf.model_inputs import after_prompt, saying_something
 from counterpoint.decoders.hf.outputs import (
     BaseStreamer,
     GenerateDecoderOnlyOutput,
@@ -77,9 +78,10 @@ def search(
     sampling.check(do_sample)
     logits_processor = warpers(logits_processor, config)
 
-    output, hidden, model_kwargs = prefill(model, input_ids, config, model_kwargs)
+    output, hidden, model_kwargs = prefill(model, input_ids, config, saying_something(model, model_kwargs))
     cache = find_cache(output) if config.use_cache else None
     check_cache(model, cache, bool(config.use_cache))
+    model_kwargs = after_prompt(model_kwargs) if config.use_cache else model_kwargs
     check_logits(output["logits"][:, -1])
     context = Context(hidden, seen_positions(model, hidden.shape[1], model_kwargs))
     forward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)

@@ -13,10 +13,14 @@ from typing_extensions import override
 
 from counterpoint.decoders.base import ExpertLogitsProcessor
 from counterpoint.decoders.checks import check_logits, check_rule
-from counterpoint.decoders.forwards.prefix_cache import PrefixCache, positions
+from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.tree_support import candidate_forward, candidate_method
 from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.generate_call import current_generate_call
+from counterpoint.decoders.hf.model_inputs import beside_text
+from counterpoint.decoders.hf.module_state import check_state_is_its_own, module_state
 from counterpoint.decoders.hf.padding import seen_tokens
+from counterpoint.decoders.hf.positions import position_arguments, positions
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import after_forward, first_inputs
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
@@ -83,6 +87,11 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
     ) -> Float[Tensor, "rows vocabulary"]:
         if input_ids.shape[1] == 0:
             raise ValueError("input_ids are empty (inputs_embeds?): contrastive search needs the prompt's tokens")
+        call = current_generate_call()
+        if call is not None and (told := beside_text(self.model, call.model_kwargs)):
+            raise ValueError(
+                f"{', '.join(told)}: a logits processor knows the tokens alone; use custom_generate=contrastive_search"
+            )
         check_logits(scores)
         confidence, candidates = scores.softmax(dim=-1).topk(self.top_k, dim=-1)
         with self.lock, torch.no_grad(), side_forward(self):
@@ -111,8 +120,10 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         """Hidden states of the text so far and the arguments of the forward that continues it."""
         if candidate_method(self.model)[0] == "expand":
             kwargs: dict[str, Any] = {"attention_mask": None if bool(seen.all()) else seen.long(), "use_cache": False}
-            inputs = first_inputs(self.model, input_ids, None, kwargs)
-            hidden, output = self._forward(inputs)
+            kwargs |= position_arguments(self.model, seen)
+            before = module_state(self.model)
+            hidden, output = self._forward(first_inputs(self.model, input_ids, None, kwargs))
+            check_state_is_its_own(self.model, before)
             return Context(hidden, seen), after_forward(self.model, output, kwargs)
         held, rows = self.prefix.hold(input_ids, seen, most=input_ids.shape[1])
         if self.context is None or held == 0:

@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits, check_mode, check_prompt
 from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import Form, contrast, likelihood_ratio, plausible
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel, check_reversible
-from counterpoint.decoders.hf.caches import CACHE, CACHE_NAMES, cached_length, find_cache
+from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, new_cache
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
+from counterpoint.decoders.hf.model_inputs import TEXT, saying_something
 from counterpoint.decoders.hf.outputs import (
     BaseStreamer,
     GenerateDecoderOnlyOutput,
@@ -34,8 +35,6 @@ from counterpoint.decoders.speculative.drafts import AmateurSource, Drafter, Rep
 
 METHOD = "speculative contrastive decoding"
 PROCESSOR = "ContrastiveDecodingLogitsProcessor in logits_processor=[...]"
-TEXT = {"attention_mask", "position_ids", "use_cache", "logits_to_keep", *CACHE_NAMES}
-"""Arguments of a model that say nothing but the text."""
 
 
 def speculative_contrastive_decoding(
@@ -195,8 +194,7 @@ def _amateur_source(
     model: PreTrainedModel, amateur: ModelAmateur, input_ids: Tensor, config: GenerationConfig, most: int, alpha: float
 ) -> AmateurSource:
     """The amateur at the beginning of its own text."""
-    cache = DynamicCache(config=amateur.model.config)
-    check_reversible(amateur.model, cache, "the amateur")
+    check_reversible(amateur.model, cache := new_cache(amateur.model), "the amateur")
     ids, seen = amateur.text(input_ids.to(amateur.model.get_input_embeddings().weight.device))
     follower = RewindableModel(amateur.model, amateur.running, ids[:, seen[0]], cache, config.prefill_chunk_size)
     width = model.config.get_text_config(decoder=True).vocab_size
@@ -238,8 +236,7 @@ def _check(
             raise ValueError(f"{name}=True: {METHOD} keeps logits and scores only; use {PROCESSOR}")
     if synced_gpus:
         raise ValueError(f"synced_gpus=True: {METHOD} runs another number of forwards in each process; use {PROCESSOR}")
-    others = sorted(name for name, value in model_kwargs.items() if name not in TEXT and value is not None)
-    if others:
+    if others := sorted(saying_something(model, model_kwargs).keys() - TEXT):
         raise ValueError(f"{', '.join(others)}: {METHOD} knows texts of ids only; use {PROCESSOR}")
     check_reversible(model, find_cache(model_kwargs), "the expert")
     return amateur

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 import laws
 from counterpoint.decoders import adaptive_contrastive_search
-from counterpoint.decoders.forwards import tree_support
 from counterpoint.decoders.forwards.candidates import ExpandedForward, TreeForward
 from counterpoint.decoders.hf import generate_call
 from counterpoint.decoders.search import contrastive_score as degeneration
@@ -86,13 +85,6 @@ def test_l2_the_wrong_row_is_kept(model: PreTrainedModel, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ExpandedForward, "__call__", first)
     caught(laws.l2_fast_equals_plain, LLAMA, model, candidates="expand")
-
-
-@pytest.mark.parametrize(("name", "model_type"), [("mpt", "mpt"), ("gpt_neo_local", "gpt_neo")])
-def test_l2_a_wrong_tree_is_not_chosen(name: str, model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a law but its guard: the check on the model itself finds a family listed by mistake."""
-    monkeypatch.setattr(tree_support, "TREE_FAMILIES", tree_support.TREE_FAMILIES | {model_type})
-    assert tree_support.candidate_method(FAMILY[name].build())[0] == "expand"
 
 
 def test_l3_a_history_that_outlives_its_text(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,8 +222,9 @@ def test_what_no_prompt_can_be_is_refused_by_name(model: PreTrainedModel, batch:
     left = {name: tensor.flip(1) for name, tensor in right.items()}
     with pytest.raises(ValueError, match="prompt has 2 rows, the batch 3"):
         laws.generate(model, batch, [ContextAwareLogitsProcessor(model, left)])
-    with pytest.raises(ValueError, match="keeps the text's state in its modules"):
-        PromptAmateur(FAMILY["recurrent_gemma"].build(), left)
+    griffin = FAMILY["recurrent_gemma"].build()
+    with pytest.raises(ValueError, match="keeps the state of the text in its modules"):
+        laws.generate(griffin, batch, [ContextAwareLogitsProcessor(griffin, right | {"attention_mask": None})])
 
 
 def test_the_wrong_class_names_the_right_one(model: PreTrainedModel, batch: Batch) -> None:
