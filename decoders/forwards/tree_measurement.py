@@ -11,11 +11,11 @@ Three texts that no one wrote, a dozen forwards of a few tokens:
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -28,6 +28,7 @@ from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.attention import attention_name
 from counterpoint.decoders.hf.caches import CACHE, lengthen, new_cache, sliding_windows
 from counterpoint.decoders.hf.configuration import context_length, special_tokens
+from counterpoint.decoders.hf.generate_call import current_call
 from counterpoint.decoders.hf.positions import positions
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import after_forward
@@ -51,18 +52,31 @@ class Measurement:
     reason: str
 
 
-_measured: WeakKeyDictionary[PreTrainedModel, tuple[tuple[Any, ...], Measurement]] = WeakKeyDictionary()
+@dataclass
+class Known:
+    """A measurement, the sample of the model that it was made with, and the call in which that was last looked at."""
+
+    measurement: Measurement
+    sample: tuple[Any, ...]
+    call: weakref.ref[Any] | None
+
+
+_measured: weakref.WeakKeyDictionary[PreTrainedModel, Known] = weakref.WeakKeyDictionary()
 
 
 def measured(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:
     """The measurement, made once for a model while its attention, its dtype and a sample of its weights stay what they are.
 
-    ``windows`` are the numbers of tokens beyond which a layer may see fewer.
+    They are looked at once in each call. ``windows`` are the numbers of tokens beyond which a layer may see fewer.
     """
-    known, now = _measured.get(model), _sample(model)
-    if known is None or known[0] != now:
-        known = _measured[model] = (now, _measure(model, make_tree, windows))
-    return known[1]
+    known, call = _measured.get(model), current_call()
+    if known is not None and known.call is not None and known.call() is call is not None:
+        return known.measurement
+    sample = _sample(model)
+    if known is None or known.sample != sample:
+        known = Known(_measure(model, make_tree, windows), sample, None)
+    _measured[model] = Known(known.measurement, sample, None if call is None else weakref.ref(call))
+    return known.measurement
 
 
 def _measure(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:
