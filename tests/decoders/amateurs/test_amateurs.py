@@ -224,7 +224,7 @@ def test_what_no_prompt_can_be_is_refused_by_name(model: PreTrainedModel, batch:
         laws.generate(model, batch, [ContextAwareLogitsProcessor(model, left)])
     griffin = FAMILY["recurrent_gemma"].build()
     with pytest.raises(ValueError, match="keeps the state of the text in its modules"):
-        laws.generate(griffin, batch, [ContextAwareLogitsProcessor(griffin, right | {"attention_mask": None})])
+        laws.generate(griffin, batch, [ContextAwareLogitsProcessor(griffin, {"input_ids": torch.tensor([[5, 6]])})])
 
 
 def test_the_wrong_class_names_the_right_one(model: PreTrainedModel, batch: Batch) -> None:
