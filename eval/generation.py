@@ -59,37 +59,47 @@ class Request:
 
 
 def encode(loaded: Loaded, prompt: Prompt, max_new_tokens: int) -> list[int]:
-    """The prompt's tokens.
+    """The tokens of a text, or of a chat without images.
 
     Raises:
         ValueError: If there are none, or not enough room after them in the model's context; or for a chat that its template
-            refuses, or images that the model does not take.
+            refuses.
     """
-    return list(request(loaded, prompt, max_new_tokens).ids)
+    if isinstance(prompt, Chat):
+        ids = in_template(loaded, prompt)
+    else:
+        ids = encode_prompt(loaded.tokenizer, prompt, is_encoder_decoder=bool(loaded.model.config.is_encoder_decoder))
+    if not ids:
+        raise ValueError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
+    check_room(loaded, len(ids), max_new_tokens)
+    return ids
+
+
+def check_room(loaded: Loaded, tokens: int, max_new_tokens: int) -> None:
+    """Refuse a prompt after which the model's context has not enough room.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    context = context_length(loaded.model)
+    if context is not None and tokens + max_new_tokens > context:
+        room = context - tokens
+        way_out = f"take max_new_tokens={room} or a shorter prompt" if room > 0 else "shorten the prompt"
+        raise ValueError(
+            f"a prompt of {tokens} tokens and max_new_tokens={max_new_tokens} exceed the model's context of {context}: {way_out}"
+        )
 
 
 def request(loaded: Loaded, prompt: Prompt, max_new_tokens: int, reading: Reading = WHOLE) -> Request:
     """The prompt's tokens and images, and how what follows is read.
 
     Raises:
-        ValueError: As for :func:`encode`.
+        ValueError: As for :func:`encode`, and for images that the model does not take.
     """
-    inputs: dict[str, Tensor] = {}
-    if isinstance(prompt, Chat) and prompt.pictures:
-        ids, inputs = with_pictures(loaded, prompt)
-    elif isinstance(prompt, Chat):
-        ids = in_template(loaded, prompt)
-    else:
-        ids = encode_prompt(loaded.tokenizer, prompt, is_encoder_decoder=bool(loaded.model.config.is_encoder_decoder))
-    if not ids:
-        raise ValueError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
-    context = context_length(loaded.model)
-    if context is not None and len(ids) + max_new_tokens > context:
-        room = context - len(ids)
-        way_out = f"take max_new_tokens={room} or a shorter prompt" if room > 0 else "shorten the prompt"
-        raise ValueError(
-            f"a prompt of {len(ids)} tokens and max_new_tokens={max_new_tokens} exceed the model's context of {context}: {way_out}"
-        )
+    if not isinstance(prompt, Chat) or not prompt.pictures:
+        return Request(prompt, tuple(encode(loaded, prompt, max_new_tokens)), reading=reading)
+    ids, inputs = with_pictures(loaded, prompt)
+    check_room(loaded, len(ids), max_new_tokens)
     return Request(prompt, tuple(ids), inputs, reading)
 
 
