@@ -41,12 +41,17 @@ class Chat:
             tokenizer: A tokenizer with a chat template, or a processor with one.
 
         Raises:
-            ValueError: If there is no template, it refuses the messages, or it leaves the words of one out.
+            ValueError: If there is no template, it refuses the messages, or it leaves the words of one out; for images, which need a
+                processor.
         """
         from jinja2.exceptions import TemplateError  # transformers needs it for templates too
 
         if not tokenizer.chat_template:
             raise ValueError("a prompt is a chat, and the tokenizer has no chat template: set tokenizer.chat_template")
+        if self.pictures:
+            raise ValueError(
+                "a chat with images is read as text here: texts are scored, and other prompts put beside a prompt, without images"
+            )
         problem = ""
         for content in (plain, parts_of):  # some templates read texts alone, and some parts alone
             try:
