@@ -41,8 +41,8 @@ class Chat:
             tokenizer: A tokenizer with a chat template, or a processor with one.
 
         Raises:
-            ValueError: If there is no template, it refuses the messages, or it leaves the words of one out; for images, which need a
-                processor.
+            ValueError: If there is no template, it refuses the messages, or it leaves the words of one out; for images, which
+                need a processor.
         """
         from jinja2.exceptions import TemplateError  # transformers needs it for templates too
 

@@ -17,6 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from counterpoint.decoders import score_each
 from counterpoint.decoders.forwards.chats import Chat, Prompt
+from counterpoint.decoders.forwards.encoding import encode_pair
 from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval import building
 from counterpoint.eval.choosing import TABLE, DecoderSpec, parse_decoder
@@ -114,6 +115,14 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         self.contexts = strings
         found: tuple[Tensor, Tensor] = super().tok_batch_encode(strings, *arguments, **options)
         return found
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """The tokens of both; a chat ends where its template ends, with the line break there."""
+        if context not in self.chats:
+            found: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
+            return found
+        before, after = encode_pair(self.tokenizer, context, continuation, from_template=True)
+        return list(before), list(after)
 
     def _scoring_choice(self) -> DecoderSpec:
         return parse_decoder(self.words, scoring=True, own=self.own)
