@@ -12,12 +12,12 @@ import torch
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.base import DistributionProcessor
-from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.forwards.text_forward import forward_texts
+from counterpoint.decoders.hf.configuration import decoder_start
 from counterpoint.decoders.hf.generate_call import reading
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.search.contrastive_search_processor import ContrastiveSearchLogitsProcessor
@@ -52,7 +52,7 @@ class Score:
 def score(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompts: Sequence[Prompt] | Sequence[Sequence[int]],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
     decoder: Decoder = None,
     *,
@@ -120,7 +120,7 @@ def score(
 def score_each(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompts: Sequence[Prompt] | Sequence[Sequence[int]],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
     decoder: Decoder = None,
     *,
@@ -168,7 +168,9 @@ class Scorer:
         own: list[Any] = [processor for processor in self.processors if isinstance(processor, DistributionProcessor)]
         self.taps: list[LayerTap] = [tap for each in own for tap in each.taps]
         self.prefix = PrefixCache(model)
-        self.start: int | None = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
+        self.start = decoder_start(model)
+        if model.main_input_name != "input_ids" and self.start is not None:
+            raise ValueError(f"{type(model).__name__} takes {model.main_input_name} in its encoder, where score() gives texts")
         for tap in self.taps:
             if tap.owner is None and not any(module is tap.modules for module in model.modules()):
                 raise ValueError(f"decoder reads the layers of another {tap.name} than model: make it for the model to score by")
@@ -194,6 +196,8 @@ class Scorer:
         normaliser = scores.logsumexp(dim=-1, keepdim=True) if self.renormalise else 0.0
         rows = [where for text in texts.where for where in text]
         tokens = [token for continuation in texts.continuations for token in continuation]
+        if max(tokens) >= scores.shape[-1]:
+            raise ValueError(f"token {max(tokens)} of a continuation has no logit: the model's head has {scores.shape[-1]} tokens")
         values = (scores - normaliser)[rows, tokens]
         found = iter(values.masked_fill(values == -torch.inf, self.banned).tolist())
         best = iter((scores.argmax(dim=-1)[rows] == torch.tensor(tokens, device=scores.device)).tolist())

@@ -21,7 +21,10 @@ from typing_extensions import override
 from counterpoint.decoders.amateurs.vocabulary import check_same_tokens
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from counterpoint.decoders.forwards.readable import check_known
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_texts
+from counterpoint.decoders.hf.generate_call import current_generate_call
+from counterpoint.decoders.hf.model_inputs import pictures_and_sounds
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
 
@@ -73,7 +76,8 @@ class ModelAmateur(Amateur, TextAmateur):
         attention_mask: The prompts' mask ``[prompts, length]`` for loops other than ``generate``, which has it.
 
     Raises:
-        ValueError: For an encoder-decoder model, and for tokenizers that differ; the message names the first difference.
+        ValueError: For an encoder-decoder model, and for tokenizers that differ; the message names the first difference. At the
+            first token, for ids that the amateur does not know, and for a prompt with pictures or sounds, which it is not given.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -107,6 +111,7 @@ class ModelAmateur(Amateur, TextAmateur):
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         ids, seen = self.text(moved_to(self.model, input_ids))
+        check_known(self.model, [int(ids.max())])
         with self.lock, torch.no_grad():
             return self.next_logits(ids, seen).float().to(input_ids.device)
 
@@ -114,6 +119,15 @@ class ModelAmateur(Amateur, TextAmateur):
         """The amateur's own ids of every row, and which of them are not padding."""
         if input_ids.shape[1] == 0:
             raise ValueError("input_ids are empty (inputs_embeds?): an amateur needs the prompt's tokens; pass input_ids as well")
+        call = current_generate_call()
+        unseen: list[str] = []
+        if call is not None and call.model is not None and not call.model.config.is_encoder_decoder:
+            unseen = pictures_and_sounds(call.model, call.model_kwargs)
+        if unseen:
+            raise ValueError(
+                f"{', '.join(unseen)}: {type(self).__name__} would read their places in the text without what stands there; "
+                "use PromptAmateur with a prompt of text alone, as ContextAwareLogitsProcessor does, or LastTokenAmateur"
+            )
         return input_ids, seen_tokens(self.model, input_ids, self.attention_mask)
 
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:

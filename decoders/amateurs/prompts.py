@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,8 +16,16 @@ from typing_extensions import override
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, TextAmateur, moved_to
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.lifetime import Lifetime
-from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_decoded_rows
+from counterpoint.decoders.forwards.readable import check_known
+from counterpoint.decoders.forwards.text_forward import (
+    ForwardOutputs,
+    Positions,
+    encoder_arguments,
+    encoder_outputs,
+    forward_decoded_rows,
+)
 from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
+from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.side_forward import side_forward
 
 
@@ -118,11 +127,12 @@ class EncoderDecoderAmateur(Amateur, TextAmateur):
 
     Args:
         model: The encoder-decoder model.
-        inputs: What its encoder takes: ``input_ids [prompts, length]`` and ``attention_mask``, padded as that encoder is used to
-            (most on the right).
+        inputs: What its encoder takes: ``input_ids [prompts, length]`` or a speech model's ``input_features``, and
+            ``attention_mask``, padded as that encoder is used to (most on the right).
 
     Raises:
-        ValueError: For a decoder-only model, or rows that are not a multiple of the prompts.
+        ValueError: For a decoder-only model, inputs without the one that the encoder reads, ids that the model does not know, or
+            rows that are not a multiple of the prompts.
 
     Example:
         >>> import torch
@@ -139,43 +149,40 @@ class EncoderDecoderAmateur(Amateur, TextAmateur):
         if not model.config.is_encoder_decoder:
             raise ValueError(f"{type(model).__name__} has no encoder; use ModelAmateur or PromptAmateur")
         self.model: Any = model
-        self.ids, self.mask = inputs["input_ids"], inputs.get("attention_mask")
+        if model.main_input_name not in inputs:
+            raise ValueError(f"inputs={sorted(inputs)}: the encoder of {type(model).__name__} reads {model.main_input_name}")
+        self.inputs = dict(inputs)
+        self.prompts = len(inputs[model.main_input_name])
         self.lifetime = Lifetime(model)
-        self.encoded: Tensor | None = None
+        self.encoded: ModelOutput | None = None
 
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
-        rows, prompts = len(input_ids), len(self.ids)
-        origins = origins_of(rows, prompts)
+        rows = len(input_ids)
+        origins = origins_of(rows, self.prompts)
         if origins is None:
-            raise ValueError(f"inputs have {prompts} rows, the batch {rows}: give the encoder one text for every prompt")
-        mask = None if self.mask is None else moved_to(self.model, self.mask)[moved_to(self.model, origins)]
+            raise ValueError(f"inputs have {self.prompts} rows, the batch {rows}: give the encoder one text for every prompt")
+        check_known(self.model, [int(input_ids.max())])
         with torch.no_grad(), side_forward(self):
-            encoded = self._encoded()
-            output = self.model(
-                encoder_outputs=(encoded[origins.to(encoded.device)],),
-                attention_mask=mask,
-                decoder_input_ids=moved_to(self.model, input_ids),
-                use_cache=False,
-            )
+            ids = moved_to(self.model, input_ids)
+            output = self.model(**self._encoder_arguments(origins), decoder_input_ids=ids, use_cache=False)
         logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
         return logits
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        seen = torch.ones_like(self.ids) if self.mask is None else self.mask
+        check_known(self.model, chain(*texts.continuations))
+        of_text = torch.tensor([row for (row,) in texts.under([(row,) for row in range(self.prompts)]).prompts])
         with torch.no_grad(), side_forward(self):
-            return forward_decoded_rows(self.model, texts.under(unpadded(self.ids, seen.bool())), positions)
+            return forward_decoded_rows(self.model, self._encoder_arguments(of_text), texts, positions)
 
-    def _encoded(self) -> Float[Tensor, "prompts width hidden"]:
-        """The encoder's states, computed once in a call."""
+    def _encoder_arguments(self, rows: Int[Tensor, "rows"]) -> dict[str, Any]:
+        """What the model takes of its encoder for these rows of the inputs, whose states are computed once in a call."""
         if self.lifetime.ended():
             self.encoded = None
         if self.encoded is None:
-            mask = None if self.mask is None else moved_to(self.model, self.mask)
-            encoder = self.model.get_encoder()
-            self.encoded = encoder(input_ids=moved_to(self.model, self.ids), attention_mask=mask).last_hidden_state
-        return self.encoded
+            self.encoded = encoder_outputs(self.model, {name: moved_to(self.model, each) for name, each in self.inputs.items()})
+        return encoder_arguments(self.encoded, self.inputs.get("attention_mask"), rows)
 
 
 def prompt_width(given: int | None) -> int:

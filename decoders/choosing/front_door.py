@@ -21,7 +21,6 @@ from counterpoint.decoders.choosing.builders import after
 from counterpoint.decoders.choosing.own import resolve
 from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow
 from counterpoint.decoders.choosing.specs import Spec, check_distribution, parse
-from counterpoint.decoders.forwards.chats import Message, Prompt, as_prompt
 from counterpoint.decoders.named import PENALTIES, TABLE
 
 
@@ -31,7 +30,7 @@ def decoder(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     amateur: Amateur | PreTrainedModel | None = None,
-    prompts: str | Sequence[str | Prompt | Sequence[Message]] | None = None,
+    prompts: Sequence[str] | None = None,
     **parameters: Any,
 ) -> dict[str, Any]:
     """A decoder by name, as keyword arguments of ``model.generate``.
@@ -45,9 +44,7 @@ def decoder(
         tokenizer: Its tokenizer, for decoders that put other texts before the prompts.
         amateur: The amateur of decoders that need one: a model with the same vocabulary, or an
             :class:`~counterpoint.decoders.Amateur`.
-        prompts: What will be continued, for decoders that depend on it (context-aware decoding, guides); a row each: a text, or
-            a chat as a list of messages, which goes through the tokenizer's chat template. The parameter ``message`` then says
-            which message has the context or the guide: "user" (the user's last, the default) or "system".
+        prompts: The texts that will be continued, for decoders that depend on them (context-aware decoding, guides); a row each.
         **parameters: Parameters of the decoder; they win over those in ``choice``.
 
     Returns:
@@ -68,8 +65,7 @@ def decoder(
     spec = parse(str(choice), TABLE, parameters)
     if isinstance(prompts, str):
         prompts = [prompts]
-    given = None if prompts is None else [as_prompt(each) for each in prompts]
-    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=given)
+    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts)
 
 
 def generate_arguments(
@@ -78,7 +74,7 @@ def generate_arguments(
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     amateur: Amateur | PreTrainedModel | None = None,
-    prompts: Sequence[Prompt] | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """What ``generate`` takes for a decoder, whose amateur and prompts are at hand if it needs them."""
     settings = {"do_sample": spec.row.sampling}
@@ -103,7 +99,7 @@ def scoring_processors(
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     amateur: Amateur | PreTrainedModel | None = None,
-    prompts: Sequence[Prompt] | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> list[LogitsProcessor]:
     """What changes the model's scores where given texts are scored, ``prompts`` one for each list of continuations.
 
@@ -121,7 +117,7 @@ def amateur_of(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     amateur: Amateur | PreTrainedModel | None,
-    prompts: Sequence[Prompt] | None,
+    prompts: Sequence[str] | None,
 ) -> Amateur | PreTrainedModel:
     """The amateur that is given, or the model after another text.
 
@@ -132,7 +128,7 @@ def amateur_of(
     if text and amateur is not None:
         raise ValueError("amateur_prompt is another prompt for the expert itself: leave out amateur and amateur_adapter")
     if text:
-        return after(model, tokenizer, str(text), prompts, str(spec.values.get("message", "")))
+        return after(model, tokenizer, str(text), prompts)
     if amateur is None:
         named = next((name for name in ("amateur", "amateur_adapter") if spec.values.get(name)), None)
         if named:

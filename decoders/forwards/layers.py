@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import dropwhile
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.hf.unembedding import vocabulary_of
 from counterpoint.decoders.kernels.skinny_linear import float32_linears, skinny_forward
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
@@ -77,12 +79,10 @@ class EarlyExits:
         between, last, unembedded, logits = self._probe(model)
         self.skinny = isinstance(head, nn.Linear) and head in float32_linears(head)
         self.tail = between
-        with torch.no_grad():
-            sound = unembedded is not None and _close(self(last), logits)
-        if not sound:
+        if last is None or unembedded is None or not self._gives(last, logits):
             raise ValueError(f"{name} does not unembed its last hidden state in a way that early exits can follow")
         if not final_norm:
-            self.tail = [module for module in between if "norm" not in type(module).__name__.lower()]
+            self.tail = list(dropwhile(_is_norm, between))  # a head may begin with layers and a norm of its own, as BERT's does
 
     def __call__(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of hidden states, in float32."""
@@ -103,15 +103,27 @@ class EarlyExits:
         """Logits of what the head computes, in float32."""
         return rescaled(products.float(), *self.scaling)
 
-    def _probe(self, model: Any) -> tuple[list[nn.Module], Tensor, Tensor | None, Tensor]:
-        """The modules called between the last layer and the head, what came in, what reached the head, and the logits."""
+    @torch.no_grad()
+    def _gives(self, last: Tensor, logits: Tensor) -> bool:
+        """Whether the parts make the model's logits of what leaves its last layer."""
+        try:
+            return _close(self(last), logits)
+        except RuntimeError:  # of another width: the last layer gives only a part of what is unembedded
+            return False
+
+    def _probe(self, model: Any) -> tuple[list[nn.Module], Tensor | None, Tensor | None, Tensor]:
+        """The modules called between the last layer and the head, what came in, what reached the head, and the logits.
+
+        What came in is None where the last layer does not give one state for each of the tokens (Reformer has two streams,
+        Gemma 3n several versions, CPM-Ant a prompt of its own).
+        """
         between: list[nn.Module] = []
         state: dict[str, Tensor] = {}
         inner = set(self.layers.modules()) | set(self.head.modules())
         leaves = [module for module in model.modules() if module not in inner and not any(True for _ in module.children())]
 
         def after_layers(module: nn.Module, arguments: Any, output: Any) -> None:
-            state["last"] = output[0] if isinstance(output, tuple) else output
+            state["last"] = output[0] if isinstance(output, tuple | list) else output
 
         def after_leaf(module: nn.Module, arguments: Any, output: Any) -> None:
             if "last" in state and "unembedded" not in state and not isinstance(module, nn.Dropout):
@@ -125,11 +137,12 @@ class EarlyExits:
         ids = torch.arange(4, device=model.get_input_embeddings().weight.device)[None] + 3
         try:
             with torch.no_grad(), side_forward(self):
-                logits: Tensor = model(input_ids=ids % self.config.vocab_size, use_cache=False).logits
+                logits: Tensor = model(input_ids=ids % vocabulary_of(model), use_cache=False).logits
         finally:
             for handle in handles:
                 handle.remove()
-        return between, state["last"], state.get("unembedded"), logits
+        last = state.get("last")
+        return between, last if last is not None and last.shape[:-1] == ids.shape else None, state.get("unembedded"), logits
 
 
 def scaling_of(config: PreTrainedConfig) -> tuple[float, float | None]:
@@ -144,6 +157,10 @@ def rescaled(logits: Float[Tensor, "*batch vocabulary"], factor: float, cap: flo
     if factor != 1:
         logits = logits * factor
     return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:

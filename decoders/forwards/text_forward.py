@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +19,10 @@ from counterpoint.decoders.forwards.hooks import first_input
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.ragged import padded
+from counterpoint.decoders.forwards.readable import check_causal, check_known
 from counterpoint.decoders.forwards.tree_support import candidate_method
 from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
+from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 
@@ -39,8 +43,10 @@ def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, 
 
     The tree's trunk, such as a primer that precedes all questions, stays in ``prefix`` for the next texts.
     """
+    check_known(prefix.model, chain(*texts.prompts, *texts.continuations))
     if prefix.model.config.is_encoder_decoder:
-        return forward_decoded_rows(prefix.model, texts, positions)
+        return forward_encoded_rows(prefix.model, texts, positions)
+    check_causal(prefix.model)
     windows = sliding_windows(prefix.cache)
     if candidate_method(prefix.model)[0] == "tree" and len(windows - {None}) < 2:
         nodes = [texts.tree.paths[text][len(texts.prompts[text]) - 1 + before] for text, before in positions]
@@ -107,22 +113,42 @@ def read_trunk(prefix: PrefixCache, trunk: Int[Tensor, "1 length"]) -> None:
         prefix.keep(trunk, seen)
 
 
-def forward_decoded_rows(model: Any, texts: GivenTexts, positions: Positions) -> ForwardOutputs:
+def forward_encoded_rows(model: Any, texts: GivenTexts, positions: Positions) -> ForwardOutputs:
     """Each text as a row of the decoder, its prompt in the encoder."""
     numbers = sorted(set(texts.numbers))
-    encoded_ids, encoded_seen = padded([texts.prompts[texts.numbers.index(number)] for number in numbers])
+    ids, seen = padded([texts.prompts[texts.numbers.index(number)] for number in numbers])
+    device = model.get_input_embeddings().weight.device
+    encoded = encoder_outputs(model, {"input_ids": ids.to(device), "attention_mask": seen.to(device)})
+    rows = torch.tensor([numbers.index(number) for number in texts.numbers])
+    return forward_decoded_rows(model, encoder_arguments(encoded, seen, rows), texts, positions)
+
+
+def forward_decoded_rows(
+    model: Any, encoder_arguments: Mapping[str, Any], texts: GivenTexts, positions: Positions
+) -> ForwardOutputs:
+    """Each text as a row of the decoder, beside what the encoder made of its inputs."""
     ids, _ = padded([(*texts.written(text), *continuation[:-1]) for text, continuation in enumerate(texts.continuations)])
-    device, of_text = model.get_input_embeddings().weight.device, [numbers.index(number) for number in texts.numbers]
-    encoded = model.get_encoder()(input_ids=encoded_ids.to(device), attention_mask=encoded_seen.to(device)).last_hidden_state
     rows, columns = [text for text, _ in positions], [before for _, before in positions]
+    ids = ids.to(model.get_input_embeddings().weight.device)
     with recorded_states(model, (), lambda hidden: hidden[rows, columns][None]) as states:
-        logits = model(
-            encoder_outputs=(encoded[of_text],),
-            attention_mask=encoded_seen[of_text].to(device),
-            decoder_input_ids=ids.to(device),
-            use_cache=False,
-        ).logits[0]
+        logits = model(**encoder_arguments, decoder_input_ids=ids, use_cache=False).logits[0]
     return ForwardOutputs(logits, states)
+
+
+def encoder_outputs(model: Any, inputs: Mapping[str, Tensor]) -> ModelOutput:
+    """What the model's encoder makes of those of its inputs that it takes: a text's ids, or the features of a sound."""
+    encoder = model.get_encoder()
+    taken = signature(encoder.forward).parameters
+    outputs: ModelOutput = encoder(**{name: given for name, given in inputs.items() if name in taken}, return_dict=True)
+    return outputs
+
+
+def encoder_arguments(encoded: ModelOutput, mask: Tensor | None, rows: Int[Tensor, "rows"]) -> dict[str, Any]:
+    """What a model takes in the place of its encoder's inputs: rows of the outputs, which stay of their own class."""
+    device = encoded[0].device
+    at = rows.to(device)
+    chosen = {name: each[at] if isinstance(each, Tensor) else each for name, each in encoded.items()}
+    return {"encoder_outputs": type(encoded)(**chosen), "attention_mask": None if mask is None else mask.to(device)[at]}
 
 
 @contextmanager

@@ -49,6 +49,11 @@ def beside_text(model: PreTrainedModel, model_kwargs: Mapping[str, Any]) -> list
     return sorted(name for name, value in told.items() if name not in known and isinstance(value, Tensor | Mapping | list | tuple))
 
 
+def pictures_and_sounds(model: PreTrainedModel, model_kwargs: Mapping[str, Any]) -> list[str]:
+    """The names of arguments that tell ``model`` what a text's places of pictures and sounds stand for."""
+    return sorted(OF_PROMPT & saying_something(model, model_kwargs).keys())
+
+
 def after_prompt(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments without what is read with the prompt alone, where a cache keeps it."""
     return {name: value for name, value in model_kwargs.items() if name not in OF_PROMPT}

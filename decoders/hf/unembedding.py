@@ -17,6 +17,28 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
+def vocabulary_of(model: PreTrainedModel) -> int:
+    """The number of tokens that the model has an embedding for, whatever its configuration says."""
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
+
+
+def head_width(model: PreTrainedModel) -> int:
+    """The number of tokens that the model has logits for; its embeddings may have more rows, or fewer."""
+    head = model.get_output_embeddings()
+    return head.out_features if isinstance(head, nn.Linear) else vocabulary_of(model)
+
+
+def is_tied(model: PreTrainedModel) -> bool:
+    """Whether the head unembeds with the very weights that embed: what is tied is what shares storage."""
+    embeddings: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear) or embeddings.weight is head.weight:
+        return isinstance(head, nn.Linear)
+    place: int = head.weight.data_ptr()  # 0 where the weights are elsewhere
+    return place != 0 and place == embeddings.weight.data_ptr()
+
+
 @contextmanager
 def narrowed_unembedding(
     model: PreTrainedModel, narrow: Callable[[Float[Tensor, "rows positions hidden"]], Float[Tensor, "rows_kept kept hidden"]]

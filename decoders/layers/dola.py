@@ -19,6 +19,7 @@ from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
 from counterpoint.decoders.hf.outputs import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from counterpoint.decoders.hf.steps import GenerativeModel, plain_loop
+from counterpoint.decoders.hf.unembedding import is_tied
 from counterpoint.decoders.layers.divergence import released_divergence
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -151,8 +152,7 @@ def candidate_layers(model: PreTrainedModel, layers: Layers) -> tuple[int, ...]:
     if isinstance(layers, str):
         if layers not in ("low", "high"):
             raise ValueError(f"layers={layers!r}: 'low', 'high' or a list of layers")
-        tied = model.config.get_text_config(decoder=True).tie_word_embeddings
-        start = (2 if depth > 2 else depth - 1) if tied else 0  # tied, the embeddings only predict the token just read
+        start = (2 if depth > 2 else depth - 1) if is_tied(model) else 0  # tied, the embeddings only predict the token just read
         if depth <= 40:
             layers = range(start, depth // 2, 2) if layers == "low" else range(depth // 2, depth, 2)
         else:

@@ -16,6 +16,7 @@ from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.hf.unembedding import head_width
 
 
 class SLEDLogitsProcessor(ContrastProcessor):
@@ -73,7 +74,7 @@ class SLEDLogitsProcessor(ContrastProcessor):
         final_norm: bool = False,
     ) -> None:
         depth = depth_of(model)
-        check_evolution(evolution_rate, evolution_scale, evolution_steps, model.config.get_text_config(decoder=True).vocab_size)
+        check_evolution(evolution_rate, evolution_scale, evolution_steps, head_width(model))
         self.layers = tuple(range(depth)) if layers is None else check_layers(layers, depth)
         self.rate, self.scale, self.steps = evolution_rate, evolution_scale, evolution_steps
         self.lower_bound = evolution_lower_bound

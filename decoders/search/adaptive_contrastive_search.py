@@ -17,6 +17,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from counterpoint.decoders.checks import check_rule
 from counterpoint.decoders.forwards.tree_support import Method
 from counterpoint.decoders.hf.outputs import BaseStreamer, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from counterpoint.decoders.hf.unembedding import head_width
 from counterpoint.decoders.search.contrastive_search_loop import Sampling, search
 
 FEWEST, MOST = 5, 15
@@ -78,7 +79,7 @@ def adaptive_contrastive_search(
         raise ValueError(f"entropy_scale={entropy_scale!r}: adaptive contrastive search needs a number above 0, e.g. 1.0")
     if generation_config.do_sample:
         raise ValueError("do_sample=True: adaptive contrastive search does not sample; pass do_sample=False")
-    check_rule(0.0, MOST, model.config.get_text_config(decoder=True).vocab_size)
+    check_rule(0.0, MOST, head_width(model))
     return search(
         model,
         input_ids,

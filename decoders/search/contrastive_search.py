@@ -15,6 +15,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from counterpoint.decoders.checks import check_rule
 from counterpoint.decoders.forwards.tree_support import Method
 from counterpoint.decoders.hf.outputs import BaseStreamer, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from counterpoint.decoders.hf.unembedding import head_width
 from counterpoint.decoders.search.contrastive_search_loop import Sampling, search
 
 
@@ -85,7 +86,7 @@ def contrastive_search(
         True
     """
     alpha, k = generation_config.penalty_alpha, generation_config.top_k
-    check_rule(alpha, k, model.config.get_text_config(decoder=True).vocab_size)
+    check_rule(alpha, k, head_width(model))
     return search(
         model,
         input_ids,

@@ -23,7 +23,7 @@ from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.positions import position_arguments, positions
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import after_forward, first_inputs
-from counterpoint.decoders.hf.unembedding import narrowed_unembedding
+from counterpoint.decoders.hf.unembedding import head_width, narrowed_unembedding
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, on_candidates
 
 
@@ -68,7 +68,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         top_k: int = 5,
         attention_mask: Int[Tensor, "prompts length"] | None = None,
     ) -> None:
-        check_rule(penalty_alpha, top_k, model.config.get_text_config(decoder=True).vocab_size)
+        check_rule(penalty_alpha, top_k, head_width(model))
         if model.config.is_encoder_decoder:
             raise ValueError(
                 f"{type(model).__name__} is an encoder-decoder model, whose encoder's text a logits processor never sees; "

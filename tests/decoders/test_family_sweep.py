@@ -18,6 +18,38 @@ def test_every_method_is_right_or_refused(name: str) -> None:
     assert not {method: outcome for method, outcome in found.items() if outcome.verdict in ("wrong", "crash") and method in METHODS}
 
 
+KINDS = [
+    ("the head has layers of its own", "bert:BertLMHeadModel", "DoLa", "right"),
+    ("a layer gives a list", "openai-gpt:OpenAIGPTLMHeadModel", "DoLa", "right"),
+    ("two streams of states", "reformer:ReformerModelWithLMHead", "DoLa", "refused"),
+    ("several versions of each state", "gemma3n_text:Gemma3nForCausalLM", "SLED", "refused"),
+    ("states of tokens that nobody gave", "cpmant:CpmAntForCausalLM", "layer fusion", "refused"),
+    ("nothing in the text's configuration tells of ties", "qwen3_vl:Qwen3VLForConditionalGeneration", "DoLa", "right"),
+    ("ties of a whole that its parts do not know", "llava:LlavaForConditionalGeneration", "DoLa", "right"),
+    (
+        "an encoder's output has more than states",
+        "switch_transformers:SwitchTransformersForConditionalGeneration",
+        "score",
+        "right",
+    ),
+    ("an encoder's output is read by name", "t5gemma:T5GemmaForConditionalGeneration", "contrastive decoding", "right"),
+    ("the generation configuration alone has the start", "t5gemma:T5GemmaForConditionalGeneration", "score", "right"),
+    ("the generation configuration alone has the start", "plbart:PLBartForConditionalGeneration", "score", "right"),
+    ("an encoder hears", "whisper:WhisperForConditionalGeneration", "contrastive decoding", "right"),
+    ("an encoder hears", "whisper:WhisperForConditionalGeneration", "context-aware", "right"),
+    ("an encoder hears", "whisper:WhisperForConditionalGeneration", "score", "refused"),
+    ("a prompt is read in both directions", "paligemma:PaliGemmaForConditionalGeneration", "score", "refused"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "method", "verdict"), KINDS)
+def test_a_kind_of_family_is_right_or_refused(kind: str, name: str, method: str, verdict: str) -> None:
+    if name not in names():
+        pytest.skip(f"this release of transformers has no {name}")
+    outcome = sweep(name, [method])[method]
+    assert outcome.verdict == verdict, outcome
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_sweep_sees_a_wrong_answer(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Subject("gpt2:GPT2LMHeadModel")

@@ -83,6 +83,8 @@ OWN: dict[str, dict[str, Any]] = {
         for name in ("glm4v", "glm4v_moe", "glm46v", "glm_ocr")
     },
     **{name: dict(head_dim=HEAD) for name in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
+    "gemma3": dict(mm_tokens_per_image=4),
+    "mistral3": dict(vision_config=dict(image_size=56)),
     "paligemma": dict(text_config=dict(num_key_value_heads=1)),
     "hunyuan_vl": dict(text_config=dict(head_dim=HEAD)),
     "bamba": dict(HYBRID, attn_layer_indices=[1], attn_rotary_emb=HEAD),
@@ -116,7 +118,7 @@ OWN: dict[str, dict[str, Any]] = {
     "nemotron": dict(num_key_value_heads=2),
     "zaya": dict(num_experts_per_tok=1),
     "chameleon": dict(vocabulary_map={"<image>": 120}),
-    "deepseek_v2": dict(n_group=2, topk_group=1),
+    "deepseek_v2": dict(n_routed_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1),
     "reformer": dict(
         axial_pos_embds_dim=(32, 32), axial_pos_shape=(16, 16), attn_layers=["local", "lsh", "local", "lsh"], num_hidden_layers=4
     ),
@@ -198,7 +200,7 @@ def configuration(model_type: str, model_class: Any, own: Mapping[str, Any]) -> 
     if isinstance(own.get("layer_types"), list):
         changed["num_hidden_layers"] = len(own["layer_types"])
     if "is_decoder" in settings and model_class.__name__.endswith(("ForCausalLM", "LMHeadModel", "WithLMHead", "Decoder")):
-        changed["is_decoder"] = True
+        changed.setdefault("is_decoder", True)
     return config_class(**changed)
 
 
@@ -219,6 +221,8 @@ def shrunk(settings: Mapping[str, Any], tokens: dict[str, int], senses: bool) ->
             yield name, 4
         elif name == "num_key_value_heads" and "kv_lora_rank" in settings:
             yield name, HEADS
+        elif name == "head_dim" and "qk_rope_head_dim" in settings:
+            yield name, 8
         elif isinstance(value, int) and not isinstance(value, bool):
             small = next((small for pattern, small in rules if re.fullmatch(pattern, name)), None)
             if small is not None and not (value <= 1 and ONLY_LARGER.fullmatch(name)):

@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,6 +103,14 @@ class Reading(NamedTuple):
     states: Sequence[Tensor]
 
 
+TRANSFORMS = {
+    **dict.fromkeys(("bert", "big_bird", "ernie", "megatron-bert", "rembert", "roformer"), "cls.predictions.transform"),
+    "electra": "generator_predictions",
+    "modernbert-decoder": "lm_head",
+}
+"""Where a family's head has layers before its largest matrix."""
+
+
 class Plain:
     """A model read without any cache: ``source`` is the encoder's text, () for a decoder alone."""
 
@@ -112,6 +121,8 @@ class Plain:
     def inputs(self, source: tuple[int, ...], texts: Sequence[tuple[int, ...]]) -> dict[str, Any]:
         """The arguments of a forward of several texts of one length."""
         ids = torch.tensor(texts)
+        if not source and "position_ids" in signature(self.model.forward).parameters:  # as ``generate`` numbers them
+            return {"input_ids": ids, "position_ids": torch.arange(ids.shape[1]).expand_as(ids)}
         if not source:
             return {"input_ids": ids}
         heard = encoder_batch(self.model, [source])
@@ -132,7 +143,7 @@ class Plain:
 
         def at_head(module: Any, arguments: Any) -> Any:
             seen.append(arguments[0].clone())
-            return arguments if early is None else (early, *arguments[1:])
+            return arguments if early is None else (self.transform(early), *arguments[1:])
 
         head = self.model.get_output_embeddings()
         handle = head.register_forward_pre_hook(at_head) if isinstance(head, torch.nn.Module) else None
@@ -150,6 +161,11 @@ class Plain:
         ):  # lists what leaves a layer
             states = (self.model.get_input_embeddings()(torch.tensor(texts)), *states)
         return Reading(output.logits.float(), seen[0].float() if seen else None, states)
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """What a head does before its largest matrix, where it has more than that."""
+        path = TRANSFORMS.get(self.model.config.model_type)
+        return hidden if path is None else layer_references.attribute(self.model, path)(hidden)
 
     def logits(self, source: tuple[int, ...], begin: tuple[int, ...], new: tuple[int, ...], exit_at: int | None = None) -> Tensor:
         """Logits ``[len(new), vocabulary]`` from which each of the tokens ``new`` is predicted."""
@@ -330,8 +346,8 @@ def run_search_processor(subject: Subject, rows: Sequence[int]) -> str:
 
 
 def run_speculative(subject: Subject, rows: Sequence[int]) -> str:
-    """One text at a time is what it takes."""
-    for row in rows:
+    """One text at a time is what it takes: row 1 alone, and in the place of a batch row 0."""
+    for row in rows[:1]:
         mode = dict(custom_generate=speculative_contrastive_decoding, amateur=subject.rival, alpha=ALPHA)
         if problem := compare_choice(log_ratio, subject, subject.generate([row], **mode), [row]):
             return problem
