@@ -8,6 +8,7 @@ what follows it make up the text of all tokens, wherever the prompt ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -29,8 +30,13 @@ def prompt_texts(
     tokenizer: PreTrainedTokenizerBase, prompts: Int[Tensor, "prompts length"], mask: Int[Tensor, "prompts length"] | None = None
 ) -> list[str]:
     """The :func:`prompt_text` of each row, which the mask says to be no padding."""
+    return [prompt_text(tokenizer, row) for row in unpadded(prompts, mask)]
+
+
+def unpadded(prompts: Int[Tensor, "prompts length"], mask: Int[Tensor, "prompts length"] | None = None) -> list[list[int]]:
+    """The tokens of each row that the mask says to be no padding."""
     seen = torch.ones_like(prompts) if mask is None else mask
-    return [prompt_text(tokenizer, row[kept.bool()].tolist()) for row, kept in zip(prompts, seen, strict=True)]
+    return [row[kept.bool()].tolist() for row, kept in zip(prompts, seen, strict=True)]
 
 
 def continuation_text(
@@ -54,6 +60,32 @@ def continuation_text(
     before, text = _decoded(tokenizer, context), _decoded(tokenizer, [*context, *new])
     end = text if all_of_it else text.rstrip(CUT_CHARACTER)
     return end[len(before.rstrip(CUT_CHARACTER)) :]
+
+
+class GeneratedText(str):
+    """The :func:`continuation_text` of new tokens, which keeps them: a ranker that has the same tokenizer reads the tokens."""
+
+    tokenizer: PreTrainedTokenizerBase
+    prefix: str
+    """The prompt's text."""
+    prompt: tuple[int, ...]
+    """Its tokens, without padding."""
+    tokens: tuple[int, ...]
+    """The new ones, without those that end a text."""
+
+    def __new__(cls, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], new: Sequence[int]) -> GeneratedText:
+        """The text of what follows a prompt."""
+        text = super().__new__(cls, continuation_text(tokenizer, prompt, new))
+        special, length = set(tokenizer.all_special_ids), len(new)
+        while length and new[length - 1] in special:
+            length -= 1
+        text.tokenizer, text.prefix = tokenizer, prompt_text(tokenizer, prompt)
+        text.prompt, text.tokens = tuple(prompt), tuple(new[:length])
+        return text
+
+    def __reduce__(self) -> Any:
+        """Elsewhere it is a text."""
+        return str, (str(self),)
 
 
 def end_of(tokens: Sequence[int], ends: int | Sequence[int] | None) -> int | None:

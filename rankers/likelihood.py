@@ -13,6 +13,7 @@ from counterpoint.decoders.forwards.encoding import Encoded
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.scoring import Decoder, Score, Scorer
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
+from counterpoint.rankers.continuation_texts import GeneratedText
 
 FORMS = ("log_likelihood", "per_token", "pmi")
 BATCH_TOKENS = 256
@@ -34,7 +35,8 @@ class LikelihoodRanker(Ranker):
 
     p is the model's or, under ``decoder``, the renormalised distribution from which ``generate`` would draw with it; a decoder that
     bans tokens bans the texts that hold them, whose score is -inf. Tokens and borders are those of
-    :func:`~counterpoint.decoders.score`.
+    :func:`~counterpoint.decoders.score`; in ranked search, best-of-n and ``rerank`` of ids, where the same tokenizer is given, they
+    are the tokens that were generated.
 
     A prefix is read with its first candidates, in one forward, and its keys and values stay until the scorer is dropped, with those
     that its candidates had in common: a later round reads what is new. Sliding windows that have filled up, recurrent states and
@@ -98,13 +100,23 @@ class LikelihoodRanker(Ranker):
         unconditional = self.text_scorer()
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
-            encoded = [encode(self.model, self.tokenizer, *pair) for pair in zip(prefixes, candidates, strict=True)]
+            encoded = [self.encoded(prefix, texts) for prefix, texts in zip(prefixes, candidates, strict=True)]
             return [
                 torch.tensor(self.values(scorer, unconditional, number, texts, len(prefixes)))
                 for number, (scorer, texts) in enumerate(zip(scorers, encoded, strict=True))
             ]
 
         return scores_of
+
+    def encoded(self, prefix: str, texts: Texts) -> list[Encoded]:
+        """The tokens of a prefix and of each candidate: of one that the tokenizer's model wrote those that it wrote."""
+        pairs: list[Encoded] = []
+        for text in texts:
+            if isinstance(text, GeneratedText) and text.tokenizer is self.tokenizer and text.prefix == prefix:
+                pairs += encode(self.model, None, text.prompt, [text.tokens])
+            else:
+                pairs += encode(self.model, self.tokenizer, prefix, [text])
+        return pairs
 
     def values(
         self, scorer: Scorer, unconditional: Scorer, number: int, texts: Sequence[Encoded], number_of_prefixes: int

@@ -11,9 +11,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.rankers.base import Ranker, Texts
-from counterpoint.rankers.continuation_texts import continuation_text, end_of, prompt_text
+from counterpoint.rankers.continuation_texts import GeneratedText, continuation_text, end_of, prompt_text
 
 Candidates = (
     Texts
@@ -159,19 +160,22 @@ def generated_texts(
     if not 0 <= prompt_length <= ids.shape[1]:
         raise ValueError(f"prompt_length={prompt_length}: the rows of candidates are of {ids.shape[1]} ids, prompt included")
     ends = tokenizer.eos_token_id if eos_token_id is None else eos_token_id
-    texts = []
-    for row in ids.tolist():
-        new = row[prompt_length:]
-        started = 0 if prompt_length else 1  # an encoder-decoder's first token starts the decoder, with the end of text in some
-        end = end_of(new[started:], ends)
-        texts.append(continuation_text(tokenizer, row[:prompt_length], new if end is None else new[: started + end - 1]))
-    found = shared_out(texts, len(prefixes))
-    for index, prefix in enumerate(prefixes if texts else ()):
-        read = prompt_text(tokenizer, ids[index * len(ids) // len(prefixes), :prompt_length].tolist())
-        if read.strip():
-            check_prompt_length(prefix, read, prompt_length)
+    started = 0 if prompt_length else 1  # an encoder-decoder's first token starts the decoder, with the end of text in some models
+    found = []
+    for index, (prefix, rows) in enumerate(zip(prefixes, shared_out(ids.tolist(), len(prefixes)), strict=True)):
+        own, texts = encode_prompt(tokenizer, prefix), []
+        for row in rows:
+            prompt, new = row[:prompt_length], row[prompt_length:]
+            end = end_of(new[started:], ends)
+            new = new if end is None else new[: started + end - 1]
+            read = own and prompt[-len(own) :] == own  # and what is before is padding
+            texts.append(GeneratedText(tokenizer, own, new) if read else continuation_text(tokenizer, prompt, new))
+        before = prompt_text(tokenizer, rows[0][:prompt_length]) if rows else ""
+        if before.strip():
+            check_prompt_length(prefix, before, prompt_length)
         else:
-            check_continuations(index, prefix, found[index])
+            check_continuations(index, prefix, texts)
+        found.append(texts)
     return found
 
 

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.steps import beam_loop
 from counterpoint.rankers.base import Ranker
-from counterpoint.rankers.continuation_texts import continuation_text, end_of, prompt_texts
+from counterpoint.rankers.continuation_texts import GeneratedText, end_of, prompt_texts, unpadded
 from counterpoint.rankers.search.beams import Candidate, best_first
 from counterpoint.rankers.search.checks import check_settings
 from counterpoint.rankers.search.ranked_search import RankedSearchOutput, Stream, ranked_search
@@ -100,7 +100,8 @@ def best_of(
         raise ValueError("streamer: one text at a time can be streamed; pass one prompt")
     prompts = input_ids[:: config.num_beams]
     mask = model_kwargs.get("attention_mask")
-    texts = prompt_texts(tokenizer, prompts, None if mask is None else mask[:: config.num_beams]) if prefixes is None else prefixes
+    mask = None if mask is None else mask[:: config.num_beams]
+    texts = prompt_texts(tokenizer, prompts, mask) if prefixes is None else prefixes
     model_kwargs.pop("inputs_tensor", None)
     found: Any = beam_loop(model, input_ids, logits_processor, stopping_criteria, config, **model_kwargs)
     rows = found[:, input_ids.shape[1] :].tolist()
@@ -109,8 +110,8 @@ def best_of(
         for first in range(0, len(rows), each)
     ]
     pools = [
-        [Candidate(tokens, continuation_text(tokenizer, prompt, tokens), True) for tokens in own]
-        for prompt, own in zip(prompts.tolist(), new, strict=True)
+        [Candidate(tokens, GeneratedText(tokenizer, prompt, tokens), True) for tokens in own]
+        for prompt, own in zip(unpadded(prompts, mask), new, strict=True)
     ]
     ranked = best_first(ranker.scorer(texts), pools)
     best: Tensor = found[[index * each + new[index].index(pool[0].tokens) for index, pool in enumerate(ranked)]]

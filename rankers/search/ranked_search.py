@@ -26,7 +26,7 @@ from counterpoint.decoders.hf.generate_call import GenerateCall, current_generat
 from counterpoint.decoders.hf.outputs import BaseStreamer, ModelOutput
 from counterpoint.decoders.hf.steps import padding_token
 from counterpoint.rankers.base import Ranker
-from counterpoint.rankers.continuation_texts import continuation_text, prompt_texts
+from counterpoint.rankers.continuation_texts import GeneratedText, continuation_text, prompt_texts, unpadded
 from counterpoint.rankers.search.beams import Beams, Candidate, shared_beginning
 from counterpoint.rankers.search.checks import check_mode, check_prefixes, check_prompt_texts, check_settings
 from counterpoint.rankers.search.proposals import Proposer, chosen
@@ -143,8 +143,11 @@ def ranked_search(
         prefixes = prompt_texts(tokenizer, read, model_kwargs.get("attention_mask"))
     check_prefixes(prefixes, len(prompts))
 
-    ids = prompts.tolist()
-    found = Beams(ranker.scorer(prefixes), lambda prompt, new: continuation_text(tokenizer, ids[prompt], new), len(prompts), beams)
+    if model.config.is_encoder_decoder:
+        ids, text_of = prompts.tolist(), continuation_text
+    else:
+        ids, text_of = unpadded(prompts, model_kwargs.get("attention_mask")), GeneratedText
+    found = Beams(ranker.scorer(prefixes), lambda prompt, new: text_of(tokenizer, ids[prompt], new), len(prompts), beams)
     proposer = Proposer(model, prompts, firsts, logits_processor, stopping_criteria, config, model_kwargs)
     stream = None if call.streamer is None else Stream(call.streamer)
     draws = beams * candidates

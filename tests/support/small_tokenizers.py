@@ -64,8 +64,8 @@ def trained(algorithm: str) -> str:
         trainer = trainers.UnigramTrainer(vocab_size=80, special_tokens=special, unk_token=UNK, show_progress=False)
     elif algorithm == "first":  # Mistral's: a space before the first word alone
         backend = Tokenizer(models.BPE(unk_token=UNK))
-        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-        backend.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        backend.decoder = decoders.Metaspace(prepend_scheme="first")
         trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=special, show_progress=False)
     elif algorithm == "legacy":  # Llama 2's: a space before whatever stands between special tokens
         backend = Tokenizer(models.BPE(unk_token=UNK))
