@@ -74,8 +74,9 @@ def score(
         tokenizer: Its tokenizer; None if all texts are given as tokens.
         prompts: The prompts, text or tokens. A text is tokenised together with its continuation, and the continuation's tokens are
             those after the prompt's; if a tokenizer joins the two in one token, that token counts to the continuation.
-        continuations: For each prompt its continuations, text (as it follows, with its space) or tokens. Encoder-decoder models get
-            the prompts in the encoder.
+        continuations: For each prompt its continuations, text (as it follows, with its space) or tokens. Padding after an end of
+            text is not scored, so that rows of ``generate`` are taken as they are; prompts are given without padding.
+            Encoder-decoder models get the prompts in the encoder.
         decoder: What ``generate`` would get: a logits processor, a list of them, or None for the model itself. A
             :class:`~counterpoint.decoders.PromptAmateur` has one other prompt for each prompt, or one for all.
         renormalise: Whether F is normalised. If not, ``decoder`` is given log-probabilities, and its scores are summed as they are:

@@ -38,12 +38,19 @@ def encoded(
     prompt: str | Sequence[int],
     continuation: str | Sequence[int],
 ) -> Encoded:
-    """Tokens of a prompt and its continuation; ids stay as they are."""
+    """Tokens of a prompt and its continuation; ids stay as they are, without padding after an end of text."""
     if not isinstance(prompt, str) and not isinstance(continuation, str):
-        return tuple(map(int, prompt)), tuple(map(int, continuation))
+        return tuple(map(int, prompt)), without_padding(model.generation_config, list(map(int, continuation)))
     if tokenizer is None or not isinstance(prompt, str) or not isinstance(continuation, str):
         raise ValueError("prompts and continuations are both text, with tokenizer=, or both tokens")
     return encode_pair(tokenizer, prompt, continuation, is_encoder_decoder=bool(model.config.is_encoder_decoder))
+
+
+def without_padding(config: Any, tokens: list[int]) -> tuple[int, ...]:
+    """Tokens up to a first end of text after which there is nothing but padding, as in a row of ``generate``."""
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    end = next((place for place, token in enumerate(tokens, 1) if token in ends), len(tokens))
+    return tuple(tokens[:end] if set(tokens[end:]) <= {config.pad_token_id, *ends} else tokens)
 
 
 def batches(

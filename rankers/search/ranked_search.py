@@ -5,7 +5,7 @@ Krishna et al., *RankGen: Improving Text Generation with Large Ranking Models* (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,10 +143,9 @@ def ranked_search(
         prefixes = prompt_texts(tokenizer, read, model_kwargs.get("attention_mask"))
     check_prefixes(prefixes, len(prompts))
 
-    if model.config.is_encoder_decoder:
-        ids, text_of = prompts.tolist(), continuation_text
-    else:
-        ids, text_of = unpadded(prompts, model_kwargs.get("attention_mask")), GeneratedText
+    known = not model.config.is_encoder_decoder  # the tokens before the new ones, of which a decoder has only its first
+    ids = unpadded(prompts, model_kwargs.get("attention_mask")) if known else prompts.tolist()
+    text_of: Callable[..., str] = GeneratedText if known else continuation_text
     found = Beams(ranker.scorer(prefixes), lambda prompt, new: text_of(tokenizer, ids[prompt], new), len(prompts), beams)
     proposer = Proposer(model, prompts, firsts, logits_processor, stopping_criteria, config, model_kwargs)
     stream = None if call.streamer is None else Stream(call.streamer)

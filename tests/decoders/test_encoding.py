@@ -206,6 +206,23 @@ def test_an_encoder_reads_whole_texts() -> None:
     assert score(model, tokenizer, [PROMPT], [["ship"]])[0][0].total == pytest.approx(total, abs=1e-3)
 
 
+@pytest.mark.parametrize("pad", [0, 2], ids=["of its own", "the end"])
+@pytest.mark.parametrize("ends", [2, [2, 5]], ids=["one end", "two"])
+def test_padding_is_not_scored(pad: int, ends: Any) -> None:
+    """Rows of ``generate`` after their prompt; a token that pads elsewhere is a token before the end."""
+    model: Any = model_of(KINDS[0].tokenizer)
+    model.generation_config.update(eos_token_id=ends, pad_token_id=pad)
+    for row, right in (
+        ([7, 8, 2, pad, pad], [7, 8, 2]),
+        ([7, 5, pad, pad], [7, 5] if ends != 2 else [7, 5, *([2] if pad == 2 else [0, 0])]),
+        ([7, pad, 8], [7, pad, 8]),
+        ([2, 7, 2, pad], [2, 7, 2, pad]),
+    ):
+        ((found,),) = score(model, None, [[4, 9]], [[row]])
+        assert list(found.tokens) == right
+        assert found.total == pytest.approx(plain(model, [4, 9], right), abs=1e-3)
+
+
 def test_half_a_character_is_refused_by_name(kind: Kind) -> None:
     tokenizer = kind.tokenizer
     for prompt, text in ((PROMPT, " \ud83d"), ("The \ud83d", " ship")):
