@@ -12,6 +12,7 @@ import torch
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.base import DistributionProcessor
+from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
@@ -52,7 +53,7 @@ class Score:
 def score(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompts: Sequence[str] | Sequence[Sequence[int]],
+    prompts: Sequence[Prompt] | Sequence[Sequence[int]],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
     decoder: Decoder = None,
     *,
@@ -121,7 +122,7 @@ def score(
 def score_each(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompts: Sequence[str] | Sequence[Sequence[int]],
+    prompts: Sequence[Prompt] | Sequence[Sequence[int]],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
     decoder: Decoder = None,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,23 @@ from counterpoint.decoders.amateurs.adapters import AdapterAmateur
 from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.choosing import front_door
 from counterpoint.decoders.choosing.own import resolve
+from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
+from counterpoint.eval.chat_ranking import ChatLikelihood
 from counterpoint.eval.choosing import DecoderSpec, RankerSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.loading import Loaded, choose_device, load
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.combination import CombinedRanker
+from counterpoint.rankers.likelihood import LikelihoodRanker
+
+ChatsFor = Callable[[Loaded], Mapping[str, Chat]]
+"""Chats by their words, for a language model that ranks."""
 
 Model = Callable[[], Loaded]
 """Loads the model of ``--model``, or gives it if it is loaded already."""
 
 
-def generate_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> dict[str, Any]:
+def generate_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """What ``generate`` takes for a decoder that continues these prompts.
 
     Raises:
@@ -40,22 +46,25 @@ def generate_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]
         raise ValueError(f"decoder {spec}: {error}") from error
 
 
-def ranked_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> dict[str, Any]:
+def ranked_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """What ``generate`` takes for a decoder whose ranker chooses among another decoder's proposals."""
     values: dict[str, Any] = dict(spec.values)
+    loaded.chats.update({each.shown(): each for each in prompts if isinstance(each, Chat)})
     (proposals,), rankers = values.pop("proposals"), values.pop("ranker")
     arguments = generate_arguments(proposals, loaded, prompts)
     if proposals.name == "beam":  # all beams are candidates
         values.pop("candidates")
         arguments["num_return_sequences"] = arguments["num_beams"]
     ranker = loaded.keep(
-        f"ranker {spec.written()['ranker']}", lambda: load_ranker(rankers, lambda: loaded, str(loaded.model.device))
+        f"ranker {spec.written()['ranker']}",
+        lambda: load_ranker(rankers, lambda: loaded, str(loaded.model.device), lambda _: loaded.chats),
     )
     target = resolve(spec.row.target)
-    return {**arguments, **values, "custom_generate": target, "ranker": ranker, "processing_class": loaded.tokenizer}
+    read = {"prefixes": [shown(each) for each in prompts]} if loaded.chats else {}  # a ranker reads words, not a template
+    return {**arguments, **values, **read, "custom_generate": target, "ranker": ranker, "processing_class": loaded.tokenizer}
 
 
-def scoring_processors(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[str]) -> list[LogitsProcessor]:
+def scoring_processors(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prompt]) -> list[LogitsProcessor]:
     """All that changes the model's scores where given texts are scored.
 
     Raises:
@@ -104,13 +113,14 @@ def with_adapter(model: PreTrainedModel, adapter: str) -> Any:
     return PeftModel.from_pretrained(model, adapter)
 
 
-def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None) -> Ranker:
+def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None, chats_for: ChatsFor | None = None) -> Ranker:
     """The ranker that is chosen, or the combination of several.
 
     Args:
         specs: Choices of one ranker or more.
         model: The language model, for those that score by it.
         device: As for :func:`~counterpoint.eval.loading.choose_device`.
+        chats_for: Gives the chats that a language model reads in place of their words.
 
     Raises:
         ValueError: If one cannot be loaded, or refuses its parameters, or the weights do not combine.
@@ -118,7 +128,7 @@ def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None) -
     rankers = []
     for spec in specs:
         try:
-            rankers.append(build_ranker(spec, model, device))
+            rankers.append(build_ranker(spec, model, device, chats_for))
         except (ValueError, OSError, ImportError) as error:
             raise ValueError(f"ranker {spec}: {error}") from error
     weights = [float(spec.values.get("weight", 1.0)) for spec in specs]  # type: ignore[arg-type]
@@ -127,7 +137,7 @@ def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None) -
     return CombinedRanker(rankers, weights=weights)
 
 
-def build_ranker(spec: RankerSpec, model: Model, device: str | None) -> Ranker:
+def build_ranker(spec: RankerSpec, model: Model, device: str | None, chats_for: ChatsFor | None = None) -> Ranker:
     """One ranker, by its target's signature."""
     target = resolve(spec.row.target)
     values: dict[str, Any] = {name: value for name, value in spec.values.items() if name != "weight"}
@@ -142,4 +152,6 @@ def build_ranker(spec: RankerSpec, model: Model, device: str | None) -> Ranker:
     if "device" in signature:
         values["device"] = choose_device(device)
     ranker: Ranker = target(**{name: value for name, value in values.items() if name in signature})
+    if isinstance(ranker, LikelihoodRanker) and chats_for and ranker.tokenizer.chat_template:
+        return ChatLikelihood(ranker, chats_for(loaded))
     return ranker

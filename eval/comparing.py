@@ -9,10 +9,13 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.chats import Chat, Message, as_prompt
+from counterpoint.eval.chat import chat_format, make_prompt
 from counterpoint.eval.choosing import parse_decoder
-from counterpoint.eval.generation import Generated, encode, generate
+from counterpoint.eval.generation import Generated, generate, request
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
+from counterpoint.eval.reading import Reading
 
 MEASURES = ("diversity", "rep_2", "rep_4", "tokens_per_second")
 
@@ -73,21 +76,28 @@ class Comparison:
 def compare(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: str | Sequence[str],
+    prompts: str | Sequence[str | Sequence[Message]],
     decoders: Sequence[str] = ("greedy", "contrastive_search"),
     *,
     max_new_tokens: int = 64,
     seed: int = 0,
+    chat_template: str = "none",
+    system: str = "",
+    thinking: str = "keep",
 ) -> Comparison:
     """Continue prompts with several decoders.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        prompts: A text, or several.
+        prompts: A text, or several texts or chats, each chat a list of messages.
         decoders: Choices such as "dola:layers=low"; paths of amateurs and rankers in them are loaded.
         max_new_tokens: The most tokens of a continuation.
         seed: Seed of the random numbers, set anew for every text.
+        chat_template: "auto" puts texts into the tokenizer's chat template if it has one, "none" leaves them as they are, and a
+            file's name stands for the template in it. Chats always go through a template.
+        system: The system's message of every chat.
+        thinking: "keep", "cut" (before anything is measured), or "off" (said to the template).
 
     Returns:
         Texts, ``diversity`` and ``rep_n`` over a decoder's texts, and its tokens per second over all of them.
@@ -105,11 +115,13 @@ def compare(
     """
     loaded = Loaded(str(getattr(model.config, "name_or_path", "") or type(model).__name__), model, tokenizer)
     specs = [parse_decoder(each) for each in decoders]
-    given = (prompts,) if isinstance(prompts, str) else tuple(prompts)
-    encoded = [encode(loaded, prompt, max_new_tokens) for prompt in given]
-    found = [[generate(loaded, ids, max_new_tokens, seed, spec, lambda _: None) for ids in encoded] for spec in specs]
+    given = [as_prompt(each) for each in ([prompts] if isinstance(prompts, str) else prompts)]
+    chats = chat_format(loaded, chat_template, system, thinking, given)
+    reading = Reading(thinking=chats.marks)
+    requests = [request(loaded, make_prompt(prompt, chats), max_new_tokens, reading) for prompt in given]
+    found = [[generate(loaded, each, max_new_tokens, seed, spec, lambda _: None) for each in requests] for spec in specs]
     return Comparison(
-        prompts=given,
+        prompts=tuple(each.shown() if isinstance(each, Chat) else each for each in given),
         decoders=tuple(map(str, specs)),
         texts=tuple(tuple(each.text for each in texts) for texts in found),
         measures=tuple(measures_of(texts) for texts in found),

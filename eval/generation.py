@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, StoppingCriteriaList, StopStringCriteria
 
+from counterpoint.decoders.forwards.chats import Chat, Prompt
 from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.outputs import BaseStreamer
@@ -18,6 +19,8 @@ from counterpoint.eval import building
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
+from counterpoint.eval.pictures import with_pictures
+from counterpoint.eval.reading import WHOLE, Reading, before_any, read
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 from counterpoint.rankers.search.beams import Candidate
 
@@ -43,101 +46,170 @@ class Generated:
         return {**measures, "diversity": diversity([self.text]) if words >= 4 else None}
 
 
-def encode(loaded: Loaded, prompt: str, max_new_tokens: int) -> list[int]:
-    """The prompt's tokens.
+@dataclass(frozen=True)
+class Request:
+    """A prompt as a model reads it, and how what follows is read."""
+
+    prompt: Prompt
+    """For decoders that put other texts before it."""
+    ids: tuple[int, ...]
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else the model takes: images."""
+    reading: Reading = WHOLE
+
+
+def encode(loaded: Loaded, prompt: Prompt, max_new_tokens: int) -> list[int]:
+    """The tokens of a text, or of a chat without images.
 
     Raises:
-        ValueError: If there are none, or not enough room after them in the model's context.
+        ValueError: If there are none, or not enough room after them in the model's context; or for a chat that its template
+            refuses.
     """
-    ids = encode_prompt(loaded.tokenizer, prompt, is_encoder_decoder=bool(loaded.model.config.is_encoder_decoder))
+    if isinstance(prompt, Chat):
+        ids = in_template(loaded, prompt)
+    else:
+        ids = encode_prompt(loaded.tokenizer, prompt, is_encoder_decoder=bool(loaded.model.config.is_encoder_decoder))
     if not ids:
         raise ValueError(f"the prompt {prompt!r} has no tokens in the vocabulary of {loaded.name}")
-    context = context_length(loaded.model)
-    if context is not None and len(ids) + max_new_tokens > context:
-        room = context - len(ids)
-        way_out = f"take max_new_tokens={room} or a shorter prompt" if room > 0 else "shorten the prompt"
-        raise ValueError(
-            f"a prompt of {len(ids)} tokens and max_new_tokens={max_new_tokens} exceed the model's context of {context}: {way_out}"
-        )
+    check_room(loaded, len(ids), max_new_tokens)
     return ids
 
 
-def generate(loaded: Loaded, prompt: list[int], max_new_tokens: int, seed: int, spec: DecoderSpec, emit: Emit) -> Generated:
+def check_room(loaded: Loaded, tokens: int, max_new_tokens: int) -> None:
+    """Refuse a prompt after which the model's context has not enough room.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    context = context_length(loaded.model)
+    if context is not None and tokens + max_new_tokens > context:
+        room = context - tokens
+        way_out = f"take max_new_tokens={room} or a shorter prompt" if room > 0 else "shorten the prompt"
+        raise ValueError(
+            f"a prompt of {tokens} tokens and max_new_tokens={max_new_tokens} exceed the model's context of {context}: {way_out}"
+        )
+
+
+def request(loaded: Loaded, prompt: Prompt, max_new_tokens: int, reading: Reading = WHOLE) -> Request:
+    """The prompt's tokens and images, and how what follows is read.
+
+    Raises:
+        ValueError: As for :func:`encode`, and for images that the model does not take.
+    """
+    if not isinstance(prompt, Chat) or not prompt.pictures:
+        return Request(prompt, tuple(encode(loaded, prompt, max_new_tokens)), reading=reading)
+    ids, inputs = with_pictures(loaded, prompt)
+    check_room(loaded, len(ids), max_new_tokens)
+    return Request(prompt, tuple(ids), inputs, reading)
+
+
+def in_template(loaded: Loaded, chat: Chat) -> list[int]:
+    """A chat's tokens."""
+    try:
+        return chat.ids(loaded.tokenizer)
+    except ValueError as error:
+        raise ValueError(f"model {loaded.name}: {error}") from error
+
+
+def generate(
+    loaded: Loaded, prompt: Request | Sequence[int], max_new_tokens: int, seed: int, spec: DecoderSpec, emit: Emit
+) -> Generated:
     """Continue a prompt with a decoder.
 
     Args:
         loaded: The model.
-        prompt: Its tokens for the prompt.
+        prompt: The prompt, or its tokens alone.
         max_new_tokens: The most tokens of the continuation.
         seed: Seed of the random numbers, set anew for every text.
         spec: The decoder.
-        emit: Gets the text in pieces as they are known, or in one if the decoder cannot stream.
+        emit: Gets the text in pieces as they are known, or in one if the decoder cannot stream or the thinking is cut.
 
     Raises:
         ValueError: If the decoder refuses the model or the parameters.
     """
-    stream, ranked = TextStream(loaded.tokenizer, prompt, emit), "ranker" in spec.row.needs
-    input_ids = torch.tensor([prompt], device=loaded.model.device)
+    if not isinstance(prompt, Request):
+        prompt = Request(prompt_text(loaded.tokenizer, prompt), tuple(prompt))
+    reading = prompt.reading
+    streams = spec.row.streams and reading.thinking is None
+    stream, ranked = TextStream(loaded.tokenizer, prompt.ids, emit, reading.stop), "ranker" in spec.row.needs
+    input_ids = torch.tensor([prompt.ids], device=loaded.model.device)
     torch.manual_seed(seed)
     start = time.perf_counter()
-    text = prompt_text(loaded.tokenizer, prompt)
-    arguments = building.generate_arguments(spec, loaded, [text])
+    arguments = building.generate_arguments(spec, loaded, [prompt.prompt])
     try:
         output: Any = loaded.model.generate(  # type: ignore[operator]
             input_ids=input_ids,
             attention_mask=torch.ones_like(input_ids),
-            streamer=stream if spec.row.streams else None,
+            streamer=stream if streams else None,
             max_new_tokens=max_new_tokens,
             return_dict_in_generate=ranked,
+            **prompt.inputs,
+            **stopping(loaded, reading),
             **arguments,
         )
     except ValueError as error:
         raise ValueError(f"decoder {spec}: {error}") from error
     seconds = time.perf_counter() - start
-    if ranked:
-        return best_of_tree(loaded, spec, prompt, output.tree[0][-1], seconds)
-    new = output[0, len(prompt) :].tolist()
-    text = continuation_text(loaded.tokenizer, prompt, new, all_of_it=True)
-    if not spec.row.streams:
-        emit(text)
-    return Generated(text, len(new), seconds)
+    details = details_of_tree(spec, output.tree[0][-1]) if ranked else {}
+    new = list(output.tree[0][-1][0].tokens) if ranked else output[0, len(prompt.ids) :].tolist()
+    ends: Any = loaded.model.generation_config
+    found = read(loaded.tokenizer, prompt.ids, new, ends.eos_token_id, reading)
+    if not streams:
+        emit(found.text)
+    if reading.thinking is not None:
+        details = {"thinking_text": found.thinking, **details}
+    return Generated(found.text, found.tokens, seconds, details)
 
 
-def best_of_tree(
-    loaded: Loaded, spec: DecoderSpec, prompt: list[int], candidates: Sequence[Candidate], seconds: float
-) -> Generated:
-    """The best of a ranker's last candidates, with all of them in its details."""
-    best = candidates[0]
-    details = {
+def stopping(loaded: Loaded, reading: Reading) -> dict[str, Any]:
+    """What ``generate`` takes to stop at strings; its own ``stop_strings`` do not reach loops of one's own."""
+    if not reading.stop:
+        return {}
+    return {"stopping_criteria": StoppingCriteriaList([StopStringCriteria(loaded.tokenizer, list(reading.stop))])}
+
+
+def details_of_tree(spec: DecoderSpec, candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """All of a ranker's last candidates, the best first."""
+    return {
         "ranker": " ".join(str(each) for each in spec.nested() if each.row.kind_of_name == "ranker"),
         "candidates": [each.text for each in candidates],
         "scores": [each.score if each.text.strip() else None for each in candidates],
     }
-    return Generated(continuation_text(loaded.tokenizer, prompt, best.tokens, all_of_it=True), len(best.tokens), seconds, details)
 
 
 class TextStream(BaseStreamer):
-    """Hands text on as ``generate`` produces it, in pieces whose sum is the whole text's decoding."""
+    """Hands text on as ``generate`` produces it, in pieces whose sum is the whole text's decoding up to a stop string."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: list[int], emit: Emit) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], emit: Emit, stop: tuple[str, ...] = ()) -> None:
         self.tokenizer = tokenizer
-        self.prompt = prompt
+        self.prompt = list(prompt)
         self.emit = emit
+        self.stop = stop
         self.received: list[int] = []
         self.emitted = 0
 
     def put(self, value: Tensor) -> None:
         """Take the prompt, then token after token."""
         self.received += value.flatten().tolist()
-        self.hand_on(all_of_it=False)
+        text = before_any(self.text(all_of_it=False), self.stop)
+        self.hand_on(without_beginning(text, self.stop))
 
     def end(self) -> None:
-        """What was held back is part of a character that was never completed."""
-        self.hand_on(all_of_it=True)
+        """Hand on what was held back: the beginning of no stop string, and part of a character that was never completed."""
+        self.hand_on(before_any(self.text(all_of_it=True), self.stop))
 
-    def hand_on(self, all_of_it: bool) -> None:
+    def text(self, all_of_it: bool) -> str:
+        """The text so far."""
+        return continuation_text(self.tokenizer, self.prompt, self.received[len(self.prompt) :], all_of_it=all_of_it)
+
+    def hand_on(self, text: str) -> None:
         """Emit what is new in the text."""
-        text = continuation_text(self.tokenizer, self.prompt, self.received[len(self.prompt) :], all_of_it=all_of_it)
         if len(text) > self.emitted:
             self.emit(text[self.emitted :])
             self.emitted = len(text)
+
+
+def without_beginning(text: str, stop: Sequence[str]) -> str:
+    """The text without what its end has of the beginning of a stop string."""
+    held = max((size for each in stop for size in range(1, len(each)) if text.endswith(each[:size])), default=0)
+    return text[: len(text) - held]

@@ -13,8 +13,19 @@ from typing import Any, TypeVar, cast
 import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, logging
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    logging,
+)
 
+from counterpoint.decoders.forwards.chats import Chat
 from counterpoint.eval.embedded import EXPERT
 
 Kept = TypeVar("Kept")
@@ -43,7 +54,10 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """Amateurs and rankers that were loaded for it, as long as it lives."""
+    """Amateurs, rankers and a processor that were loaded for it, as long as it lives."""
+    trust_remote_code: bool = False
+    chats: dict[str, Chat] = field(default_factory=dict, compare=False, repr=False)
+    """Chats that are ranked, by the words that rankers read."""
 
     def keep(self, name: str, make: Callable[[], Kept]) -> Kept:
         """What was made under this name before, or is made now."""
@@ -54,7 +68,7 @@ class Loaded:
 
 
 def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, device_map: str | None = None) -> Loaded:
-    """Load a causal language model for generation.
+    """Load a causal language model, or one that reads images too, for generation.
 
     Its generation settings are dropped but for what it needs (:func:`drop_generation_settings`), so that a decoder's name means the
     same for every model.
@@ -75,9 +89,11 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
     options = {"trust_remote_code": trust_remote_code, "local_files_only": local or not on_hub(name)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        pictures = takes_pictures(AutoConfig.from_pretrained(name, **options))
+        kind: Any = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
         model, report = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
-            AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=device_map, output_loading_info=True, **options),
+            kind.from_pretrained(name, dtype=dtype, device_map=device_map, output_loading_info=True, **options),
         )
     except (OSError, ValueError) as error:
         if "trust_remote_code" in str(error):
@@ -97,7 +113,12 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
     drop_generation_settings(model)
     if device_map is None:
         model.to(target)  # type: ignore[arg-type]
-    return Loaded(name, model.eval(), tokenizer)
+    return Loaded(name, model.eval(), tokenizer, trust_remote_code=trust_remote_code)
+
+
+def takes_pictures(config: Any) -> bool:
+    """Whether models of a configuration read images with their text."""
+    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 
 def drop_generation_settings(model: PreTrainedModel) -> None:

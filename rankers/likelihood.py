@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import override
 
+from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.decoders.forwards.encoding import Encoded
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.scoring import Decoder, Score, Scorer
@@ -95,7 +96,7 @@ class LikelihoodRanker(Ranker):
         return Scorer(self.model, self.decoder, renormalise=True, banned=-math.inf)
 
     @override
-    def prepare(self, prefixes: Texts) -> CandidateScorer:
+    def prepare(self, prefixes: Sequence[Prompt]) -> CandidateScorer:
         scorers = [self.text_scorer() for _ in prefixes]
         unconditional = self.text_scorer()
 

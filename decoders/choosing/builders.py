@@ -22,6 +22,7 @@ from counterpoint.decoders.contrasts.contrastive_decoding import (
 from counterpoint.decoders.contrasts.forms import extrapolation, likelihood_ratio, log_ratio, released_likelihood_ratio
 from counterpoint.decoders.contrasts.frustratingly_simple import FrustratinglySimpleLogitsProcessor
 from counterpoint.decoders.contrasts.released_contrastive_decoding import ReleasedContrastiveDecodingLogitsProcessor
+from counterpoint.decoders.forwards.chats import MESSAGES, Chat, Prompt
 from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.decoders.forwards.ragged import padded
@@ -69,13 +70,26 @@ def speculative(
 
 
 def context_aware(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, beta: float = 0.5
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, beta: float = 0.5, message: str = ""
 ) -> LogitsProcessor:
-    """The prompt against its last paragraph."""
-    contexts, questions = zip(*(prompt.rpartition("\n\n")[::2] for prompt in prompts), strict=True)
-    if not all(contexts):
-        raise ValueError("a prompt has no context: put it before the question, with a blank line between them")
+    """The prompt against what follows its last blank line; of a chat, the user's last message, or all but the system's."""
+    check_message(message, prompts)
+    questions = [without_context(prompt, message) for prompt in prompts]
     return ContextAwareLogitsProcessor(model, prompt_batch(model, tokenizer, questions), beta=beta)
+
+
+def without_context(prompt: Prompt, message: str) -> Prompt:
+    """A prompt without its context.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if isinstance(prompt, Chat):
+        return prompt.without_context(message)
+    context, _, question = prompt.rpartition("\n\n")
+    if not context:
+        raise ValueError("a prompt has no context: put it before the question, with a blank line between them")
+    return question
 
 
 def dola(model: PreTrainedModel, *, layers: str = "high", alpha: float = 0.1, final_norm: bool = False) -> LogitsProcessor:
@@ -88,11 +102,12 @@ def layer_fusion(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     amateur: Anyone,
-    prompts: Sequence[str] = (),
+    prompts: Sequence[Prompt] = (),
     *,
     layers: str = "middle",
     fusion_weight: float = 0.5,
     guide: str = "",
+    message: str = "",
     refocus_weight: float = 0.0,
     alpha: float = 0.1,
 ) -> LogitsProcessor:
@@ -102,7 +117,7 @@ def layer_fusion(
         amateur,
         layers=[depth_of(model) // 2] if layers == "middle" else numbers("layers", layers),
         fusion_weight=fusion_weight,
-        guide=after(model, tokenizer, guide, prompts) if guide else None,
+        guide=after(model, tokenizer, guide, prompts, message) if guide else None,
         refocus_weight=refocus_weight,
         alpha=alpha,
     )
@@ -114,22 +129,43 @@ def frustratingly_simple(*, penalty_alpha: float = 0.65, top_k: int = 3, n: int 
 
 
 def after(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, text: str, prompts: Sequence[str] | None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    text: str,
+    prompts: Sequence[Prompt] | None,
+    message: str = "",
 ) -> PromptAmateur:
-    """The model itself, with a text before each prompt.
+    """The model itself, with a text before each prompt; in a chat, before the user's last message, or in the system's.
 
     Raises:
         ValueError: If the prompts or the tokenizer are not known.
     """
     if tokenizer is None or not prompts:
         raise ValueError(f"the text {text!r} goes before the prompts: give tokenizer and prompts=[...]")
-    return PromptAmateur(model, prompt_batch(model, tokenizer, [f"{text}\n\n{prompt}" for prompt in prompts]))
+    check_message(message, prompts)
+    others = [each.with_text(text, message) if isinstance(each, Chat) else f"{text}\n\n{each}" for each in prompts]
+    return PromptAmateur(model, prompt_batch(model, tokenizer, others))
 
 
-def prompt_batch(model: PreTrainedModel, tokenizer: Any, texts: Sequence[str]) -> dict[str, Any]:
+def check_message(message: str, prompts: Sequence[Prompt]) -> None:
+    """Whether the prompts have such a message.
+
+    Raises:
+        ValueError: If not.
+    """
+    if message and message not in MESSAGES:
+        raise ValueError(f"message={message} is not one of {', '.join(MESSAGES)}")
+    if message and not all(isinstance(each, Chat) for each in prompts):
+        raise ValueError(f"message={message}: the prompts are texts, and not chats that have messages")
+
+
+def prompt_batch(model: PreTrainedModel, tokenizer: Any, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """The tokens of prompts, padded on the left, and their mask."""
     whole = bool(model.config.is_encoder_decoder)
-    rows = [encode_prompt(tokenizer, text, is_encoder_decoder=whole) for text in texts]
+    rows = [
+        each.ids(tokenizer) if isinstance(each, Chat) else encode_prompt(tokenizer, each, is_encoder_decoder=whole)
+        for each in prompts
+    ]
     ids, mask = padded(rows, side="left", device=model.device)
     return {"input_ids": ids, "attention_mask": mask}
 

@@ -21,6 +21,7 @@ from counterpoint.decoders.choosing.builders import after
 from counterpoint.decoders.choosing.own import resolve
 from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow
 from counterpoint.decoders.choosing.specs import Spec, check_distribution, parse
+from counterpoint.decoders.forwards.chats import Message, Prompt, as_prompt
 from counterpoint.decoders.named import PENALTIES, TABLE
 
 
@@ -30,7 +31,7 @@ def decoder(
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     amateur: Amateur | PreTrainedModel | None = None,
-    prompts: Sequence[str] | None = None,
+    prompts: str | Sequence[str | Prompt | Sequence[Message]] | None = None,
     **parameters: Any,
 ) -> dict[str, Any]:
     """A decoder by name, as keyword arguments of ``model.generate``.
@@ -44,7 +45,9 @@ def decoder(
         tokenizer: Its tokenizer, for decoders that put other texts before the prompts.
         amateur: The amateur of decoders that need one: a model with the same vocabulary, or an
             :class:`~counterpoint.decoders.Amateur`.
-        prompts: The texts that will be continued, for decoders that depend on them (context-aware decoding, guides); a row each.
+        prompts: What will be continued, for decoders that depend on it (context-aware decoding, guides); a row each: a text, or
+            a chat as a list of messages, which goes through the tokenizer's chat template. The parameter ``message`` then says
+            which message has the context or the guide: "user" (the user's last, the default) or "system".
         **parameters: Parameters of the decoder; they win over those in ``choice``.
 
     Returns:
@@ -65,7 +68,8 @@ def decoder(
     spec = parse(str(choice), TABLE, parameters)
     if isinstance(prompts, str):
         prompts = [prompts]
-    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts)
+    given = None if prompts is None else [as_prompt(each) for each in prompts]
+    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=given)
 
 
 def generate_arguments(
@@ -74,7 +78,7 @@ def generate_arguments(
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     amateur: Amateur | PreTrainedModel | None = None,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[Prompt] | None = None,
 ) -> dict[str, Any]:
     """What ``generate`` takes for a decoder, whose amateur and prompts are at hand if it needs them."""
     settings = {"do_sample": spec.row.sampling}
@@ -99,7 +103,7 @@ def scoring_processors(
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     amateur: Amateur | PreTrainedModel | None = None,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[Prompt] | None = None,
 ) -> list[LogitsProcessor]:
     """What changes the model's scores where given texts are scored, ``prompts`` one for each list of continuations.
 
@@ -117,7 +121,7 @@ def amateur_of(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     amateur: Amateur | PreTrainedModel | None,
-    prompts: Sequence[str] | None,
+    prompts: Sequence[Prompt] | None,
 ) -> Amateur | PreTrainedModel:
     """The amateur that is given, or the model after another text.
 
@@ -128,7 +132,7 @@ def amateur_of(
     if text and amateur is not None:
         raise ValueError("amateur_prompt is another prompt for the expert itself: leave out amateur and amateur_adapter")
     if text:
-        return after(model, tokenizer, str(text), prompts)
+        return after(model, tokenizer, str(text), prompts, str(spec.values.get("message", "")))
     if amateur is None:
         named = next((name for name in ("amateur", "amateur_adapter") if spec.values.get(name)), None)
         if named:

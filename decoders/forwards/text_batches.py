@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.chats import Chat, Prompt
 from counterpoint.decoders.forwards.encoding import Encoded, encode_pair
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
 from counterpoint.decoders.hf.configuration import context_length
@@ -35,11 +36,16 @@ def encode(
 def encoded(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompt: str | Sequence[int],
+    prompt: Prompt | Sequence[int],
     continuation: str | Sequence[int],
 ) -> Encoded:
-    """Tokens of a prompt and its continuation; ids stay as they are, without padding after an end of text."""
-    if not isinstance(prompt, str) and not isinstance(continuation, str):
+    """Tokens of a prompt and its continuation; ids stay as they are, without padding after an end of text.
+
+    A chat is what its template writes.
+    """
+    if isinstance(prompt, Chat) and tokenizer is not None and isinstance(continuation, str):
+        return encode_pair(tokenizer, prompt.text(tokenizer), continuation, from_template=True)
+    if not isinstance(prompt, str | Chat) and not isinstance(continuation, str):
         return tuple(map(int, prompt)), without_padding(model.generation_config, list(map(int, continuation)))
     if tokenizer is None or not isinstance(prompt, str) or not isinstance(continuation, str):
         raise ValueError("prompts and continuations are both text, with tokenizer=, or both tokens")

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from counterpoint.decoders.forwards.chats import Chat, Prompt
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.eval import building
 from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
 from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.generation import stopping
 from counterpoint.eval.loading import Loaded
-from counterpoint.rankers.continuation_texts import continuation_text, end_of, prompt_text
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """What a decoder wrote after a prompt."""
-
-    text: str
-    tokens: int
-    """The end-of-text token among them."""
-    finished: bool
-    """Whether the text came to its end, rather than to the most tokens it may have."""
+from counterpoint.eval.reading import Read, Reading, read
+from counterpoint.rankers.continuation_texts import prompt_text
 
 
 def continue_batch(
     loaded: Loaded, spec: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
-) -> list[Continuation]:
+) -> list[Read]:
     """A continuation of each prompt; ``options`` are for ``generate``.
 
     It does not depend on the others but for rounding; under a ranked decoder it does, whose prompts are to be continued alone.
@@ -40,12 +31,25 @@ def continue_batch(
     width = max(len(passage.ids) for passage in passages)
     output = generate(loaded, spec, passages, seed, max_new_tokens, **options)
     config: Any = loaded.model.generation_config
-    found = []
-    for passage, row in zip(passages, output[:, width:].tolist(), strict=True):
-        end = end_of(row, config.eos_token_id)
-        new = row[:end]
-        found.append(Continuation(continuation_text(loaded.tokenizer, passage.ids, new), len(new), end is not None))
-    return found
+    return [
+        read(loaded.tokenizer, passage.ids, row, config.eos_token_id, reading_of(passage))
+        for passage, row in zip(passages, output[:, width:].tolist(), strict=True)
+    ]
+
+
+WHOLE_CHARACTERS = Reading(all_of_it=False)
+
+
+def reading_of(passage: Passage) -> Reading:
+    """How what follows a prompt is read."""
+    return passage.request.reading if passage.request else WHOLE_CHARACTERS
+
+
+def prompt_of(loaded: Loaded, passage: Passage) -> Prompt:
+    """What decoders put other texts before: the chat, or the text that the tokens are."""
+    if passage.request and isinstance(passage.request.prompt, Chat):
+        return passage.request.prompt
+    return prompt_text(loaded.tokenizer, passage.ids)
 
 
 def generate(
@@ -53,14 +57,14 @@ def generate(
 ) -> Tensor:
     """The ids of prompts, padded on the left, and of what follows them."""
     model: Any = loaded.model
-    texts = [prompt_text(loaded.tokenizer, passage.ids) for passage in passages]
-    arguments = building.generate_arguments(spec, loaded, texts)
+    arguments = building.generate_arguments(spec, loaded, [prompt_of(loaded, passage) for passage in passages])
     if spec.row.kind == "callable":
         torch.manual_seed(row_seed(seed, passages[0]))
     elif spec.sampling:
         arguments |= {"custom_generate": row_sampling, "row_seeds": [row_seed(seed, passage) for passage in passages]}
     found: Tensor = model.generate(
         **prompt_batch(passages, model.device),
+        **stopping(loaded, reading_of(passages[0])),
         max_new_tokens=max_new_tokens,
         **arguments,
         **options,
@@ -69,9 +73,10 @@ def generate(
 
 
 def prompt_batch(passages: Sequence[Passage], device: torch.device) -> dict[str, Tensor]:
-    """The prompts' tokens, padded on the left."""
+    """The prompts' tokens, padded on the left; or one prompt's with its images."""
     ids, mask = padded([passage.ids for passage in passages], side="left", device=device)
-    return {"input_ids": ids, "attention_mask": mask}
+    pictures = passages[0].request.inputs if passages[0].request else {}
+    return {"input_ids": ids, "attention_mask": mask, **pictures}
 
 
 def row_seed(seed: int, passage: Passage) -> int:

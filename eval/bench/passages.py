@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
 from counterpoint.decoders.forwards.encoding import encode_prompt
-from counterpoint.eval.generation import encode
+from counterpoint.eval.chat import TEXTS, ChatFormat, make_prompt
+from counterpoint.eval.generation import Request, encode, request
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.prompts import checked, decoded
+from counterpoint.eval.prompts import chat_of, checked, decoded, picture_place
+from counterpoint.eval.reading import Reading
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 
 PROMPTS = Path(__file__).parents[1] / "data" / "prompts.jsonl"
@@ -30,6 +33,12 @@ class Passage:
     prompt: str
     reference: str | None
     ids: tuple[int, ...]
+    request: Request | None = field(default=None, compare=False)
+    """The prompt as it was encoded, where it was not cut."""
+
+    def facts(self) -> dict[str, Any]:
+        """What its texts depend on."""
+        return {"index": self.index, "prompt": self.prompt, "reference": self.reference, "ids": self.ids}
 
 
 @dataclass(frozen=True)
@@ -37,18 +46,31 @@ class Pairs:
     """Prompts and references as their source has them."""
 
     source: str
-    rows: Sequence[tuple[str, str | None]]
+    rows: Sequence[tuple[Prompt, str | None]]
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """The prompts alone."""
+        return [prompt for prompt, _ in self.rows]
 
     @property
     def sha256(self) -> str:
-        """A hash of all prompts and references."""
-        return hashlib.sha256(json.dumps(self.rows).encode()).hexdigest()
+        """A hash of all prompts, their images and references."""
+        rows = [(prompt if isinstance(prompt, str) else plain_chat(prompt), reference) for prompt, reference in self.rows]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def plain_chat(chat: Chat) -> list[Any]:
+    """A chat as JSON has it, with the hashes of its images' files."""
+    places = [Path(place) for part in chat.pictures if (place := picture_place(part))]
+    return [*chat.messages, *(hashlib.sha256(place.read_bytes()).hexdigest() for place in places if place.is_file())]
 
 
 def read_pairs(file: str | None) -> Pairs:
     """The prompts of a file (lines of text, or JSON Lines), of a data set, or those that come with the package.
 
-    A row of JSON Lines or of a data set has a "prompt", and may have a "reference"; "text" is another word for the prompt.
+    A row of JSON Lines or of a data set has a "prompt", and may have a "reference"; "text" is another word for the prompt, and
+    "messages" are a chat in its place.
 
     Args:
         file: The file, or ``NAME``, ``NAME:CONFIG`` or ``NAME:CONFIG:SPLIT`` of a data set; None for the package's own.
@@ -66,7 +88,7 @@ def read_pairs(file: str | None) -> Pairs:
     return Pairs(str(file), dataset_pairs(str(file)))
 
 
-def parse_pairs(content: str, source: str) -> list[tuple[str, str | None]]:
+def parse_pairs(content: str, source: str) -> list[tuple[Prompt, str | None]]:
     """A prompt a line, or a JSON object a line if the first line is one; blank lines are skipped."""
     lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
     if not lines:
@@ -76,18 +98,20 @@ def parse_pairs(content: str, source: str) -> list[tuple[str, str | None]]:
     return [pair_of(decoded(line), f"{source}, line {number}") for number, line in lines]
 
 
-def pair_of(row: object, where: str) -> tuple[str, str | None]:
+def pair_of(row: object, where: str) -> tuple[Prompt, str | None]:
     """Prompt and reference of a row."""
     fields: Mapping[str, Any] = row if isinstance(row, dict) else {}
     prompt, reference = fields.get("prompt", fields.get("text")), fields.get("reference")
-    if not isinstance(prompt, str):
-        raise ValueError(f'{where}: no text under "prompt" (or "text")')
     if reference is not None and not isinstance(reference, str):
         raise ValueError(f'{where}: "reference" is no text')
+    if prompt is None and "messages" in fields:
+        return chat_of(fields["messages"], where), reference
+    if not isinstance(prompt, str):
+        raise ValueError(f'{where}: no text under "prompt" (or "text"), and no chat under "messages"')
     return checked(prompt, where), reference
 
 
-def dataset_pairs(name: str) -> list[tuple[str, str | None]]:
+def dataset_pairs(name: str) -> list[tuple[Prompt, str | None]]:
     """The rows of a data set that are not blank."""
     try:
         from datasets import load_dataset
@@ -109,7 +133,12 @@ def dataset_pairs(name: str) -> list[tuple[str, str | None]]:
 
 
 def encode_passages(
-    loaded: Loaded, pairs: Pairs, limit: int | None, prompt_tokens: int | None, max_new_tokens: int
+    loaded: Loaded,
+    pairs: Pairs,
+    limit: int | None,
+    prompt_tokens: int | None,
+    max_new_tokens: int,
+    chats: ChatFormat = TEXTS,
 ) -> list[Passage]:
     """The first ``limit`` passages as tokens; references end where texts do, after ``max_new_tokens``, so that lengths compare.
 
@@ -120,19 +149,23 @@ def encode_passages(
         prompt_tokens: Cut every passage (prompt and reference together) after so many tokens, the prompt before and the reference
             after. Passages that have fewer than ``max_new_tokens`` after the cut are left out. None leaves prompts as they are.
         max_new_tokens: The most tokens of a text.
+        chats: How prompts become chats.
 
     Raises:
-        ValueError: If a prompt has no tokens or does not leave room in the model's context, or no passage is long enough.
+        ValueError: If chats are to be cut, a prompt has no tokens or does not leave room in the model's context, or no passage is
+            long enough.
     """
     tokenizer: Any = loaded.tokenizer
     if prompt_tokens is None:
         return [
-            Passage(index, prompt, cut(tokenizer, reference, max_new_tokens), tuple(encode(loaded, prompt, max_new_tokens)))
+            passage_of(index, prompt, cut(tokenizer, reference, max_new_tokens), loaded, max_new_tokens, chats)
             for index, (prompt, reference) in enumerate(pairs.rows[:limit])
         ]
+    if chats.used or any(isinstance(prompt, Chat) for prompt in pairs.prompts):
+        raise ValueError(f"prompt_tokens={prompt_tokens} cuts texts, and a chat cannot be cut: leave it out")
     found: list[Passage] = []
     for row in pairs.rows:
-        ids = encode_prompt(tokenizer, "".join(filter(None, row)))
+        ids = encode_prompt(tokenizer, "".join(str(part) for part in row if part))
         if len(ids) < prompt_tokens + max_new_tokens:
             continue
         before, after = ids[:prompt_tokens], ids[prompt_tokens : prompt_tokens + max_new_tokens]
@@ -147,6 +180,14 @@ def encode_passages(
         )
     encode(loaded, found[0].prompt, max_new_tokens)  # raises if they do not fit into the context
     return found
+
+
+def passage_of(
+    index: int, prompt: Prompt, reference: str | None, loaded: Loaded, max_new_tokens: int, chats: ChatFormat
+) -> Passage:
+    """A prompt with its tokens; of a chat, its words are what metrics and people read."""
+    made = request(loaded, make_prompt(prompt, chats), max_new_tokens, Reading(thinking=chats.marks, all_of_it=False))
+    return Passage(index, shown(prompt), reference, made.ids, made)
 
 
 def cut(tokenizer: Any, reference: str | None, tokens: int) -> str | None:

@@ -65,12 +65,15 @@ def batches(tasks: Sequence[Task], passages: Sequence[Passage], batch_size: int)
     A ranked decoder takes a prompt at a time: its candidates are a batch, and prompts side by side would share random numbers.
     """
     ordered = by_length(passages)
+    seen = [passage for passage in ordered if passage.request and passage.request.inputs]  # images go with one prompt
+    texts = [passage for passage in ordered if passage not in seen]
 
     def groups(size: int) -> list[tuple[Passage, ...]]:
-        return [tuple(ordered[start : start + size]) for start in range(0, len(ordered), size)]
+        together = [tuple(texts[start : start + size]) for start in range(0, len(texts), size)]
+        return [*together, *((passage,) for passage in seen)]
 
     return [
-        Batch(task, seed, group, tuple(key_of(task.key, seed, vars(passage)) for passage in group))
+        Batch(task, seed, group, tuple(key_of(task.key, seed, passage.facts()) for passage in group))
         for task in tasks
         for seed in range(task.seeds)
         for group in groups(batch_size if task.spec.row.batched else 1)

@@ -16,6 +16,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from counterpoint.eval import loading
 from counterpoint.eval.bench.passages import encode_passages, read_pairs
 from counterpoint.eval.bench.plan import batches, task_of
+from counterpoint.eval.chat import chat_format
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.journal import read_records
 from counterpoint.eval.revisions import revision
@@ -38,9 +39,13 @@ class Run:
         self.directory: Path = options.output_dir
         self.device = loading.choose_device(options.device) if state.num_processes == 1 else state.device
         pairs = read_pairs(options.file)
+        self.prompts = pairs.prompts
         device_map = "meta" if options.dry_run else options.device_map  # a dry run needs no weights
         self.loaded = loading.load(options.model, str(self.device), options.dtype, options.trust_remote_code, device_map)
-        self.passages = encode_passages(self.loaded, pairs, options.limit, options.prompt_tokens, options.max_new_tokens)
+        self.chats = chat_format(self.loaded, options.chat_template, options.system, options.thinking, pairs.prompts)
+        self.passages = encode_passages(
+            self.loaded, pairs, options.limit, options.prompt_tokens, options.max_new_tokens, self.chats
+        )
         self.facts = {
             "revision": revision(options.model),
             "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
@@ -48,6 +53,7 @@ class Run:
             "prompts_sha256": pairs.sha256,
             "prompt_tokens": options.prompt_tokens,
             "max_new_tokens": options.max_new_tokens,
+            **self.chats.facts(pairs.prompts),
             **{name: version(name) for name in ("counterpoint", "torch", "transformers")},
         }
         """All that every text depends on, besides its decoder, its prompt and its seed."""

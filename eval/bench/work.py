@@ -58,7 +58,10 @@ def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, 
                 "index": passage.index,
                 "prompt": passage.prompt,
                 "reference": passage.reference,
-                **vars(continuation),
+                "text": continuation.text,
+                "tokens": continuation.tokens,
+                "finished": continuation.finished,
+                **({"thinking_text": continuation.thinking} if run.chats.marks else {}),
             }
             journal.add(key, record)
     return sum(continuation.tokens for continuation in found)
@@ -73,10 +76,11 @@ def failure(spec: DecoderSpec, error: Exception) -> dict[str, Any]:
 def time_decoders(run: Run) -> None:
     """Time the decoders that did not fail, unless they were timed on the same batch before."""
     failed = {record["label"] for record in read_failures(run.directory)}
-    batch = run.passages[: run.options.batch_size]
+    texts = [passage for passage in run.passages if not (passage.request and passage.request.inputs)]
+    batch = texts[: run.options.batch_size] or run.passages[:1]  # images go with one prompt
     journal = Journal(run.directory / "speed.jsonl")
     keys = {
-        str(task.spec): key_of(task.key, "speed", [vars(each) for each in batch], torch.get_num_threads()) for task in run.tasks
+        str(task.spec): key_of(task.key, "speed", [each.facts() for each in batch], torch.get_num_threads()) for task in run.tasks
     }
     left = [task.spec for task in run.tasks if str(task.spec) not in failed and keys[str(task.spec)] not in journal]
     if not left:

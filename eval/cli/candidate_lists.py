@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from counterpoint.eval.cli.errors import CommandError, UsageError
+from counterpoint.decoders.forwards.chats import Prompt, shown
+from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.prompts import read_file
-from counterpoint.eval.prompts import decoded
+from counterpoint.eval.prompts import chat_of, decoded
 
-PREFIX_KEYS = ("prompt", "prefix")
+PREFIX_KEYS = ("prompt", "prefix", "messages")
 
 
 @dataclass(frozen=True)
 class CandidateList:
-    """A prefix and its candidates, with the whole record of their line."""
+    """A prefix, a text or a chat, and its candidates, with the whole record of their line."""
 
-    prefix: str
+    prefix: Prompt
     candidates: list[str]
     record: Mapping[str, Any]
 
@@ -28,8 +29,9 @@ def read_candidates(file: str | None) -> list[CandidateList]:
 
     Raises:
         UsageError: If there is nothing to read.
-        CommandError: If the file cannot be read, or a line is not ``{"prompt" or "prefix": TEXT, "candidates": [TEXT, ...]}``
-            without empty texts and without the prompt in them; the message has its number.
+        CommandError: If the file cannot be read, or a line is not ``{"prompt" or "prefix": TEXT, "candidates": [TEXT, ...]}``, or
+            "messages" with a chat in place of the prompt, without empty texts and without the prompt in them; the message has its
+            number.
     """
     if file is None and sys.stdin.isatty():
         raise UsageError("no candidates: give JSON Lines by --file or on standard input")
@@ -52,14 +54,17 @@ def parse_line(line: str, where: str) -> CandidateList:
     if not isinstance(record, dict):
         raise CommandError(f"{where}: not a JSON object")
     prefixes = [record[key] for key in PREFIX_KEYS if key in record]
-    if len(prefixes) != 1 or not isinstance(prefixes[0], str) or not prefixes[0].strip():
-        raise CommandError(f'{where}: needs one text that is not empty, under "prompt" or "prefix"')
+    if len(prefixes) == 1 and "messages" in record:
+        with usage_errors():
+            prefixes = [chat_of(record["messages"], where)]
+    elif len(prefixes) != 1 or not isinstance(prefixes[0], str) or not prefixes[0].strip():
+        raise CommandError(f'{where}: needs one text that is not empty, under "prompt" or "prefix", or one chat under "messages"')
     candidates = record.get("candidates")
     if not isinstance(candidates, list) or not all(isinstance(text, str) for text in candidates):
         raise CommandError(f'{where}: needs a list of texts under "candidates"')
     for index, text in enumerate(candidates):
         if not text.strip():
             raise CommandError(f"{where}: candidate {index} is empty; leave it out, since a ranker judges words")
-    if candidates and all(text.startswith(prefixes[0]) for text in candidates):
+    if candidates and all(text.startswith(shown(prefixes[0])) for text in candidates):
         raise CommandError(f"{where}: all candidates begin with the prompt; leave it out of them, since what follows it is judged")
     return CandidateList(prefixes[0], candidates, record)

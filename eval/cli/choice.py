@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.errors import usage_errors
-from counterpoint.eval.cli.models import load_model
-from counterpoint.eval.cli.options import add_output_dir, add_shared
+from counterpoint.eval.cli.models import chosen_format, load_model, warn_of_empty
+from counterpoint.eval.cli.options import add_chat_options, add_output_dir, add_shared
 from counterpoint.eval.journal import Journal
 
 if TYPE_CHECKING:
+    from counterpoint.eval.chat import ChatFormat
     from counterpoint.eval.loading import Loaded
     from counterpoint.eval.questions.choice_task import ChoiceTask
 
 
-def add_choice_options(parser: argparse.ArgumentParser, output_dir: str) -> None:
-    """Declare the options that all of them have."""
+def add_choice_options(parser: argparse.ArgumentParser, output_dir: str, chat_template: str) -> None:
+    """Declare the options that all of them have, with the defaults that differ."""
     add_shared(parser, "--model")
     parser.add_argument(
         "--decoder",
@@ -33,6 +34,7 @@ def add_choice_options(parser: argparse.ArgumentParser, output_dir: str) -> None
         "alpha=... is given, as in released scoring code",
     )
     add_shared(parser, "--no-renormalise")
+    add_chat_options(parser, chat_template)
     add_shared(parser, "--limit", "--device", "--dtype", "--trust-remote-code")
     add_output_dir(parser, output_dir)
     add_shared(parser, "--json", "--quiet")
@@ -51,7 +53,7 @@ def chosen_decoder(arguments: argparse.Namespace, *, scoring: bool = True) -> De
 def run_choice(
     arguments: argparse.Namespace,
     questions: Sequence[Any],
-    make: Callable[[Loaded, DecoderSpec], ChoiceTask],
+    make: Callable[[Loaded, DecoderSpec, ChatFormat], ChoiceTask],
     facts: Mapping[str, Any],
     generate: bool = False,
     more: Callable[[Sequence[Any], Sequence[Mapping[str, Any]], Journal], Mapping[str, float]] | None = None,
@@ -73,16 +75,20 @@ def run_choice(
 
     with loading.quiet():
         loaded = load_model(arguments)
-        task = make(loaded, spec)
+        chats = chosen_format(arguments, loaded)
+        task = make(loaded, spec, chats)
         journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
         answer = open_answers.answer if generate else choice_task.answer
         records = answer(task, questions[: arguments.limit], journal, arguments.quiet)
+        if generate:
+            warn_of_empty([record["answer"] for record in records], chats, loaded)
         others = more(questions[: arguments.limit], records, journal) if more else {}
     results: dict[str, Any] = {
         "metrics": {**mean_measures([record["measures"] for record in records]), **others},
         "questions": len(records),
         **({} if generate else score_facts(arguments, spec, records)),
         **facts,
+        **chats.facts(),
         "decoder": spec.name,
         "parameters": spec.plain(),
         **({"origins": origins} if (origins := spec.origins()) else {}),

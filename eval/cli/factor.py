@@ -12,6 +12,7 @@ from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.questions.factor import CONTEXTS, read_completions
 
 if TYPE_CHECKING:
+    from counterpoint.eval.chat import ChatFormat
     from counterpoint.eval.loading import Loaded
     from counterpoint.eval.questions.choice_task import ChoiceTask
 
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=CONTEXTS,
         help="column that has the contexts (default: full_prefix for news, otherwise turncated_prefixes, as the files spell it)",
     )
-    add_choice_options(parser, "factor")
+    add_choice_options(parser, "factor", "none")
     return parser
 
 
@@ -44,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     except (ImportError, OSError, ValueError) as error:
         raise CommandError(f"--file {error}") from error
 
-    def make(loaded: Loaded, spec: DecoderSpec) -> ChoiceTask:
+    def make(loaded: Loaded, spec: DecoderSpec, chats: ChatFormat) -> ChoiceTask:
         from counterpoint.eval.questions.factor_task import FactorTask  # imports torch
 
-        return FactorTask(loaded, spec, arguments.renormalise)
+        return FactorTask(loaded, spec, arguments.renormalise, chats=chats)
 
     source = {"path": str(arguments.file), "sha256": data.sha256, "questions": len(data.completions), "context": data.column}
     return run_choice(arguments, data.completions, make, {"data": source})

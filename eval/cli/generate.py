@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
+from collections.abc import Sequence
 
 from counterpoint.eval.choosing import (
     DecoderSpec,
@@ -15,10 +15,13 @@ from counterpoint.eval.choosing import (
 )
 from counterpoint.eval.cli.decoder_aliases import add_aliases, option_of, parse_named
 from counterpoint.eval.cli.errors import UsageError, option_names, usage_errors
-from counterpoint.eval.cli.models import load_model
-from counterpoint.eval.cli.options import add_shared, positive
+from counterpoint.eval.cli.models import chosen_format, load_model, warn_of_empty
+from counterpoint.eval.cli.options import add_chat_options, add_shared, positive
 from counterpoint.eval.cli.prompts import read_prompts
-from counterpoint.eval.cli.terminal import printing_to, write
+from counterpoint.eval.cli.terminal import printing_to
+
+BATCH_SIZE = 8
+"""Prompts that are continued together where a file of texts is written."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -33,7 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     prompts = parser.add_mutually_exclusive_group()
     prompts.add_argument("prompt", nargs="?", metavar="PROMPT", help="text to continue; - or nothing reads standard input")
-    prompts.add_argument("--file", metavar="FILE", help='prompts, one a line, or JSON Lines with "prompt"; - is standard input')
+    prompts.add_argument(
+        "--file", metavar="FILE", help='prompts, one a line, or JSON Lines with "prompt" or "messages"; - is standard input'
+    )
     decoders = parser.add_mutually_exclusive_group()
     decoders.add_argument(
         "--decoder",
@@ -61,37 +66,72 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     ranking.add_argument(
         "--tokens-per-round", metavar="N", type=positive, help="tokens between choices (default: one choice, at the end)"
     )
+    add_chat_options(parser.add_argument_group("chats"), "auto")
     parser.add_argument("--max-new-tokens", metavar="N", type=positive, default=200, help="tokens to add at most (default: 200)")
-    add_shared(parser, "--model", "--seed", "--device", "--dtype", "--trust-remote-code", "--output")
+    parser.add_argument("--stop", metavar="TEXT", action="append", help="end a text before TEXT; give it again for several")
+    parser.add_argument(
+        "-n",
+        dest="texts",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="texts a prompt, of seeds --seed, --seed + 1, ... (default: 1)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=positive,
+        help="prompts that are continued together, each with random numbers of its own, so that texts do not depend on N "
+        f"(default: one, as it comes; {BATCH_SIZE} with --file and --output)",
+    )
+    add_shared(parser, "--model", "--seed", "--device", "--dtype", "--trust-remote-code")
+    add_shared(
+        parser,
+        "--output",
+        help="write to this file instead of standard output; with --file, JSON Lines, and the same command goes on after a kill",
+    )
     add_shared(parser, "--json", help="print one JSON object a line for each prompt and decoder, and nothing else")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Continue every prompt, and print the texts, a comparison or JSON."""
+    """Continue every prompt, and print the texts, a comparison or JSON, or write them to a file that a later run completes."""
     specs = chosen_decoders(arguments)
+    check_counts(arguments, specs)
     prompts = read_prompts(arguments.prompt, arguments.file)
 
-    from counterpoint.eval import generation, loading  # after the arguments, since these import torch
+    from counterpoint.eval import chat, generation, loading  # after the arguments, since these import torch
     from counterpoint.eval.cli import printing
+    from counterpoint.eval.reading import Reading
+    from counterpoint.eval.texts import Texts
 
     with loading.quiet():
         loaded = load_model(arguments)
-        with option_names("max_new_tokens"):
-            encoded = [generation.encode(loaded, prompt, arguments.max_new_tokens) for prompt in prompts]
-        with printing_to(arguments.output):
-            for index, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
-                continue_prompt = partial(generation.generate, loaded, ids, arguments.max_new_tokens, arguments.seed)
-                if arguments.json:
-                    printing.print_records(prompt, specs, continue_prompt, loaded, arguments.seed)
-                    continue
-                if index:
-                    write("\n")
-                if arguments.compare:
-                    printing.print_comparison(prompt, specs, continue_prompt)
-                else:
-                    printing.print_text(prompt, specs[0], continue_prompt)
+        chats = chosen_format(arguments, loaded, prompts)
+        with option_names("max_new_tokens", "chat_template"):
+            reading = Reading(tuple(arguments.stop or ()), chats.marks)
+            made = [chat.make_prompt(each, chats) for each in prompts]
+            encoded = [generation.request(loaded, each, arguments.max_new_tokens, reading) for each in made]
+        if arguments.file and arguments.output:
+            arguments.batch_size = arguments.batch_size or BATCH_SIZE
+        texts = Texts(arguments, loaded, chats, prompts, encoded, specs)
+        if arguments.file and arguments.output:
+            with option_names("output"):
+                written = texts.write(arguments.output)
+        else:
+            with printing_to(arguments.output):
+                written = printing.print_all(texts)
+    warn_of_empty(written, chats, loaded)
     return 0
+
+
+def check_counts(arguments: argparse.Namespace, specs: Sequence[DecoderSpec]) -> None:
+    """Refuse several texts of a prompt where a decoder has one alone, and texts side by side that are several."""
+    alone = next((spec.name for spec in specs if not spec.sampling), None)
+    if arguments.texts > 1 and alone:
+        raise UsageError(f"-n {arguments.texts}: {alone} has one text for a prompt; take a decoder that draws, such as nucleus")
+    if any(not each for each in arguments.stop or ()):
+        raise UsageError("--stop is empty; give the text before which a text ends")
 
 
 @usage_errors()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.eval.cli.errors import CommandError
-from counterpoint.eval.cli.models import load_model
+from counterpoint.eval.cli.models import chosen_format, load_model
 from counterpoint.eval.cli.options import above_zero, add_shared, positive, share
 from counterpoint.eval.training.wrong_answers import SHAPES, Pair, read_pairs, split_by_question, without_questions
 
@@ -44,7 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     data.add_argument(
         "--max-length", metavar="N", type=positive, default=512, help="leave out pairs of more tokens (default: %(default)s)"
     )
-    add_shared(data, "--chat-template")
+    add_shared(data, "--chat-template", default="none")
+    add_shared(data, "--system")
     training = parser.add_argument_group("training")
     training.add_argument("--rank", metavar="N", type=positive, default=8, help="rank of the adapter (default: %(default)s)")
     training.add_argument(
@@ -90,9 +91,11 @@ def run(arguments: argparse.Namespace) -> int:
         max_length=arguments.max_length,
         seed=arguments.seed,
         chat_template=arguments.chat_template,
+        system=arguments.system,
     )
     with loading.quiet():
         loaded = load_model(arguments)
+        chosen_format(arguments, loaded)  # its errors and its note come first
         with progress_bar("step", quiet=arguments.quiet) as bar:
 
             def report(step: int, steps: int, loss: float) -> None:

@@ -1,15 +1,18 @@
-"""The language model that a command line names."""
+"""The language model that a command line names, and how prompts become chats for it."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.eval.cli.errors import CommandError, option_names
 
 if TYPE_CHECKING:
+    from counterpoint.eval.chat import ChatFormat
     from counterpoint.eval.loading import Loaded
 
 
@@ -40,3 +43,50 @@ def model_errors(*arguments: str) -> Iterator[None]:
             yield
         except FileNotFoundError as error:
             raise CommandError(f"{error}; or omit --model to use the embedded model") from error
+
+
+CHAT_OPTIONS = ("chat_template", "system", "thinking")
+
+
+def chosen_format(arguments: argparse.Namespace, loaded: Loaded, prompts: Sequence[Prompt] = ()) -> ChatFormat:
+    """How the prompts become chats by ``--chat-template``, ``--system`` and ``--thinking``, with a note if a template is left out.
+
+    Raises:
+        CommandError: If the model does not allow it.
+    """
+    from counterpoint.eval.chat import chat_format  # imports torch
+
+    thinking = vars(arguments).get("thinking", "keep")
+    with option_names(*CHAT_OPTIONS):
+        chats = chat_format(loaded, arguments.chat_template, arguments.system, thinking, prompts)
+    if not vars(arguments).get("quiet"):
+        note_template(chats, loaded, prompts)
+    return chats
+
+
+def note_template(chats: ChatFormat, loaded: Loaded, prompts: Sequence[Prompt] = ()) -> None:
+    """Say so if texts are continued without the template that the model has."""
+    texts = not prompts or any(isinstance(each, str) for each in prompts)
+    if chats.template and not chats.used and texts:
+        tell("note", f"{loaded.name} has a chat template, and is used without it: --chat-template auto puts texts into it")
+
+
+def warn_of_empty(texts: Sequence[str], chats: ChatFormat, loaded: Loaded) -> None:
+    """Warn if all texts are empty, with the likely cause."""
+    if not texts or any(text.strip() for text in texts):
+        return
+    if chats.thinking == "cut":
+        cause = "the thinking that was cut did not end; raise --max-new-tokens, or take --thinking keep"
+    elif chats.template and not chats.used:
+        cause = f"{loaded.name} has a chat template, without which it ends a text at once; take --chat-template auto"
+    elif chats.template:
+        cause = f"{loaded.name} ends its turn at once; is its chat template the right one?"
+    else:
+        cause = f"{loaded.name} ends a text at once; if it was trained on chats, give it their template: --chat-template FILE"
+    count = "the text is" if len(texts) == 1 else f"all {len(texts)} texts are"
+    tell("warning", f"{count} empty: {cause}")
+
+
+def tell(kind: str, message: str) -> None:
+    """A line on standard error."""
+    print(f"counterpoint: {kind}: {message}", file=sys.stderr)

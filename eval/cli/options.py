@@ -73,7 +73,20 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "default": "auto",
         "help": "precision of the model's weights (default: auto, the checkpoint's own)",
     },
-    "--chat-template": {"action": "store_true", "help": "put each question into the model's chat template, as a user's turn"},
+    "--chat-template": {
+        "nargs": "?",
+        "const": "own",
+        "metavar": "auto|own|none|FILE",
+        "help": "put texts into a chat template as the user's message: auto, the model's own if it has one; own, or no value, the "
+        "model's own; none, texts stay as they are; FILE, the template in it. Prompts that are messages always go through one",
+    },
+    "--system": {"metavar": "TEXT", "default": "", "help": "the system's message of every chat"},
+    "--thinking": {
+        "choices": ("keep", "cut", "off"),
+        "default": "keep",
+        "help": "the thinking of models that think before they answer: keep it in the text, cut it before anything is measured, or "
+        "switch it off by the chat template (default: keep)",
+    },
     "--trust-remote-code": {"action": "store_true", "help": "run code that comes with a model"},
     "--output-dir": {"metavar": "DIR", "type": Path, "help": "folder to write to"},
     "--output": {"metavar": "FILE", "type": new_file, "help": "write to this file instead of standard output"},
@@ -99,6 +112,13 @@ def add_shared(parser: argparse._ActionsContainer, *names: str, **settings: Any)
     """
     for name in names:
         parser.add_argument(name, **{**SHARED[name], **settings})
+
+
+def add_chat_options(parser: argparse._ActionsContainer, template: str, **settings: Any) -> None:
+    """Declare ``--chat-template``, whose default is ``template``, ``--system`` and ``--thinking``."""
+    told = f"{SHARED['--chat-template']['help']} (default: {template})"
+    add_shared(parser, "--chat-template", **{"help": told, "default": template, **settings})
+    add_shared(parser, "--system", "--thinking", **settings)
 
 
 def add_output_dir(parser: argparse._ActionsContainer, folder: str, **settings: Any) -> None:

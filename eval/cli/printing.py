@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 
+from counterpoint.decoders.forwards.chats import Chat, shown
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.cli.terminal import BOLD, DIM, fits_columns, side_by_side, style, write
 from counterpoint.eval.generation import Emit, Generated
-from counterpoint.eval.loading import Loaded
+from counterpoint.eval.texts import Texts
 
 Continue = Callable[[DecoderSpec, Emit], Generated]
 
@@ -59,33 +58,6 @@ def print_columns(specs: Sequence[DecoderSpec], continue_prompt: Continue, width
         write(side_by_side(["".join(pieces) for pieces in columns], width) + "\n")
 
 
-def print_records(prompt: str, specs: Sequence[DecoderSpec], continue_prompt: Continue, loaded: Loaded, seed: int) -> None:
-    """Print a JSON object for each decoder; rep_n is a percentage, diversity a fraction, and both are null for very short texts."""
-    for spec in specs:
-        generated = continue_prompt(spec, lambda _: None)
-        record = {
-            "prompt": prompt,
-            "decoder": spec.name,
-            "parameters": spec.plain(),
-            **({"origins": origins} if (origins := spec.origins()) else {}),
-            "text": generated.text,
-            "tokens": generated.tokens,
-            **generated.measures(),
-            **generated.details,
-            "seed": seed,
-            "model": loaded.name,
-            "dtype": str(loaded.model.dtype).removeprefix("torch."),
-            "device": str(loaded.model.device),
-            "versions": {
-                "counterpoint": version("counterpoint"),
-                "transformers": version("transformers"),
-                "torch": version("torch"),
-                "python": platform.python_version(),
-            },
-        }
-        write(json.dumps(record) + "\n")
-
-
 def summary(generated: Generated) -> str:
     """The measures in words."""
     measures = generated.measures()
@@ -93,3 +65,28 @@ def summary(generated: Generated) -> str:
     values = [(name, measures[key], digits) for name, key, digits in shown]
     parts = [f"{name} {'n/a' if value is None else format(value, digits)}" for name, value, digits in values]
     return ", ".join([f"{generated.tokens} tokens", f"{measures['tokens_per_second']:.1f} tokens/s", *parts])
+
+
+def print_all(texts: Texts) -> list[str]:
+    """Print the texts of every prompt; they are also returned."""
+    written: list[str] = []
+    for first, (number, seed) in enumerate((number, seed) for number in range(len(texts.prompts)) for seed in texts.seeds()):
+
+        def continue_prompt(spec: DecoderSpec, emit: Emit, number: int = number, seed: int = seed) -> Generated:
+            found = texts.text(number, seed, spec, emit)
+            written.append(found.text)
+            return found
+
+        if texts.arguments.json:
+            for spec in texts.specs:
+                write(json.dumps(texts.record(number, spec, seed, continue_prompt(spec, lambda _: None))) + "\n")
+            continue
+        prompt = texts.prompts[number]
+        in_chat = texts.chats.used or isinstance(prompt, Chat)
+        if first:
+            write("\n")
+        if texts.arguments.compare:
+            print_comparison(shown(prompt), texts.specs, continue_prompt)
+        else:
+            print_text(f"{shown(prompt)}\n\n" if in_chat else shown(prompt), texts.specs[0], continue_prompt)
+    return written

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.eval.cli.errors import CommandError, UsageError
 from counterpoint.eval.prompts import checked, parse_prompts
 
 
-def read_prompts(prompt: str | None, file: str | None) -> list[str]:
+def read_prompts(prompt: str | None, file: str | None) -> list[Prompt]:
     """The prompts to continue, in order.
 
     Args:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from counterpoint.decoders.forwards.chats import Chat, shown
 from counterpoint.eval.choosing import describe_rankers, parse_rankers
 from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
-from counterpoint.eval.cli.errors import CommandError, option_names, usage_errors
-from counterpoint.eval.cli.models import load_model
-from counterpoint.eval.cli.options import add_shared, positive
+from counterpoint.eval.cli.errors import CommandError, UsageError, option_names, usage_errors
+from counterpoint.eval.cli.models import chosen_format, load_model
+from counterpoint.eval.cli.options import add_chat_options, add_shared, positive
 from counterpoint.eval.cli.terminal import DIM, printing_to, style, write
 
 if TYPE_CHECKING:
+    from counterpoint.eval.chat import ChatFormat
     from counterpoint.rankers.reranking import Reranked
 
 TOGETHER = 16
@@ -28,7 +31,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "rerank",
         help="put candidates in order by a ranker",
         description='Put candidates in order by a ranker. Each line of the input is a JSON object with a text under "prompt" or\n'
-        '"prefix" and a list of its continuations under "candidates", with the spaces that they begin with. With --json\n'
+        '"prefix" (or a chat under "messages") and a list of its continuations under "candidates", with the spaces that they\n'
+        "begin with. The chat template is for ranker likelihood; the others read words. With --json\n"
         'the same objects are printed, candidates best first, with their "scores" (null is minus infinity), their earlier\n'
         'places in "order", and the "ranker".',
         epilog=f"rankers and their defaults:\n{describe_rankers()}",
@@ -47,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_shared(
         parser, "--model", help="the model of ranker likelihood, a folder or a name on the hub (default: the embedded expert)"
     )
+    add_chat_options(parser, "auto")
     add_shared(parser, "--device", "--dtype", "--trust-remote-code", "--output")
     add_shared(parser, "--json", help="print one JSON object a line for each prompt, and nothing else")
     return parser
@@ -59,39 +64,66 @@ def run(arguments: argparse.Namespace) -> int:
     lists = read_candidates(arguments.file)
 
     from counterpoint.eval import building, loading  # after the arguments, since these import torch
+    from counterpoint.eval.chat import make_prompt
     from counterpoint.rankers import rerank
 
     @cache
     def model() -> loading.Loaded:
         return load_model(arguments)
 
+    formats: list[ChatFormat] = []
+
+    def chats_for(loaded: loading.Loaded) -> dict[str, Chat]:
+        formats.append(chats := chosen_format(arguments, loaded, prompts))
+        made = ((prompt, make_prompt(prompt, chats)) for prompt in prompts)
+        return {shown(prompt): chat for prompt, chat in made if isinstance(chat, Chat)}
+
+    prompts = [each.prefix for each in lists]
     with loading.quiet():
         with option_names("device"):
-            ranker = building.load_ranker(specs, model, arguments.device)
+            ranker = building.load_ranker(specs, model, arguments.device, chats_for)
+        chats = formats[0] if formats else unread(arguments)
         name = " ".join(map(str, specs))
         show = print_record if arguments.json else print_ranked
         with printing_to(arguments.output):
             for start in range(0, len(lists), TOGETHER):
                 batch = lists[start : start + TOGETHER]
                 try:
-                    found = rerank(ranker, [each.prefix for each in batch], [each.candidates for each in batch])
+                    judged = [[chats.measured(text) for text in each.candidates] for each in batch]
+                    found = rerank(ranker, [shown(each.prefix) for each in batch], judged)
                 except ValueError as error:
                     raise CommandError(f"ranker {name}: {error}") from error
                 for each, ranked in zip(batch, found, strict=True):
-                    show(each, ranked, name, arguments.top)
+                    texts = tuple(each.candidates[index] for index in ranked.order)  # with their thinking
+                    show(each, replace(ranked, texts=texts), name, arguments.top, chats)
     return 0
 
 
-def print_record(given: CandidateList, ranked: Reranked, name: str, top: int | None) -> None:
+def unread(arguments: argparse.Namespace) -> ChatFormat:
+    """What the options of chats say where no ranker reads a template.
+
+    Raises:
+        UsageError: If they say something to one.
+    """
+    from counterpoint.eval.chat import ChatFormat  # imports torch
+
+    for option, given in (("--system", arguments.system), ("--thinking off", arguments.thinking == "off")):
+        if given:
+            raise UsageError(f"{option} is said to a chat template, which ranker likelihood alone reads, if its model has one")
+    return ChatFormat(thinking=arguments.thinking)
+
+
+def print_record(given: CandidateList, ranked: Reranked, name: str, top: int | None, chats: ChatFormat) -> None:
     """Print the line's record with its candidates in order."""
     scores = [score if math.isfinite(score) else None for score in ranked.scores]  # JSON has no infinity
     best = {"candidates": ranked.texts, "scores": scores, "order": ranked.order}
     kept = {key: value[:top] for key, value in best.items()}
-    write(json.dumps({**given.record, **kept, "ranker": name}, ensure_ascii=False) + "\n")
+    facts = chats.facts([given.prefix]) if chats.template else {}
+    write(json.dumps({**given.record, **kept, "ranker": name, **facts}, ensure_ascii=False) + "\n")
 
 
-def print_ranked(given: CandidateList, ranked: Reranked, name: str, top: int | None) -> None:
+def print_ranked(given: CandidateList, ranked: Reranked, name: str, top: int | None, chats: ChatFormat) -> None:
     """Print the prefix, then a line for each candidate with its score, the best first."""
-    write(style(given.prefix, DIM) + "\n")
+    write(style(shown(given.prefix), DIM) + "\n")
     for score, text in [*zip(ranked.scores, ranked.texts, strict=True)][:top]:
         write(f"{score:>10.4f}  {' '.join(text.split())}\n")

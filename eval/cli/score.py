@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from counterpoint.decoders.forwards.chats import shown
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
 from counterpoint.eval.cli.choice import chosen_decoder
 from counterpoint.eval.cli.errors import CommandError
-from counterpoint.eval.cli.models import load_model
-from counterpoint.eval.cli.options import add_shared
+from counterpoint.eval.cli.models import chosen_format, load_model
+from counterpoint.eval.cli.options import add_chat_options, add_shared
 from counterpoint.eval.cli.terminal import printing_to, write
 
 
@@ -23,9 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "score",
         help="log-probabilities of given continuations under a decoder",
         description="Log-probabilities of given continuations under a decoder. Each line of the input is a JSON object with a\n"
-        'text under "prompt" or "prefix" and a list of its continuations under "candidates", with the spaces that they\n'
-        'begin with. With --json the same objects are printed with "log_probabilities" (null is minus infinity),\n'
-        '"tokens", whether each continuation is the "greedy" one, and the "decoder".',
+        'text under "prompt" or "prefix" (or a chat under "messages") and a list of its continuations under "candidates",\n'
+        'with the spaces that they begin with. With --json the same objects are printed with "log_probabilities" (null is\n'
+        'minus infinity), "tokens", whether each continuation is the "greedy" one, and the "decoder".',
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -41,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "off unless alpha=... is given, as in released scoring code",
     )
     add_shared(parser, "--no-renormalise")
+    add_chat_options(parser, "none")
     add_shared(parser, "--model", "--device", "--dtype", "--trust-remote-code", "--output")
     add_shared(parser, "--json", help="print one JSON object a line for each prompt, and nothing else")
     return parser
@@ -57,20 +59,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     from counterpoint.decoders import score_each  # after the arguments, since these import torch
     from counterpoint.eval import building, loading
+    from counterpoint.eval.chat import make_prompt
 
     with loading.quiet():
         loaded = load_model(arguments)
-        prompts = [each.prefix for each in lists]
+        chats = chosen_format(arguments, loaded, [each.prefix for each in lists])
+        prompts = [make_prompt(each.prefix, chats) for each in lists]
         processors = building.scoring_processors(spec, loaded, prompts)
-        candidates = [each.candidates for each in lists]
+        candidates = [[chats.measured(text) for text in each.candidates] for each in lists]
         with printing_to(arguments.output):
             try:
                 scored = score_each(
                     loaded.model, loaded.tokenizer, prompts, candidates, processors or None, renormalise=arguments.renormalise
                 )
                 for each, scores in zip(lists, scored, strict=True):
-                    record = record_of(each, scores, spec, arguments.renormalise)
-                    write(json.dumps(record, ensure_ascii=False) + "\n" if arguments.json else shown(record))
+                    record = {**record_of(each, scores, spec, arguments.renormalise), **chats.facts([each.prefix])}
+                    told = (
+                        json.dumps(record, ensure_ascii=False) + "\n" if arguments.json else for_people(shown(each.prefix), record)
+                    )
+                    write(told)
             except ValueError as error:
                 raise CommandError(f"decoder {spec}: {error}") from error
     return 0
@@ -89,11 +96,10 @@ def record_of(given: CandidateList, scores: Any, spec: DecoderSpec, renormalised
     }
 
 
-def shown(record: Mapping[str, Any]) -> str:
+def for_people(prompt: str, record: Mapping[str, Any]) -> str:
     """The prompt, and under it each continuation behind its score."""
-    prompt = record.get("prompt", record.get("prefix"))
     lines = [
         f"{-math.inf if score is None else score:>10.4f}  {' '.join(text.split())}"
         for score, text in zip(record["log_probabilities"], record["candidates"], strict=True)
     ]
-    return "\n".join([" ".join(str(prompt).split()), *lines, ""])
+    return "\n".join([" ".join(prompt.split()), *lines, ""])

@@ -15,10 +15,11 @@ from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.journal import Journal
 from counterpoint.eval.questions.answer_similarity import against_references
 from counterpoint.eval.questions.judges import judge_answers, judged, load_bleurt
-from counterpoint.eval.questions.qa_prompts import PRESETS, make_preset
+from counterpoint.eval.questions.qa_prompts import PRESETS, TEMPLATE, make_preset
 from counterpoint.eval.questions.truthfulqa import SAMPLE, Question, find_questions
 
 if TYPE_CHECKING:
+    from counterpoint.eval.chat import ChatFormat
     from counterpoint.eval.loading import Loaded
     from counterpoint.eval.questions.choice_task import ChoiceTask
 
@@ -58,8 +59,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--primer", metavar="FILE", type=Path, help="demonstrations before the question, for presets original and dola"
     )
     parser.add_argument("--instruction", metavar="FILE", type=Path, help="text before the demonstrations, for preset dola")
-    add_shared(parser, "--chat-template", "--seed")
-    add_choice_options(parser, "truthfulqa")
+    add_shared(parser, "--seed")
+    add_choice_options(parser, "truthfulqa", "auto for preset plain, else none")
+    parser.set_defaults(chat_template=None)
     group = parser.add_argument_group("judges of open answers (--task generation)")
     group.add_argument("--truth-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is true; with --info-judge")
     group.add_argument("--info-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is informative")
@@ -74,16 +76,19 @@ def run(arguments: argparse.Namespace) -> int:
     check_judges(arguments)
     files = ("preset", "primer", "instruction")
     with option_names(*files), usage_errors(*files):
-        preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, arguments.chat_template)
+        preset = make_preset(arguments.preset, arguments.primer, arguments.instruction, chat_template=False)
+    arguments.chat_template = arguments.chat_template or TEMPLATE.get(preset.name, "none")
+    if arguments.thinking == "cut" and not generate:
+        raise UsageError("--thinking cut is of what is generated: add --task generation, or take --thinking off")
     try:
         data = find_questions(arguments.file)
     except (ImportError, OSError, ValueError) as error:
         raise CommandError(f"--file {error}") from error
 
-    def make(loaded: Loaded, spec: DecoderSpec) -> ChoiceTask:
+    def make(loaded: Loaded, spec: DecoderSpec, chats: ChatFormat) -> ChoiceTask:
         from counterpoint.eval.questions.truthfulqa_task import TruthfulQATask  # imports torch
 
-        return TruthfulQATask(loaded, spec, preset, arguments.task, arguments.renormalise, arguments.seed)
+        return TruthfulQATask(loaded, spec, preset, arguments.task, arguments.renormalise, arguments.seed, chats)
 
     facts = {
         "task": arguments.task,

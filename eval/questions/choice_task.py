@@ -8,8 +8,10 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from counterpoint.decoders import Score, score_each
+from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.decoders.forwards.text_batches import encode
 from counterpoint.eval import building
+from counterpoint.eval.chat import TEXTS, ChatFormat, make_prompt
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded
@@ -28,10 +30,13 @@ class ChoiceTask:
         renormalise: Whether its scores are normalised.
         settings: What else the results depend on, as JSON can hold it.
         seed: Seed of whatever is random.
+        chats: How texts become chats.
     """
 
-    def __init__(self, loaded: Loaded, spec: DecoderSpec, renormalise: bool, *settings: Any, seed: int = 0) -> None:
-        self.loaded, self.spec, self.renormalise, self.seed = loaded, spec, renormalise, seed
+    def __init__(
+        self, loaded: Loaded, spec: DecoderSpec, renormalise: bool, *settings: Any, seed: int = 0, chats: ChatFormat = TEXTS
+    ) -> None:
+        self.loaded, self.spec, self.renormalise, self.seed, self.chats = loaded, spec, renormalise, seed, chats
         amateur = building.model_amateur_of(spec, loaded)
         self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]
         """Hashes of the weights of the model and of an amateur."""
@@ -40,19 +45,27 @@ class ChoiceTask:
             self.weights,
             [str(loaded.model.dtype), loaded.model.device.type],
             [spec.name, spec.plain(), spec.origins(), renormalise],
-            [type(self).__name__, *settings, seed],
+            [type(self).__name__, *settings, seed, *([facts] if (facts := chats.facts()) else [])],
         )[:12]
 
     def name(self, question: Any) -> str:
         """What the question is called in the results."""
         raise NotImplementedError
 
-    def prompt(self, question: Any) -> str:
+    def text(self, question: Any) -> str:
         """The text before the answers."""
         raise NotImplementedError
 
+    def prompt(self, question: Any) -> Prompt:
+        """That text, or the chat that it is in."""
+        return make_prompt(self.text(question), self.chats)
+
+    def given(self, question: Any) -> list[str]:
+        """The answers as they follow the prompt: after a space, or as the assistant's message."""
+        return [each if self.chats.used else f" {each}" for each in self.answers(question)]
+
     def answers(self, question: Any) -> list[str]:
-        """The answers, each of which follows the prompt and a space."""
+        """The answers."""
         raise NotImplementedError
 
     def measures(self, question: Any, scores: Mapping[str, Score]) -> dict[str, float]:
@@ -64,10 +77,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
     """The record of each question, from the journal or scored now and written there."""
     model, tokenizer = task.loaded.model, task.loaded.tokenizer
     prompts = [task.prompt(question) for question in questions]
-    encoded = [
-        encode(model, tokenizer, prompt, [f" {each}" for each in task.answers(question)])
-        for prompt, question in zip(prompts, questions, strict=True)
-    ]
+    encoded = [encode(model, tokenizer, prompt, task.given(question)) for prompt, question in zip(prompts, questions, strict=True)]
     keys = [key_of(task.key, task.name(question), pairs) for question, pairs in zip(questions, encoded, strict=True)]
     pending = [index for index, key in enumerate(keys) if key not in journal]
     decoder = building.scoring_processors(task.spec, task.loaded, [prompts[index] for index in pending]) if pending else []
@@ -75,7 +85,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
         model,
         tokenizer,
         [prompts[index] for index in pending],
-        [[f" {each}" for each in task.answers(questions[index])] for index in pending],
+        [task.given(questions[index]) for index in pending],
         decoder,
         renormalise=task.renormalise,
         batch_tokens=1 if model.device.type == "cpu" else 1024,

@@ -16,7 +16,7 @@ class FactorTask(ChoiceTask):
         """The row of the file."""
         return f"row {question.row}"
 
-    def prompt(self, question: Completion) -> str:
+    def text(self, question: Completion) -> str:
         """The context."""
         return question.context
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from counterpoint.decoders import score_each
+from counterpoint.decoders.forwards.chats import Chat, Prompt
+from counterpoint.decoders.forwards.encoding import encode_pair
 from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval import building
 from counterpoint.eval.choosing import TABLE, DecoderSpec, parse_decoder
@@ -75,6 +77,8 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         self.identity = json.dumps(
             [str(pretrained), str(self.spec), renormalise, self.banned, arguments], sort_keys=True, default=str
         )
+        self.chats: dict[str, Chat] = {}
+        self.contexts: Sequence[str] = ()
         super().__init__(pretrained, **arguments)
         drop_generation_settings(self.model)
         self.loaded = Loaded(str(pretrained), self.model, self.tokenizer)
@@ -100,6 +104,26 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
             "counterpoint_version": version("counterpoint"),
         }
 
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The harness's text of a chat (``--apply_chat_template``), which decoders that read another prompt know as a chat."""
+        text = str(super().apply_chat_template(chat_history, add_generation_prompt))
+        self.chats[text] = Chat(tuple(chat_history), dict(self.chat_template_args))
+        return text
+
+    def tok_batch_encode(self, strings: Sequence[str], *arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        """The tokens of contexts, which are generated from next."""
+        self.contexts = strings
+        found: tuple[Tensor, Tensor] = super().tok_batch_encode(strings, *arguments, **options)
+        return found
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """The tokens of both; a chat ends where its template ends, with the line break there."""
+        if context not in self.chats:
+            found: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
+            return found
+        before, after = encode_pair(self.tokenizer, context, continuation, from_template=True)
+        return list(before), list(after)
+
     def _scoring_choice(self) -> DecoderSpec:
         return parse_decoder(self.words, scoring=True, own=self.own)
 
@@ -110,7 +134,8 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (_, context, continuation) in enumerate(requests):
             groups.setdefault(self._kept(context, continuation), []).append(index)
-        prompts = [self.tok_decode(context) for context in groups]
+        texts = [requests[indices[0]][0] for indices in groups.values()]
+        prompts = [self._prompt(text and text[0], context) for text, context in zip(texts, groups, strict=True)]
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         bar = tqdm(total=len(requests), disable=disable_tqdm or self.rank != 0, desc="Running loglikelihood requests")
         with bar, torch.autocast(self.device.type, self.mixed_precision_dtype, enabled=self.mixed_precision_dtype is not None):
@@ -140,6 +165,10 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
             )
         return answers
 
+    def _prompt(self, text: str | None, ids: Any) -> Prompt:
+        """A context as decoders that read another prompt take it: the chat, or the text that the tokens are."""
+        return self.chats.get(text or "") or str(self.tok_decode(ids))
+
     def _kept(self, context: list[int], continuation: list[int]) -> tuple[int, ...]:
         """The end of a context that fits in the model's, with its continuation."""
         room = self.max_length if self.backend == "seq2seq" else self.max_length + 1 - len(continuation)
@@ -150,7 +179,8 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         return tuple(context[-room:])
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **arguments: Any) -> Tensor:
-        prompts = [self.tok_decode(row) for row in context]
+        texts = self.contexts if len(self.contexts) == len(context) else [None] * len(context)
+        prompts = [self._prompt(text, row) for text, row in zip(texts, context, strict=True)]
         task = {key: value for key, value in arguments.items() if key not in SAMPLING}
         own = building.generate_arguments(self.spec, self.loaded, prompts)
         output: Tensor = super()._model_generate(context, max_length, stop, **{**task, **own})

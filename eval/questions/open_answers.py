@@ -9,6 +9,7 @@ from counterpoint.eval import generation
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.questions.answer_similarity import similarity_measures
 from counterpoint.eval.questions.choice_task import ChoiceTask, progress
+from counterpoint.eval.reading import Reading
 
 MAX_NEW_TOKENS = 50
 """As in the benchmark's own code."""
@@ -17,13 +18,13 @@ MAX_NEW_TOKENS = 50
 def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: bool = False) -> list[dict[str, Any]]:
     """The record of each question, from the journal or generated now and written there."""
     prompts = [task.prompt(question) for question in questions]
-    keys = [key_of(task.key, question.text, prompt) for question, prompt in zip(questions, prompts, strict=True)]
+    keys = [key_of(task.key, question.text, task.text(question)) for question in questions]
     pending = [index for index, key in enumerate(keys) if key not in journal]
 
     def texts() -> Iterator[str]:
         for index in pending:
-            ids = generation.encode(task.loaded, prompts[index], MAX_NEW_TOKENS)
-            yield generation.generate(task.loaded, ids, MAX_NEW_TOKENS, task.seed, task.spec, lambda _: None).text
+            request = generation.request(task.loaded, prompts[index], MAX_NEW_TOKENS, Reading(thinking=task.chats.marks))
+            yield generation.generate(task.loaded, request, MAX_NEW_TOKENS, task.seed, task.spec, lambda _: None).text
 
     for index, text in progress(pending, texts(), len(questions), quiet):
         question, written = questions[index], text.partition("Q:")[0].strip()  # a next question is not part of the answer

@@ -9,11 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from counterpoint.decoders.forwards.chats import Chat
+
+TEMPLATE = {"plain": "auto"}
+"""Presets whose questions go into the model's chat template unless something else is said; demonstrations are a text."""
+
 PRESETS = {
     "own": "six demonstrations of our own writing; needs no file, and compares with no published figure",
     "original": "the benchmark's six demonstrations, from --primer FILE or an installed lm-evaluation-harness",
     "dola": "an instruction, from --instruction FILE, before those demonstrations, as DoLa and induce-then-contrast have it",
-    "plain": "no demonstrations",
+    "plain": "no demonstrations; in a chat template if the model has one",
 }
 
 OWN_PRIMER = """Q: How many legs does a spider have?
@@ -42,17 +47,19 @@ class Preset:
     name: str
     before: str
     chat_template: bool = False
+    """Whether the question is the user's message of a chat."""
     files: tuple[tuple[str, str], ...] = ()
     """Paths and hashes."""
 
+    def text(self, question: str) -> str:
+        """The text that an answer follows: after a space, or as the assistant's message."""
+        return self.before + (f"Q: {question}\nA:" if self.name != "plain" or not self.chat_template else question)
+
     def prompt(self, question: str, tokenizer: Any) -> str:
-        """The text that an answer, which begins with a space, follows."""
-        text = self.before + (f"Q: {question}\nA:" if self.name != "plain" or not self.chat_template else question)
-        if not self.chat_template:
-            return text
-        turn = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
-        begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
-        return str(turn).removeprefix(tokenizer.bos_token) if begins else str(turn)  # the tokenizer adds it to every text
+        """The text, in the tokenizer's chat template where that is used."""
+        return (
+            Chat(({"role": "user", "content": self.text(question)},)).text(tokenizer) if self.chat_template else self.text(question)
+        )
 
     def describe(self) -> dict[str, Any]:
         """The preset and its files, as results name them."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 from counterpoint.decoders import Score
+from counterpoint.eval.chat import TEXTS, ChatFormat
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.questions.choice_task import ChoiceTask
@@ -17,20 +19,29 @@ from counterpoint.eval.questions.truthfulqa import BEST_INCORRECT, Question
 class TruthfulQATask(ChoiceTask):
     """All reference answers, each by itself; or, for ``task="binary"``, the letters of two that the prompt shows."""
 
-    def __init__(self, loaded: Loaded, spec: DecoderSpec, preset: Preset, task: str, renormalise: bool, seed: int) -> None:
-        self.preset, self.binary = preset, task == "binary"
-        super().__init__(loaded, spec, renormalise, preset.name, preset.before, preset.chat_template, task, seed=seed)
+    def __init__(
+        self,
+        loaded: Loaded,
+        spec: DecoderSpec,
+        preset: Preset,
+        task: str,
+        renormalise: bool,
+        seed: int,
+        chats: ChatFormat = TEXTS,
+    ) -> None:
+        self.preset, self.binary = replace(preset, chat_template=chats.used), task == "binary"
+        super().__init__(loaded, spec, renormalise, preset.name, preset.before, chats.used, task, seed=seed, chats=chats)
 
     def name(self, question: Question) -> str:
         """The question itself."""
         return question.text
 
-    def prompt(self, question: Question) -> str:
-        """The preset's prompt; for the binary choice both answers are in it."""
+    def text(self, question: Question) -> str:
+        """The preset's text; for the binary choice both answers are in it."""
         if not self.binary:
-            return self.preset.prompt(question.text, self.loaded.tokenizer)
+            return self.preset.text(question.text)
         options = "\n".join(f"({letter}) {answer}" for letter, answer in zip("AB", options_of(question, self.seed), strict=True))
-        return self.preset.prompt(f"{question.text}\n{options}", self.loaded.tokenizer)
+        return self.preset.text(f"{question.text}\n{options}")
 
     def answers(self, question: Question) -> list[str]:
         """All answers, or the letters of the two."""

@@ -139,12 +139,27 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     found += verdicts(results)
     if parameters := [code(row["label"]) for row in results["rows"] if row["label"] != row["name"]]:
         found.append(f"Parameters: {', '.join(parameters)}.")
+    found += chats_of(results["config"]["run"])
     found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]
     found += [f"{text}." for text in warnings_of(results)]
     found += [f"{column_titles(results, names)}: {reason}" for reason, names in missing(results).items()]
     if results["human"]:
         found.append("human: the references, each cut to the words of the longest text that a decoder wrote for its prompt.")
     found += [f"{code(failure['label'])} failed: {code(failure['error'])}" for failure in results["failures"]]
+    return found
+
+
+def chats_of(run: Mapping[str, Any]) -> list[str]:
+    """What prompts went through, and what became of thinking."""
+    found = []
+    if template := run.get("chat_template"):
+        system = f", with the system's message {code(run['system'])}" if run["system"] else ""
+        found.append(
+            f"Prompts are chats in the template of {code(template['source'])} (SHA-256 {template['sha256'][:12]}){system}."
+        )
+    if run.get("thinking", "keep") != "keep":
+        told = {"cut": "cut before anything was measured", "off": "switched off by the template"}
+        found.append(f"Thinking was {told[run['thinking']]}.")
     return found
 
 

@@ -78,7 +78,7 @@ def card(output: Path, record: Mapping[str, Any], layer: int) -> str:
         record: What ``training.json`` holds.
         layer: A lower layer of the model, for the example.
     """
-    in_turns = record["chat_template"]
+    in_turns = isinstance(record["chat_template"], Mapping)
     before, after = record["loss_before"], record["loss_after"]
     losses = (
         f"Loss of the answers to {record['held_out']} held-out pairs (questions that it was not trained on; at most 200 are "

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from counterpoint.decoders.forwards.chats import Chat, with_system
 from counterpoint.decoders.forwards.encoding import encode_pair
 from counterpoint.eval.training.wrong_answers import Pair
 
@@ -32,7 +33,7 @@ class Row:
         return len(self.ids) - self.start
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, chat_template: bool) -> Row:
+def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, chat_template: bool, system: str = "") -> Row:
     r"""``Q: {question}\nA: {answer}``, or the answer as the assistant's turn in the tokenizer's chat template.
 
     No end of text or of turn follows the answer: an amateur that has learned where wrong answers end would, in a contrast, keep
@@ -54,8 +55,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair, chat_template: bool) 
     if chat_template:
         if not tokenizer.chat_template:
             raise ValueError("chat_template=True: the tokenizer has no chat template; leave it out for Q: ... A: ...")
-        question = [{"role": "user", "content": pair.question}]
-        prompt = str(tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True))
+        question = ({"role": "user", "content": pair.question},)
+        prompt = Chat(with_system(question, system) if system else question).text(tokenizer)
         answer = pair.answer
     else:
         prompt, answer = PROMPT.format(question=pair.question), f" {pair.answer}"

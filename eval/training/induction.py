@@ -19,7 +19,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.forwards.layers import depth_of
+from counterpoint.eval.chat import ChatFormat, chat_format
 from counterpoint.eval.journal import write_whole
+from counterpoint.eval.loading import Loaded
 from counterpoint.eval.training.amateur_card import card
 from counterpoint.eval.training.answers import Row, answer_loss, encode, mean_answer_loss
 from counterpoint.eval.training.run_folder import as_json, begin, versions, write_record
@@ -52,7 +54,9 @@ class Settings(TrainingSettings):
         lora_alpha: Scale of that update.
         targets: Names of the layers that get one, as in PEFT's ``target_modules``; "all-linear" for all but the unembedding.
         max_length: Largest number of tokens in a pair; longer pairs are left out.
-        chat_template: Whether questions go into the tokenizer's chat template instead of ``Q: ... A: ...``.
+        chat_template: Whether questions go into a chat template instead of ``Q: ... A: ...``: "none"; "auto", if the tokenizer has
+            one; "own", the tokenizer's; or a file that has one.
+        system: The system's message in it.
 
     Raises:
         ValueError: For a number that is too small.
@@ -65,7 +69,8 @@ class Settings(TrainingSettings):
     lora_alpha: int = 16
     targets: tuple[str, ...] = ("all-linear",)
     max_length: int = 512
-    chat_template: bool = False
+    chat_template: str = "none"
+    system: str = ""
 
     LEAST: ClassVar[Mapping[str, int]] = {**TrainingSettings.LEAST, "rank": 1, "lora_alpha": 1, "max_length": 1}
 
@@ -145,12 +150,15 @@ def induce(
     run = {"model": model.name_or_path, "dtype": str(model.dtype).removeprefix("torch."), **asdict(settings)}
     run |= {"pairs": len(pairs), "pairs_sha256": fingerprint(pairs), "held_out": len(held_out)}
     run |= {"held_out_sha256": fingerprint(held_out)}
+    loaded = Loaded(str(model.name_or_path), model, tokenizer)
+    chats = chat_format(loaded, settings.chat_template, settings.system)
+    run |= chats.facts()
     run = as_json(run)
     record = begin(output, run)
-    rows, too_long = encoded(tokenizer, pairs, settings)
+    rows, too_long = encoded(tokenizer, pairs, settings, chats)
     if not rows:
         raise ValueError(f"pairs: none of the {len(pairs)} has at most max_length={settings.max_length} tokens; raise it")
-    measured = encoded(tokenizer, sample(held_out, settings.seed), settings)[0]
+    measured = encoded(tokenizer, sample(held_out, settings.seed), settings, chats)[0]
     adapted = with_adapter(model.eval(), settings)
     batches = schedule(len(rows), settings)
     if "loss_after" in record:
@@ -183,9 +191,11 @@ def with_adapter(model: PreTrainedModel, settings: Settings) -> PeftModel:
     return adapted.eval()
 
 
-def encoded(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], settings: Settings) -> tuple[list[Row], int]:
+def encoded(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], settings: Settings, chats: ChatFormat
+) -> tuple[list[Row], int]:
     """The pairs' tokens, and how many pairs have too many of them."""
-    rows = [encode(tokenizer, pair, settings.chat_template) for pair in pairs]
+    rows = [encode(tokenizer, pair, chats.used, chats.system) for pair in pairs]
     kept = [row for row in rows if len(row.ids) <= settings.max_length]
     return kept, len(rows) - len(kept)
 

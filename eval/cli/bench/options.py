@@ -14,7 +14,7 @@ from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.score import add_score_options
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_of
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
-from counterpoint.eval.cli.options import add_output_dir, add_shared, positive
+from counterpoint.eval.cli.options import add_chat_options, add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser, did_you_mean
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
@@ -33,6 +33,9 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "limit": None,
         "max_new_tokens": 128,
         "prompt_tokens": None,
+        "chat_template": "none",
+        "system": "",
+        "thinking": "keep",
         "num_seeds": 1,
         "batch_size": 16,
         "dtype": "auto",
@@ -66,12 +69,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--file",
         metavar="FILE_OR_ID",
-        help='prompts, one a line, or JSON Lines with "prompt" and "reference", or the name of a data set on the hub '
-        "(default: 200 passages that come with the package)",
+        help='prompts, one a line, or JSON Lines with "prompt" (or "messages") and "reference", or the name of a data set on '
+        "the hub (default: 200 passages that come with the package)",
     )
     add_shared(group, "--limit", default=argparse.SUPPRESS)
     add("--max-new-tokens", metavar="N", type=positive, help=f"tokens to add at most (default: {DEFAULTS['max_new_tokens']})")
     add("--prompt-tokens", metavar="N", type=positive, help="cut every passage after N tokens: prompt before, reference after")
+    add_chat_options(group, "none", default=argparse.SUPPRESS)
     add("--num-seeds", metavar="N", type=positive, help="texts that samplers write for each prompt (default: 1)")
     add("--batch-size", metavar="N", type=positive, help=f"prompts that are continued together (default: {DEFAULTS['batch_size']})")
     add_shared(group, "--dtype", "--device", default=argparse.SUPPRESS)

@@ -14,7 +14,7 @@ from counterpoint.eval.cli.bench.options import DECODERS, add_run_options, resol
 from counterpoint.eval.cli.bench.score import score, show
 from counterpoint.eval.cli.decoder_aliases import parse_named
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
-from counterpoint.eval.cli.models import model_errors
+from counterpoint.eval.cli.models import CHAT_OPTIONS, model_errors, note_template, warn_of_empty
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.run import Run
@@ -52,8 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         check_names(options.metrics or [])
         state = bench_run.processes(options)
     with loading.quiet():
-        with model_errors("file", "max_new_tokens", "prompt_tokens"):
+        with model_errors("file", "max_new_tokens", "prompt_tokens", *CHAT_OPTIONS):
             prepared = bench_run.Run(options, specs, state)
+        if state.is_main_process and not options.quiet:
+            note_template(prepared.chats, prepared.loaded, prepared.prompts)
         if options.dry_run:
             print_plan(prepared)
             return 0
@@ -64,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
                 return 0
             if options.metrics is None or "speed" in options.metrics:
                 bench_work.time_decoders(prepared)
-            results = score(options.output_dir, vars(options)) if read_generations(options.output_dir) else None
+            records = read_generations(options.output_dir)
+            warn_of_empty([record["text"] for record in records], prepared.chats, prepared.loaded)
+            results = score(options.output_dir, vars(options)) if records else None
     if results:
         show(results, options.output_dir, vars(options))
     failed = read_failures(options.output_dir)

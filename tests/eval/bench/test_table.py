@@ -15,7 +15,7 @@ from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.results import read_results, score_directory
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.report import table as bench_table
-from counterpoint.eval.report.table import markdown
+from counterpoint.eval.report.table import chats_of, markdown
 
 LOOP = [" so it goes and it goes and it goes and it goes"] * 30
 HUMAN = sentences(30, 9)
@@ -172,3 +172,11 @@ def test_a_run_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "Decoders of amateur" in page
     assert str(tmp_path) not in page
+
+
+def test_chats_and_thinking_are_said() -> None:
+    run = {"chat_template": {"source": "the tokenizer of m", "sha256": "ab" * 32}, "system": "Be brief.", "thinking": "cut"}
+    found = " ".join(chats_of(run))
+    assert "`the tokenizer of m` (SHA-256 abababababab), with the system's message `Be brief.`" in found
+    assert "Thinking was cut before anything was measured" in found
+    assert chats_of({}) == []

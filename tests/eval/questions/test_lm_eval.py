@@ -12,11 +12,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from chats import CHATML
 from counterpoint.decoders import (
     ContrastiveDecodingLogitsProcessor,
     DoLaLogitsProcessor,
     SLEDLogitsProcessor,
     contrastive_search,
+    decoder,
     score,
 )
 from counterpoint.eval import AMATEUR, EXPERT
@@ -307,3 +309,21 @@ def test_the_harness_own_commands_and_help(capsys: pytest.CaptureFixture[str]) -
             main(["lm-eval", *arguments])
         assert stop.value.code == 0
         assert word in capsys.readouterr().out
+
+
+def test_chats_of_the_harness_are_known_as_chats() -> None:
+    lm = load(decoder="context_aware:message=system")
+    lm.tokenizer.chat_template = CHATML
+    chat = [{"role": "system", "content": "The captain was a woman."}, {"role": "user", "content": "Who was it?"}]
+    text = lm.apply_chat_template(chat)
+    (found,) = lm.generate_until(requests("generate_until", [(text, {"until": ["zzz"], "max_gen_toks": 8})]), disable_tqdm=True)
+    inputs = lm.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    arguments = decoder("context_aware:message=system", lm.model, lm.tokenizer, prompts=[chat])
+    ids = lm.model.generate(**inputs, **arguments, max_new_tokens=8)
+    assert found == lm.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    ((total, _),) = lm.loglikelihood(requests("loglikelihood", [(text, "The captain.")]), disable_tqdm=True)
+    (processor,) = decoder("context_aware:message=system", lm.model, lm.tokenizer, prompts=[chat])["logits_processor"]
+    prompt = inputs["input_ids"][0].tolist()
+    whole = lm.tokenizer(text + "The captain.", add_special_tokens=False)["input_ids"]
+    ((expected,),) = score(lm.model, None, [prompt], [[whole[len(prompt) :]]], processor)
+    assert total == pytest.approx(expected.total, abs=1e-3)

@@ -1,0 +1,164 @@
+"""Many texts: made one at a time or in batches, and written to a file that a later run completes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
+from counterpoint.eval import generation
+from counterpoint.eval.bench.generation import continue_batch
+from counterpoint.eval.bench.passages import Passage
+from counterpoint.eval.chat import ChatFormat
+from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.generation import Emit, Generated, Request
+from counterpoint.eval.journal import Journal, key_of
+from counterpoint.eval.loading import Loaded
+from counterpoint.eval.progress import progress_bar
+from counterpoint.eval.prompts import decoded
+from counterpoint.eval.revisions import revision
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a command asks for: for every prompt, decoder and seed a text."""
+
+    arguments: argparse.Namespace
+    loaded: Loaded
+    chats: ChatFormat
+    prompts: Sequence[Prompt]
+    encoded: Sequence[Request]
+    specs: Sequence[DecoderSpec]
+    ready: dict[tuple[int, str, int], Generated] = field(default_factory=dict)
+    """Texts of batches that are not handed out yet, by prompt, decoder and seed."""
+
+    def seeds(self) -> range:
+        """The seed of each text of a prompt."""
+        return range(self.arguments.seed, self.arguments.seed + self.arguments.texts)
+
+    def batches(self, size: int) -> Iterator[range]:
+        """The numbers of prompts that are continued together, in order; one with images is alone."""
+        start = 0
+        for stop in range(1, len(self.encoded) + 1):
+            last = stop == len(self.encoded)
+            if last or stop - start == size or self.encoded[start].inputs or self.encoded[stop].inputs:
+                yield range(start, stop)
+                start = stop
+
+    def text(self, number: int, seed: int, spec: DecoderSpec, emit: Emit) -> Generated:
+        """One text, as it comes, or of its batch, which is made when the first of its texts is asked for."""
+        size = self.arguments.batch_size
+        if size is None:
+            one = (self.encoded[number], self.arguments.max_new_tokens, seed, spec, emit)
+            return generation.generate(self.loaded, *one)
+        key = (number, str(spec), seed)
+        if key not in self.ready:
+            (numbers,) = (batch for batch in self.batches(size) if number in batch)
+            texts = self.batch(numbers, spec, seed)
+            self.ready.update({(each, str(spec), seed): text for each, text in zip(numbers, texts, strict=True)})
+        found = self.ready.pop(key)
+        emit(found.text)
+        return found
+
+    def batch(self, numbers: range, spec: DecoderSpec, seed: int) -> list[Generated]:
+        """The texts of prompts that are continued together, or of each where the decoder takes one alone."""
+        if len(numbers) > 1 and not spec.row.batched:
+            return [text for number in numbers for text in self.batch(range(number, number + 1), spec, seed)]
+        passages = [Passage(each, shown(self.prompts[each]), None, self.encoded[each].ids, self.encoded[each]) for each in numbers]
+        begin = time.perf_counter()
+        try:
+            found = continue_batch(self.loaded, spec, passages, seed, self.arguments.max_new_tokens)
+        except ValueError as error:
+            raise ValueError(f"decoder {spec}: {error}") from error
+        seconds = (time.perf_counter() - begin) / len(found)
+        cut = self.chats.marks is not None
+        return [Generated(each.text, each.tokens, seconds, {"thinking_text": each.thinking} if cut else {}) for each in found]
+
+    def record(self, number: int, spec: DecoderSpec, seed: int, generated: Generated) -> dict[str, Any]:
+        """A text as JSON has it; rep_n are fractions, and null for very short texts, as is diversity."""
+        prompt = self.prompts[number]
+        return {
+            "prompt": shown(prompt),
+            **({"messages": prompt.messages} if isinstance(prompt, Chat) else {}),
+            "decoder": spec.name,
+            "parameters": spec.plain(),
+            **({"origins": origins} if (origins := spec.origins()) else {}),
+            "text": generated.text,
+            "tokens": generated.tokens,
+            **generated.measures(),
+            **generated.details,
+            "seed": seed,
+            **self.facts(),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What all texts have in common."""
+        return {
+            **self.chats.facts(self.prompts),
+            **({"stop": self.arguments.stop} if self.arguments.stop else {}),
+            "model": self.loaded.name,
+            "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
+            "device": str(self.loaded.model.device),
+            "versions": {name: version(name) for name in ("counterpoint", "transformers", "torch")}
+            | {"python": platform.python_version()},
+        }
+
+    def write(self, path: Path) -> list[str]:
+        """Write the texts that the file lacks, each as a line of JSON; all of them are returned.
+
+        Raises:
+            ValueError: If the file is of another command, or of none.
+        """
+        run = {"max_new_tokens": self.arguments.max_new_tokens, "revision": revision(self.arguments.model), **self.facts()}
+        wanted: list[tuple[int, DecoderSpec, int, str]] = []
+        for number, prompt in enumerate(self.encoded):
+            pictures = {name: key_of(value.tolist()) for name, value in prompt.inputs.items()}
+            for spec in self.specs:
+                own = [spec.name, spec.plain(), spec.origins()]
+                for seed in self.seeds():
+                    wanted.append((number, spec, seed, key_of(run, number, prompt.ids, pictures, own, seed)))
+        check_file(path, run, {key for *_, key in wanted})
+        journal = Journal(path)
+        written = []
+        with progress_bar("text", total=len(wanted), done=len(journal.results)) as bar:
+            for number, spec, seed, key in wanted:
+                if key not in journal:
+                    generated = self.text(number, seed, spec, lambda _: None)
+                    journal.add(key, {**self.record(number, spec, seed, generated), **run})
+                    bar.update()
+                written.append(journal[key]["text"])
+        return written
+
+
+def check_file(path: Path, run: Mapping[str, Any], keys: Container[str]) -> None:
+    """Refuse a file that has anything but texts of this command, or the beginning of one that a kill cut off.
+
+    Raises:
+        ValueError: If it has; the message says what differs.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    lines = content.split(b"\n")
+    if not lines[-1].startswith(BEGINNING[: len(lines[-1])]):
+        raise ValueError(f"output={path}, line {len(lines)}: no text of `counterpoint generate`; name another file")
+    for number, line in enumerate(lines[:-1], 1):
+        record = decoded(line.decode(errors="replace"))
+        if not isinstance(record, dict) or not isinstance(record.get("text"), str) or "key" not in record:
+            raise ValueError(f"output={path}, line {number}: no text of `counterpoint generate`; name another file")
+        if record["key"] not in keys:
+            other = next((name for name in run if record.get(name) != run[name]), None)
+            names = [other] if other else ["prompt", "decoder", "parameters", "seed"]
+            told = ", ".join(f"{name} {json.dumps(record.get(name), ensure_ascii=False)}" for name in names)
+            raise ValueError(
+                f"output={path}, line {number}: a text of another command ({told}); name another file, or give that command again"
+            )
+
+
+BEGINNING = b'{"key": "'
+"""How a line of a :class:`~counterpoint.eval.journal.Journal` begins."""
