@@ -109,7 +109,7 @@ class LikelihoodRanker(Ranker):
 
         return scores_of
 
-    def encoded(self, prefix: str, texts: Texts) -> list[Encoded]:
+    def encoded(self, prefix: Prompt, texts: Texts) -> list[Encoded]:
         """The tokens of a prefix and of each candidate: of one that the tokenizer's model wrote those that it wrote."""
         pairs: list[Encoded] = []
         for text in texts:
