@@ -19,6 +19,7 @@ from counterpoint.decoders.forwards.prefix_cache import common_beginning
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
+from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.side_forward import side_forward
 
 
@@ -93,7 +94,8 @@ class TextStates:
         """The states of given texts by one forward of their own, padded on the right, where no causal model can see it."""
         ids, mask = padded(texts, device=self.device)
         with side_forward(self):
-            states: Tensor = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+            order = position_arguments(self.decoder, mask.bool())
+            states: Tensor = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **order)[0]
         return states.float()
 
     def _known(self, ids: Tensor, seen: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from inspect import signature
 
 from jaxtyping import Bool, Int
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 
 def positions(seen: Bool[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
@@ -24,7 +23,7 @@ def positions(seen: Bool[Tensor, "rows length"]) -> Int[Tensor, "rows length"]:
     return (seen.long().cumsum(dim=-1) - 1).clamp(min=0)
 
 
-def position_arguments(model: PreTrainedModel, seen: Bool[Tensor, "rows length"], start: int = 0) -> dict[str, Tensor]:
+def position_arguments(model: nn.Module, seen: Bool[Tensor, "rows length"], start: int = 0) -> dict[str, Tensor]:
     """What a forward of the tokens from ``start`` on takes as their positions; nothing where the model takes none.
 
     Models with several positions a token, for pictures, take one for all of them where there is text alone.
