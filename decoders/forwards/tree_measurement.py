@@ -38,7 +38,7 @@ from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 SHORT, LONG = 7, 40
 """Tokens of the short texts, and the least of the long one."""
 
-EDGE, ENLARGED = 3, 100.0
+EDGE, ENLARGED = 3, 300.0
 """Slots on either side of a window's edge, and how much larger their values are."""
 
 MakeForward = Callable[[Cache, dict[str, Any]], CandidateForward]
