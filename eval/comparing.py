@@ -16,6 +16,7 @@ from counterpoint.eval.generation import Generated, generate, request
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
 from counterpoint.eval.reading import Reading
+from counterpoint.rankers.ngrams import words
 
 MEASURES = ("diversity", "rep_2", "rep_4", "tokens_per_second")
 
@@ -131,7 +132,7 @@ def compare(
 def measures_of(generated: Sequence[Generated]) -> dict[str, float | None]:
     """The measures of a decoder's texts together."""
     texts = [each.text for each in generated]
-    shortest = min(len(text.split()) for text in texts)
+    shortest = min(len(words(text)) for text in texts)
     speed = sum(each.tokens for each in generated) / sum(each.seconds for each in generated)
     values = {
         "diversity": diversity(texts) if shortest >= 4 else None,

@@ -22,6 +22,7 @@ from counterpoint.eval.metrics.repetition import diversity, rep_n
 from counterpoint.eval.pictures import with_pictures
 from counterpoint.eval.reading import WHOLE, Reading, before_any, read
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
+from counterpoint.rankers.ngrams import words
 from counterpoint.rankers.search.beams import Candidate
 
 Emit = Callable[[str], object]
@@ -39,11 +40,11 @@ class Generated:
 
     def measures(self) -> dict[str, float | None]:
         """Tokens a second, rep-n and diversity as fractions; None where the text has too few words."""
-        words = len(self.text.split())
+        length = len(words(self.text))
         measures: dict[str, float | None] = {"tokens_per_second": self.tokens / self.seconds}
         for n in (2, 3, 4):
-            measures[f"rep_{n}"] = rep_n([self.text], n) if words >= n else None
-        return {**measures, "diversity": diversity([self.text]) if words >= 4 else None}
+            measures[f"rep_{n}"] = rep_n([self.text], n) if length >= n else None
+        return {**measures, "diversity": diversity([self.text]) if length >= 4 else None}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from counterpoint.eval.metrics.length import ends_in_loop
 from counterpoint.eval.metrics.repetition import distinct_and_all, repeated, without_repetition
 from counterpoint.eval.metrics.resampling import standard_error
 from counterpoint.eval.metrics.self_bleu import self_bleu
+from counterpoint.rankers.ngrams import words
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels
@@ -109,8 +110,8 @@ def repetition(group: Group, models: MetricModels) -> Measured:
 
 def length_of(group: Group, models: MetricModels) -> Measured:
     """Words of every text, and whether it ends in a loop."""
-    words = [text.split() for text in group.texts]
-    return {"length": terms([float(len(each)) for each in words]), "loops": terms([float(ends_in_loop(each)) for each in words])}
+    split = [words(text) for text in group.texts]
+    return {"length": terms([float(len(each)) for each in split]), "loops": terms([float(ends_in_loop(each)) for each in split])}
 
 
 def likelihood_of(group: Group, models: MetricModels) -> Measured:

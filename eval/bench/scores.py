@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from counterpoint.eval.bench.metrics import Column, Detailed, Group, Metric
 from counterpoint.eval.bench.records import Record
 from counterpoint.eval.metrics.resampling import standard_error
+from counterpoint.rankers.ngrams import word_spans, words
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels
@@ -91,7 +91,7 @@ def human_row(records: Sequence[Record]) -> Row | None:
     prompts: dict[int, tuple[str, str]] = {}
     for record in records:
         if record["reference"] is not None:
-            longest[record["index"]] = max(longest.get(record["index"], 0), len(record["text"].split()))
+            longest[record["index"]] = max(longest.get(record["index"], 0), len(words(record["text"])))
             prompts[record["index"]] = record["prompt"], record["reference"]
     if not prompts:
         return None
@@ -108,7 +108,7 @@ def first_words(text: str, count: int) -> str:
         >>> first_words(" one  two three", 2)
         ' one  two'
     """
-    ends = [word.end() for word in re.finditer(r"\S+", text)][:count]
+    ends = [end for _, end in word_spans(text)][:count]
     return text[: ends[-1]] if ends else ""
 
 

@@ -46,6 +46,7 @@ def describe(cell: Cell, column: Column) -> Figure:
         prompts = sorted({index for indices in cell.indices.values() for index in indices})
         drawn = bootstrap(cell.texts(list(cell.terms), prompts), column.combine, resamples=RESAMPLES)
         figure["interval"] = interval(drawn, CONFIDENCE)
+        figure["left_out"] = sum(int((terms == 0).all(dim=-1).sum()) for terms in cell.terms.values())
     elif cell.intervals:  # of seeds that share their prompts, so that the mean is hardly surer than one
         figure["interval"] = [fmean(ends) for ends in zip(*cell.intervals, strict=True)]
     return figure | ({"details": cell.details} if cell.details else {})

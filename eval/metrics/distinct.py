@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from counterpoint.eval.metrics.texts import as_list
-from counterpoint.rankers.ngrams import ngrams
+from counterpoint.eval.metrics.texts import as_list, check_long_enough
+from counterpoint.rankers.ngrams import ngrams, words
 
 
 def distinct_n(texts: Iterable[str], n: int) -> float:
@@ -15,12 +15,12 @@ def distinct_n(texts: Iterable[str], n: int) -> float:
         distinct-n = |distinct n-grams of all texts| / sum_i |n-grams of text i|
 
     Li et al., *A Diversity-Promoting Objective Function for Neural Conversation Models* (2016, arXiv 1510.03055), and the
-    evaluations of Pillutla et al., *MAUVE* (2021, arXiv 2102.01454). N-grams are runs of n words, words are what whitespace
-    separates. Unlike :func:`~counterpoint.eval.rep_n` it also sees what different texts have in common. It falls as there is more
+    evaluations of Pillutla et al., *MAUVE* (2021, arXiv 2102.01454). N-grams are runs of n words, words are those of
+    :func:`~counterpoint.eval.rep_n`, and unlike that it also sees what different texts have in common. It falls as there is more
     text, by any writer, so compare sets of as many texts of the same length.
 
     Args:
-        texts: The generated texts, without their prompts. Texts of fewer than n words count nothing.
+        texts: The generated texts, without their prompts. Texts of fewer than n words have no n-gram and are left out.
         n: Words in an n-gram, at least 1.
 
     Returns:
@@ -29,6 +29,9 @@ def distinct_n(texts: Iterable[str], n: int) -> float:
     Raises:
         TypeError: If ``texts`` is one string.
         ValueError: If ``n`` is below 1, or if no text is long enough to hold an n-gram.
+
+    Warns:
+        UserWarning: If texts are left out.
 
     Example:
         >>> from counterpoint.eval import distinct_n
@@ -71,7 +74,6 @@ def counted_ngrams(texts: Iterable[str], n: int) -> Counter[tuple[str, ...]]:
     """How often each n-gram occurs in all texts, at least one of them."""
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
-    counts = Counter(gram for text in as_list(texts) for gram in ngrams(text.split(), n))
-    if not counts:
-        raise ValueError(f"texts: none is long enough to hold a {n}-gram (words are what whitespace separates)")
-    return counts
+    grams = [ngrams(words(text), n) for text in as_list(texts)]
+    check_long_enough([len(each) for each in grams], n)
+    return Counter(gram for each in grams for gram in each)

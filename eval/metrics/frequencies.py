@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from statistics import linear_regression
 
 from counterpoint.eval.metrics.texts import as_list
+from counterpoint.rankers.ngrams import words
 
 
 def zipf(texts: Iterable[str], *, ranks: int = 5000) -> float:
@@ -38,7 +39,7 @@ def zipf(texts: Iterable[str], *, ranks: int = 5000) -> float:
     """
     if ranks < 2:
         raise ValueError(f"ranks={ranks!r}: a slope needs at least 2 words")
-    counts = Counter(word for text in as_list(texts) for word in text.split())
+    counts = Counter(word for text in as_list(texts) for word in words(text))
     frequencies = [count for _, count in counts.most_common(ranks)]
     if len(frequencies) < 2:
         raise ValueError(f"texts: {len(frequencies)} different words, and a slope needs at least 2")

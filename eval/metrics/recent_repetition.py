@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from statistics import fmean
 
 from counterpoint.eval.metrics.texts import as_list, check_pairs
+from counterpoint.rankers.ngrams import words
 
 ARTICLES = {"a", "an", "the"}
 PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
@@ -56,4 +57,4 @@ def recent_repetition_of_each(prompts: Iterable[str], continuations: Iterable[st
 
 def said(text: str) -> list[str]:
     """The words of a text in lower case, without punctuation and articles."""
-    return [word for word in PUNCTUATION.sub("", text.lower()).split() if word not in ARTICLES]
+    return [word for word in words(PUNCTUATION.sub("", text.lower())) if word not in ARTICLES]

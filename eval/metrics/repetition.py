@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from math import prod
 from typing import Any
 
-from counterpoint.eval.metrics.texts import as_list
-from counterpoint.rankers.ngrams import ngrams
+from counterpoint.eval.metrics.texts import as_list, check_long_enough
+from counterpoint.rankers.ngrams import ngrams, words
 
 
 def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
@@ -19,15 +19,16 @@ def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
 
         rep-n = 1 - sum_i |distinct n-grams of text i| / sum_i |n-grams of text i|
 
-    N-grams are runs of n words, words are what whitespace separates. Counts are summed over the texts before they are divided,
-    so long texts weigh more; the same n-gram in two texts does not count as repetition. The order of the texts does not matter.
-    Papers print the value in percent.
+    N-grams are runs of n words. Words are what white space separates; in a text that is mostly of scripts without spaces, such as
+    Chinese, its characters. Counts are summed over the texts before they are divided, so long texts weigh more; the same n-gram in
+    two texts does not count as repetition. The order of the texts does not matter. Papers print the value in percent.
 
     Args:
-        texts: The generated texts, without their prompts. Texts of fewer than n words count nothing.
+        texts: The generated texts, without their prompts. Texts of fewer than n words have no n-gram and are left out.
         n: Words in an n-gram, at least 1.
         published: Count as the released code of the paper does, whose loop leaves out the last n-gram of every text and whose
-            result is rounded to two decimals of a percentage. Use it beside published figures; the default is the formula.
+            result is rounded to two decimals of a percentage, and to which white space alone separates words. Use it beside
+            published figures; the default is the formula.
 
     Returns:
         A fraction, from 0 (nothing repeats) to below 1.
@@ -35,6 +36,9 @@ def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
     Raises:
         TypeError: If ``texts`` is one string.
         ValueError: If ``n`` is below 1, or if no text is long enough to hold an n-gram.
+
+    Warns:
+        UserWarning: If texts are left out, unless ``published``.
 
     Example:
         >>> from counterpoint.eval import rep_n
@@ -45,10 +49,9 @@ def rep_n(texts: Iterable[str], n: int, *, published: bool = False) -> float:
     """
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
-    counts = [distinct_and_all(text, n, last=not published) for text in as_list(texts)]
+    counts = [distinct_and_all(text, n, published) for text in as_list(texts)]
     distinct, total = (sum(kind) for kind in zip(*counts, strict=True)) if counts else (0, 0)
-    if not total:
-        raise ValueError(f"texts: none is long enough to hold a {n}-gram (words are what whitespace separates)")
+    check_long_enough([found[1] for found in counts], n, quiet=published)
     found: float = repeated(distinct, total)
     return round(found, 4) if published else found
 
@@ -81,10 +84,9 @@ def diversity(texts: Iterable[str], *, published: bool = False) -> float:
     return product
 
 
-def distinct_and_all(text: str, n: int, *, last: bool = True) -> tuple[int, int]:
-    """How many different n-grams a text has, and how many in all; without its last one where that is not to count."""
-    grams = ngrams(text.split(), n)
-    grams = grams if last else grams[:-1]
+def distinct_and_all(text: str, n: int, published: bool = False) -> tuple[int, int]:
+    """How many different n-grams a text has, and how many in all."""
+    grams = ngrams(text.split(), n)[:-1] if published else ngrams(words(text), n)
     return len(set(grams)), len(grams)
 
 

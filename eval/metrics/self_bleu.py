@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from counterpoint.eval.metrics.texts import as_list
-from counterpoint.rankers.ngrams import ngrams
+from counterpoint.rankers.ngrams import ngrams, words
 
 EPSILON = 0.1
 """What a precision without a match has for matches: NLTK's ``SmoothingFunction().method1``, which the papers use."""
@@ -77,14 +77,14 @@ def self_bleu_of_each(texts: Iterable[str], n: int = 4) -> list[float]:
     """
     if n < 1:
         raise ValueError(f"n={n!r}: an n-gram has at least 1 word")
-    words = [text.split() for text in as_list(texts)]
-    if len(words) < 2:
-        raise ValueError(f"texts: {len(words)} of them, and self-BLEU compares at least 2")
-    matches = [matches_with_others([Counter(ngrams(each, m)) for each in words]) for m in range(1, n + 1)]
-    lengths = sorted(map(len, words))
+    split = [words(text) for text in as_list(texts)]
+    if len(split) < 2:
+        raise ValueError(f"texts: {len(split)} of them, and self-BLEU compares at least 2")
+    matches = [matches_with_others([Counter(ngrams(each, m)) for each in split]) for m in range(1, n + 1)]
+    lengths = sorted(map(len, split))
     return [
         bleu([found[i] for found in matches], len(each), closest_other(lengths, len(each))) if each else 0.0
-        for i, each in enumerate(words)
+        for i, each in enumerate(split)
     ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 
@@ -21,6 +22,23 @@ def as_list(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str):
         raise TypeError("texts is one string; pass a list of texts, [text] for a single one")
     return list(texts)
+
+
+def check_long_enough(totals: Sequence[int], n: int, quiet: bool = False) -> None:
+    """Check that some texts have n-grams, and warn if others have none.
+
+    Args:
+        totals: The n-grams of each text.
+        n: Words in an n-gram.
+        quiet: Whether not to warn.
+
+    Raises:
+        ValueError: If none has any.
+    """
+    if not any(totals):
+        raise ValueError(f"texts: none is long enough to hold a {n}-gram (words are what whitespace separates)")
+    if not quiet and (short := sum(not total for total in totals)):
+        warnings.warn(f"{short} of {len(totals)} texts have fewer than {n} words and are left out", stacklevel=4)
 
 
 def check_pairs(prompts: list[str], continuations: list[str]) -> None:

@@ -142,6 +142,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     found += chats_of(results["config"]["run"])
     found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]
     found += [f"{text}." for text in warnings_of(results)]
+    found += [f"{text}." for text in left_out(results)]
     found += [f"{column_titles(results, names)}: {reason}" for reason, names in missing(results).items()]
     if results["human"]:
         found.append("human: the references, each cut to the words of the longest text that a decoder wrote for its prompt.")
@@ -185,6 +186,16 @@ def warnings_of(results: Mapping[str, Any]) -> list[str]:
         if len(counts := {detail["n"] for detail in details}) > 1:
             found.append(f"{title} is of {min(counts)} to {max(counts)} texts, so that decoders do not quite compare")
     return found
+
+
+def left_out(results: Mapping[str, Any]) -> list[str]:
+    """How many texts of which decoders are in no figure, since they have too few words or tokens for it."""
+    found: dict[str, list[str]] = {}
+    for name in shown_columns(results):
+        for row in [*results["rows"], *([results["human"]] if results["human"] else [])]:
+            if short := row["figures"][name].get("left_out"):
+                found.setdefault(f"{short} of {row['texts']} texts of {code(row['name'])} are too short for it", []).append(name)
+    return [f"{column_titles(results, names)}: {text}" for text, names in found.items()]
 
 
 def missing(results: Mapping[str, Any]) -> dict[str, list[str]]:

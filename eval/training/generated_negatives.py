@@ -17,6 +17,7 @@ from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.eval.journal import Journal, key_of, read_records
 from counterpoint.rankers.continuation_texts import continuation_text
+from counterpoint.rankers.ngrams import words
 from counterpoint.rankers.training.passages import Passage, whole_sentences
 
 ROUNDS = 4  # attempts at a continuation that holds a whole sentence
@@ -106,8 +107,8 @@ def sampled(
 ) -> list[str]:
     """A continuation of each prefix, in whole sentences; "" where there is none."""
     rows = [encode_prompt(tokenizer, passage.prefix) for passage in batch]
-    words = sum(len(passage.prefix.split()) for passage in batch)
-    new = math.ceil(MARGIN * max(passage.longest for passage in batch) * sum(map(len, rows)) / words)
+    read = sum(len(words(passage.prefix)) for passage in batch)
+    new = math.ceil(MARGIN * max(passage.longest for passage in batch) * sum(map(len, rows)) / read)
     context = context_length(model)
     kept = [row[max(len(row) + new - context, 0) if context else 0 :] for row in rows]
     pad: Any = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

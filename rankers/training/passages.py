@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-CLOSING = "\"')]\u201d\u2019"
-FINISHED = re.compile(rf"[.!?][{re.escape(CLOSING)}]*$")
+from counterpoint.rankers.ngrams import words
+
+CLOSING = "\"')]\u201d\u2019\u300d\u300f\uff09"  # the last three: corner brackets and a wide parenthesis
+IDEOGRAPHIC = "\u3002\uff01\uff1f\uff61"
+"""Full stops, exclamation and question mark of Chinese and Japanese, after which there is no white space."""
+FINISHED = re.compile(rf"[.!?{IDEOGRAPHIC}][{re.escape(CLOSING)}]*$")
+RUN = re.compile(rf"[^\s{IDEOGRAPHIC}]*[{IDEOGRAPHIC}]+[{re.escape(CLOSING)}]*|\S+")
+"""What ends at white space or with a sentence. It takes no white space in, for then it would try every end of a long run."""
 INITIAL = re.compile(r"\W*[A-Z]\.")
 ABBREVIATIONS = frozenset(
     "mr. mrs. ms. dr. st. rev. hon. gen. col. capt. lt. messrs. prof. jr. sr. vs. no. vol. e.g. i.e. viz.".split()
@@ -36,22 +42,26 @@ def sentences(text: str) -> list[str]:
     r"""The sentences of a text, each with the white space before it: joined they are the text.
 
     A sentence ends in a full stop, exclamation or question mark, with quotes and brackets closed after it, that is neither an
-    abbreviation's nor an initial's and before no lower-case letter; and at a blank line.
+    abbreviation's nor an initial's and before no lower-case letter; and at a blank line. A full stop, exclamation or question mark
+    of Chinese and Japanese ends one without white space after it.
 
     Example:
         >>> from counterpoint.rankers.training.passages import sentences
         >>> sentences('Mr. Darcy bowed. "Indeed!" cried she; "why?" he asked.')
         ['Mr. Darcy bowed.', ' "Indeed!" cried she; "why?" he asked.']
     """
-    ends = [match.end(1) for match in re.finditer(r"(\S+)(\s+)", text) if ends_there(match, text)]
-    bounds = [0, *ends, len(text)]
-    return [text[first:last] for first, last in pairwise(bounds) if first < last]
+    spans = [match.span() for match in RUN.finditer(text)]
+    pairs = pairwise([*spans, (len(text), len(text))])
+    ends = [end for (start, end), (after, _) in pairs if ends_there(text, start, end, after)]
+    return [text[first:last] for first, last in pairwise([0, *ends, len(text)]) if first < last]
 
 
-def ends_there(match: re.Match[str], text: str) -> bool:
-    """Whether a sentence ends with a word, matched with the white space after it."""
-    after = text[match.end() : match.end() + 3].lstrip(OPENING)
-    return bool(BLANK_LINE.search(match[2])) or (finished(match[1]) and not after[:1].islower())
+def ends_there(text: str, start: int, end: int, after: int) -> bool:
+    """Whether a sentence ends with the word from ``start`` to ``end``, with white space up to ``after``."""
+    if end == after:
+        return after < len(text)
+    following = text[after : after + 3].lstrip(OPENING)
+    return bool(BLANK_LINE.search(text[end:after])) or (finished(text[start:end]) and not following[:1].islower())
 
 
 def finished(word: str) -> bool:
@@ -71,7 +81,7 @@ def whole_sentences(text: str, shortest: int, longest: int) -> str:
     pieces = sentences(text)
     if pieces and not finished(pieces[-1].split()[-1] if pieces[-1].strip() else ""):
         pieces.pop()
-    totals = accumulate(len(piece.split()) for piece in pieces)
+    totals = accumulate(len(words(piece)) for piece in pieces)
     kept = [total for total in totals if total <= longest]
     return "".join(pieces[: len(kept)]) if kept and kept[-1] >= shortest else ""
 
@@ -100,7 +110,7 @@ def passages(
     """
     draw = random.Random(f"{seed} {text}")  # noqa: S311 - no secret
     pieces = sentences(text)
-    totals = [0, *accumulate(len(piece.split()) for piece in pieces)]
+    totals = [0, *accumulate(len(words(piece)) for piece in pieces)]
     shortest, most = continuation_words
     first, start = 0, 1
     while start < len(pieces):

@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 
 from counterpoint.eval import distinct_n, hapax_n, zipf
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* texts have fewer than .* words:UserWarning")
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* texts have fewer than .* words:UserWarning")
+
 TEXTS = st.lists(st.lists(st.sampled_from("abcde"), min_size=4, max_size=12).map(" ".join), min_size=1, max_size=5)
 Metric = Callable[..., float]
 

@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from counterpoint.eval import diversity, rep_n
+from counterpoint.rankers.ngrams import words
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* texts have fewer than .* words:UserWarning")
 
 ROSE = "a rose is a rose is a rose"
 TEXTS = st.lists(st.lists(st.sampled_from("abc"), min_size=4, max_size=12).map(" ".join), min_size=1, max_size=5)
@@ -64,8 +67,9 @@ def test_published_figure(shared: Path) -> None:
     items = json.loads((folder / "wikitext_contrastive_k_5_alpha_0.6.json").read_text(encoding="utf-8"))
     texts = [item["generated_result"]["0"] for item in items]
     assert round(100 * diversity(texts, published=True), 2) == 89.35
-    assert round(100 * diversity(texts), 2) != 89.35  # so the two definitions can be told apart on real text
-    assert 100 * diversity(texts) == pytest.approx(89.35, abs=0.03)
+    spaced = [text for text in texts if words(text) == text.split()]  # a few are in Chinese, whose characters we count
+    assert 0.98 * len(texts) < len(spaced) < len(texts)
+    assert 0 < abs(diversity(spaced) - diversity(spaced, published=True)) < 3e-4  # so the definitions can be told apart
 
 
 @given(TEXTS, st.integers(1, 4))
