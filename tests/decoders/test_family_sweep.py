@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
-import pytest
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
-from every_family import NotBuiltError, kind_of, names
+import pytest
+import transformers
+
+from every_family import MAPPINGS, NotBuiltError, kind_of, names
 from family_sweep import METHODS, Subject, judge, sweep
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    """The script that makes the page of families."""
+    spec = spec_from_file_location("make_families", ROOT / "docs" / "make_families.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def of_this_release() -> bool:
+    """Whether the page was made with the transformers that the tests run on."""
+    return f"that transformers {transformers.__version__} can" in PAGE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names())
-def test_every_method_is_right_or_refused(name: str) -> None:
+def test_every_method_is_right_or_refused_and_the_page_says_so(name: str, maker: ModuleType) -> None:
     try:
         found = sweep(name)
     except NotBuiltError as error:
         pytest.skip(str(error))
     assert not {method: outcome for method, outcome in found.items() if outcome.verdict in ("wrong", "crash") and method in METHODS}
+    row = maker.rows_of(PAGE)[name] if of_this_release() else maker.row_of(found)
+    assert row["transformers"] == maker.LATER or row == maker.row_of(found)
+
+
+def test_the_page_has_every_family_and_no_wrong_answer(maker: ModuleType) -> None:
+    rows = maker.rows_of(PAGE)
+    assert not of_this_release() or list(rows) == [name for kind in MAPPINGS for name in names(kind)]
+    assert {row[method] for row in rows.values() for method in METHODS} <= {"right", "refused", "inconsistent", ""}
+    judged = [row for row in rows.values() if row["DoLa"]]
+    assert all(all(row[method] for method in METHODS) for row in judged)
+    assert maker.totals(rows) in PAGE
+
+
+def test_a_page_is_read_as_it_was_written(maker: ModuleType) -> None:
+    rows = maker.rows_of(PAGE)
+    assert maker.rows_of(maker.page_of(rows)) == {
+        name: rows.get(name) or maker.rows_of(maker.page_of({}))[name] for name in names()
+    }
 
 
 KINDS = [
