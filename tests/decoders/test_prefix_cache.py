@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from counterpoint.decoders.forwards.prefix_cache import PrefixCache, positions
+from counterpoint.decoders.forwards.prefix_cache import PrefixCache
+from counterpoint.decoders.hf.positions import positions
 from families import ALL, Family
 
 FAMILIES = [family for family in ALL if family.name in ("llama", "mistral_sliding", "gemma3_sliding")]
