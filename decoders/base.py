@@ -102,9 +102,14 @@ class ExpertLogitsProcessor(LogitsProcessor, ABC):
 
     @override
     def __call__(
-        self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
+        self, input_ids: Int[Tensor, "rows ..."], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
         """Scores of the next token from logits or log-probabilities; in an assistant's draft ``scores`` as they are."""
+        if input_ids.ndim != 2:
+            raise ValueError(
+                f"input_ids have shape {tuple(input_ids.shape)}: continuous batching (generate_batch) gives a processor the last "
+                f"token of each row, and {type(self).__name__} reads texts; use generate()"
+            )
         call = current_generate_call()
         return scores if call is not None and call.drafting else self.next_scores(input_ids, scores)
 

@@ -20,6 +20,7 @@ from counterpoint.decoders.hf.caches import (
     is_quantised,
     is_static,
 )
+from counterpoint.decoders.hf.devices import ids_device
 
 PROCESSOR = "ContrastiveSearchLogitsProcessor in logits_processor=[...]"
 
@@ -56,9 +57,9 @@ def check_mode(
 
 def check_prompt(model: PreTrainedModel, input_ids: Int[Tensor, "rows length"], model_kwargs: dict[str, Any]) -> None:
     """Every row has a token, padding is on the left, and the tokens lie where the model does."""
-    embeddings = model.get_input_embeddings().weight
-    if "hf_device_map" not in vars(model) and input_ids.device != embeddings.device:
-        raise ValueError(f"input_ids are on {input_ids.device}, the model on {embeddings.device}: move them with .to(model.device)")
+    device = ids_device(model)
+    if "hf_device_map" not in vars(model) and input_ids.device != device:
+        raise ValueError(f"input_ids are on {input_ids.device}, the model on {device}: move them with .to(model.device)")
     if input_ids.shape[1] == 0 and model_kwargs.get("inputs_embeds") is None:
         raise ValueError("input_ids are empty: a prompt of at least one token is needed, e.g. the BOS token")
     mask = model_kwargs.get("attention_mask")

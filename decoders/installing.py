@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import GenerationConfig
@@ -31,6 +31,10 @@ def install() -> None:
     ``streamer``, ``synced_gpus`` and ``stop_strings`` work as in every other mode. Calling it twice is calling it once;
     :func:`uninstall` undoes it.
 
+    ``generate_batch`` (continuous batching) takes no decoder of its caller and would write greedy text without a word; after this
+    call it refuses ``logits_processor``, ``custom_generate``, ``penalty_alpha`` and ``dola_layers``. Without it nothing of this
+    library is asked there.
+
     Raises:
         RuntimeError: If this release of transformers no longer has the table of modes that this relies on.
 
@@ -50,7 +54,7 @@ def install() -> None:
             f"this release of transformers has no {', '.join(missing)} to redirect; use custom_generate=contrastive_search, or "
             "logits_processor=[DoLaLogitsProcessor(model)]"
         )
-    take_over_modes(METHODS, check_dola_layers)
+    take_over_modes(METHODS, check_dola_layers, check_batch)
 
 
 def uninstall() -> None:
@@ -69,4 +73,16 @@ def check_dola_layers(mode: GenerationMode, config: GenerationConfig) -> None:
         raise ValueError(
             f"dola_layers={config.dola_layers!r} goes with greedy search and sampling, not with {mode.replace('_', ' ')}; for that "
             "pass logits_processor=[DoLaLogitsProcessor(model, layers=layers)] instead"
+        )
+
+
+def check_batch(config: GenerationConfig, arguments: Mapping[str, Any]) -> None:
+    """No continuous batch ignores a decoder."""
+    names = ("logits_processor", "custom_generate", "amateur", "penalty_alpha", "dola_layers")
+    given = {name: arguments[name] for name in names if arguments.get(name) is not None}
+    given |= {name: value for name in ("penalty_alpha", "dola_layers") if (value := getattr(config, name, None)) is not None}
+    for name, value in given.items():
+        shown = f"{name}={value!r}" if name in ("penalty_alpha", "dola_layers") else name
+        raise ValueError(
+            f"{shown}: continuous batching (generate_batch) has no such decoder and would write greedy text; use generate()"
         )

@@ -21,6 +21,7 @@ from counterpoint.decoders.forwards.text_forward import forward_texts
 from counterpoint.decoders.hf.configuration import decoder_start
 from counterpoint.decoders.hf.generate_call import reading
 from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.search.contrastive_search_processor import ContrastiveSearchLogitsProcessor
 from counterpoint.decoders.text_outputs import Processor, TextOutputs, processed, teacher_forced
 
@@ -51,7 +52,7 @@ class Score:
 
 
 def score(
-    model: PreTrainedModel,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase | None,
     prompts: Sequence[Prompt] | Sequence[Sequence[int]],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
@@ -120,7 +121,7 @@ def score(
 
 
 def score_each(
-    model: PreTrainedModel,
+    model: Model,
     tokenizer: PreTrainedTokenizerBase | None,
     prompts: Sequence[Prompt] | Sequence[Sequence[int]],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
@@ -144,6 +145,7 @@ def score_each(
     """
     if len(prompts) != len(continuations):
         raise ValueError(f"{len(continuations)} lists of continuations for {len(prompts)} prompts: give one each")
+    model = plain_model(model)
     scorer = Scorer(model, decoder, renormalise, banned)
     pairs = [
         (number, *encoded)

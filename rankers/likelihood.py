@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.decoders.forwards.encoding import Encoded
 from counterpoint.decoders.forwards.text_batches import batches, encode
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.scoring import Decoder, Score, Scorer
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 from counterpoint.rankers.continuation_texts import GeneratedText
@@ -73,7 +74,7 @@ class LikelihoodRanker(Ranker):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Model,
         tokenizer: PreTrainedTokenizerBase,
         *,
         decoder: Decoder = None,
@@ -81,7 +82,7 @@ class LikelihoodRanker(Ranker):
     ) -> None:
         if form not in FORMS:
             raise ValueError(f"form={form!r}: choose one of {', '.join(FORMS)}")
-        self.model, self.tokenizer, self.decoder, self.form = model, tokenizer, decoder, form
+        self.model, self.tokenizer, self.decoder, self.form = plain_model(model), tokenizer, decoder, form
         self.comparable = form == "pmi"
         self.begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         if form == "pmi" and self.begin is None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
-
-if TYPE_CHECKING:
-    from peft import PeftModel
+from counterpoint.decoders.hf.wrappers import Model
 
 
 class AdapterAmateur(ModelAmateur):
@@ -34,8 +31,8 @@ class AdapterAmateur(ModelAmateur):
 
     Raises:
         ImportError: Without PEFT.
-        ValueError: If no layer has that adapter (prompt tuning has none in any), if adapters are merged into the weights, or, at
-            the first token, if the expert runs under the same adapter.
+        ValueError: If no layer has that adapter (prompt tuning has none in any) or adapters are merged into the weights, also where
+            that comes to be later; and, at the first token, if the expert runs under the same adapter.
 
     Example:
         >>> from peft import LoraConfig, get_peft_model
@@ -49,24 +46,32 @@ class AdapterAmateur(ModelAmateur):
         >>> ids = model.generate(**tokenizer("The whale", return_tensors="pt"), logits_processor=[processor], max_new_tokens=5)
     """
 
-    def __init__(self, model: PeftModel | PreTrainedModel, *, adapter: str | None = "default") -> None:
+    def __init__(self, model: Model, *, adapter: str | None = "default") -> None:
         try:
-            from peft import PeftModel
             from peft.tuners.tuners_utils import BaseTunerLayer
             from peft.utils.other import AuxiliaryTrainingWrapper
         except ImportError as error:
             raise ImportError("AdapterAmateur needs PEFT: pip install counterpoint[adapters]") from error
-        base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-        super().__init__(base)
+        super().__init__(model)
         self.adapter = adapter
-        self.tuned: list[Any] = [m for m in self.model.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
-        tuners = [module for module in self.tuned if isinstance(module, BaseTunerLayer)]
+        self.kinds = BaseTunerLayer, AuxiliaryTrainingWrapper
+        self._tuners()
+
+    @property
+    def tuned(self) -> list[Any]:
+        """The modules that have adapters now."""
+        return [module for module in self.model.modules() if isinstance(module, self.kinds)]
+
+    def _tuners(self) -> list[Any]:
+        """The layers that have adapters, as they have to be: the adapter exists, and none is merged."""
+        tuners = [module for module in self.tuned if isinstance(module, self.kinds[0])]
         names = sorted({name for module in tuners for name in _names(module)})
-        if not tuners or (adapter is not None and adapter not in names):
-            raise ValueError(f"adapter={adapter!r}: the layers of {type(self.model).__name__} have {', '.join(names) or 'none'}")
+        if not tuners or (self.adapter is not None and self.adapter not in names):
+            have = ", ".join(names) or "none"
+            raise ValueError(f"adapter={self.adapter!r}: the layers of {type(self.model).__name__} have {have}")
         if any(module.merged for module in tuners):
             raise ValueError("adapters are merged into the weights, where they cannot be told apart; call unmerge_adapter() first")
-        self.tuner = tuners[0]
+        return tuners
 
     @override
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
@@ -88,7 +93,8 @@ class AdapterAmateur(ModelAmateur):
             yield model
 
     def _check_expert(self) -> None:
-        active = [] if self.tuner.disable_adapters else list(self.tuner.active_adapters)
+        tuner = self._tuners()[0]
+        active = [] if tuner.disable_adapters else list(tuner.active_adapters)
         if active == ([] if self.adapter is None else [self.adapter]):
             way_out = "turn it on for the expert" if self.adapter is None else "call disable_adapter_layers() before generate()"
             raise ValueError(f"adapter={self.adapter!r} is also what the expert runs under: the contrast would be zero; {way_out}")
@@ -97,13 +103,14 @@ class AdapterAmateur(ModelAmateur):
     def _switched(self) -> Iterator[None]:
         # PEFT's own switches also set requires_grad of every adapter weight, which is a trainer's business
         state = {"_disable_adapters": self.adapter is None, **({} if self.adapter is None else {"_active_adapter": [self.adapter]})}
-        before = [{name: vars(module)[name] for name in state} for module in self.tuned]
+        tuned = self.tuned
+        before = [{name: vars(module)[name] for name in state} for module in tuned]
         try:
-            for module in self.tuned:
+            for module in tuned:
                 vars(module).update(state)
             yield
         finally:
-            for module, attributes in zip(self.tuned, before, strict=True):
+            for module, attributes in zip(tuned, before, strict=True):
                 vars(module).update(attributes)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.vocabulary import check_same_tokens
@@ -25,8 +25,10 @@ from counterpoint.decoders.forwards.readable import check_known
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_texts
 from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.hf.model_inputs import pictures_and_sounds
+from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 
 
 @runtime_checkable
@@ -90,12 +92,13 @@ class ModelAmateur(Amateur, TextAmateur):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Model,
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
         expert_tokenizer: PreTrainedTokenizerBase | None = None,
         attention_mask: Int[Tensor, "prompts length"] | None = None,
     ) -> None:
+        model = plain_model(model)
         if model.config.is_encoder_decoder:
             raise ValueError(f"{type(model).__name__} is an encoder-decoder model; use EncoderDecoderAmateur")
         self.model: Any = model
@@ -207,10 +210,3 @@ def amateur_outputs(amateur: Amateur, texts: GivenTexts, positions: Positions, l
         rows = [index for index, ids in enumerate(written) if len(ids) == length]
         logits |= zip(rows, amateur.logits(torch.tensor([written[row] for row in rows])), strict=True)
     return ForwardOutputs(torch.stack([logits[index] for index in range(len(written))]), {})
-
-
-def moved_to(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Ids on the device where the model reads them; an offloaded model fetches them itself."""
-    embeddings: Any = model.get_input_embeddings()
-    device: torch.device = embeddings.weight.device
-    return ids if device.type == "meta" else ids.to(device)

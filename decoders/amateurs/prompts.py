@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 from typing_extensions import override
 
-from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, TextAmateur, moved_to
+from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, TextAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.lifetime import Lifetime
 from counterpoint.decoders.forwards.readable import check_known
@@ -24,9 +23,11 @@ from counterpoint.decoders.forwards.text_forward import (
     encoder_outputs,
     forward_decoded_rows,
 )
+from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 
 
 class PromptAmateur(ModelAmateur):
@@ -56,7 +57,7 @@ class PromptAmateur(ModelAmateur):
         torch.Size([1, 2048])
     """
 
-    def __init__(self, model: PreTrainedModel, prompt: Mapping[str, Tensor], *, prompt_length: int | None = None) -> None:
+    def __init__(self, model: Model, prompt: Mapping[str, Tensor], *, prompt_length: int | None = None) -> None:
         super().__init__(model)
         self.prompt = prompt["input_ids"]
         if self.prompt.ndim != 2 or self.prompt.shape[1] == 0:
@@ -102,7 +103,7 @@ class LastTokenAmateur(ModelAmateur):
         >>> ids = expert.generate(**inputs, logits_processor=[processor], max_new_tokens=10, do_sample=False)
     """
 
-    def __init__(self, model: PreTrainedModel, *, prompt_length: int | None = None) -> None:
+    def __init__(self, model: Model, *, prompt_length: int | None = None) -> None:
         super().__init__(model)
         self.prompt_length = prompt_length
 
@@ -145,7 +146,8 @@ class EncoderDecoderAmateur(Amateur, TextAmateur):
         torch.Size([1, 50])
     """
 
-    def __init__(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: Model, inputs: Mapping[str, Tensor]) -> None:
+        model = plain_model(model)
         if not model.config.is_encoder_decoder:
             raise ValueError(f"{type(model).__name__} has no encoder; use ModelAmateur or PromptAmateur")
         self.model: Any = model

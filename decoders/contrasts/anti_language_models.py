@@ -11,11 +11,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 from typing_extensions import override
 
 from counterpoint.decoders.base import SideOutputs
 from counterpoint.decoders.forwards.text_states import TextStates
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 
 
 @runtime_checkable
@@ -105,9 +105,10 @@ class VectorAntiLanguageModel(AntiLanguageModel):
         >>> ids = model.generate(**tokenizer("The whale", return_tensors="pt"), logits_processor=[processor], max_new_tokens=10)
     """
 
-    def __init__(self, model: PreTrainedModel, *, n: int = 2) -> None:
+    def __init__(self, model: Model, *, n: int = 2) -> None:
         if n < 2:
             raise ValueError(f"n={n}: the vector form compares the n - 1 states before a token, so n is at least 2")
+        model = plain_model(model)
         if model.config.is_encoder_decoder:
             raise ValueError(
                 f"{type(model).__name__} is an encoder-decoder model, whose states depend on a text that a logits processor never "

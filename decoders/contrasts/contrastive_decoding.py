@@ -17,6 +17,7 @@ from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
 from counterpoint.decoders.contrasts.forms import Form, contrast, extrapolation, likelihood_ratio
+from counterpoint.decoders.hf.wrappers import Model, plain_model, unwrapped
 
 
 class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
@@ -59,7 +60,7 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
 
     def __init__(
         self,
-        amateur: Amateur | PreTrainedModel,
+        amateur: Amateur | Model,
         *,
         alpha: float = 0.1,
         form: Form = likelihood_ratio,
@@ -113,7 +114,7 @@ class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Model,
         without_context: Mapping[str, Tensor],
         *,
         beta: float = 0.5,
@@ -122,6 +123,7 @@ class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
         if not beta >= 0:
             raise ValueError(f"beta={beta!r}: context-aware decoding needs 0 or more, e.g. beta=0.5")
         amateur: Amateur
+        model = plain_model(model)
         if model.config.is_encoder_decoder:
             amateur = EncoderDecoderAmateur(model, without_context)
         else:
@@ -129,9 +131,10 @@ class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
         super().__init__(amateur, alpha=0.0, form=partial(extrapolation, beta=beta))
 
 
-def as_amateur(amateur: Amateur | PreTrainedModel) -> Amateur:
+def as_amateur(amateur: Amateur | Model) -> Amateur:
     """A model as a :class:`~counterpoint.decoders.ModelAmateur`; amateurs as they are."""
-    return ModelAmateur(amateur) if isinstance(amateur, PreTrainedModel) else amateur
+    model = unwrapped(amateur)
+    return ModelAmateur(model) if isinstance(model, PreTrainedModel) else model
 
 
 def amateur_logits(

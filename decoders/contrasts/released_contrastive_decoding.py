@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import Amateur
@@ -13,6 +12,7 @@ from counterpoint.decoders.base import ExpertLogitsProcessor
 from counterpoint.decoders.contrasts.contrastive_decoding import ContrastiveDecodingLogitsProcessor
 from counterpoint.decoders.contrasts.forms import Form, released_likelihood_ratio
 from counterpoint.decoders.hf.generate_call import current_generate_call
+from counterpoint.decoders.hf.wrappers import Model
 
 
 class ReleasedContrastiveDecodingLogitsProcessor(ExpertLogitsProcessor):
@@ -41,7 +41,7 @@ class ReleasedContrastiveDecodingLogitsProcessor(ExpertLogitsProcessor):
         >>> ids = expert.generate(**inputs, logits_processor=[processor], num_beams=5, max_new_tokens=10, do_sample=False)
     """
 
-    def __init__(self, amateur: Amateur | PreTrainedModel, *, form: Form = released_likelihood_ratio) -> None:
+    def __init__(self, amateur: Amateur | Model, *, form: Form = released_likelihood_ratio) -> None:
         self.contrast = ContrastiveDecodingLogitsProcessor(amateur, alpha=0.0, form=form)
 
     @override

@@ -26,6 +26,7 @@ from counterpoint.decoders.hf.caches import (
     stop_recording,
     text_cache,
 )
+from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.steps import after_forward, next_inputs, repeated
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
@@ -179,7 +180,7 @@ class ExpandedForward:
         self.model: Any = model
         self.cache: Any = cache
         self.model_kwargs = model_kwargs
-        self.chosen_rows = torch.arange(rows, device=model.device)
+        self.chosen_rows = torch.arange(rows, device=ids_device(model))
         self.steps = 0
         counted = cache is not None and is_croppable(cache) and cached_length(text_cache(cache)) == length
         self.text_cache = text_cache(cache) if cache is not None and counted else None

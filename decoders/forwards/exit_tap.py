@@ -15,7 +15,7 @@ from counterpoint.decoders.forwards.hooks import watch_inputs, watch_output
 from counterpoint.decoders.forwards.layer_tap import LayerTap, Pass
 from counterpoint.decoders.forwards.layers import EarlyExits
 from counterpoint.decoders.hf.side_forward import forward_owner
-from counterpoint.decoders.kernels.skinny_linear import skinny_forward
+from counterpoint.decoders.kernels.skinny_linear import is_plain, skinny_forward
 
 
 class ExitTap(LayerTap):
@@ -29,11 +29,11 @@ class ExitTap(LayerTap):
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], exits: EarlyExits, owner: object | None = None) -> None:
         super().__init__(model, layers, owner)
         self.exits = exits
-        if not exits.skinny:
-            return
+        self.joined: set[nn.Module] = set()
+        """Heads that compute the exits too, in forwards under way."""
         watch_inputs(self, model, lambda tap, *_: tap.fuse())
         watch_output(self, model, lambda tap, *_: tap.restore())
-        weakref.finalize(self, give_back, exits.head)
+        weakref.finalize(self, give_back, self.joined)
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "layers rows vocabulary"]:
         """Logits of the exits for the token after ``input_ids``, in float32.
@@ -51,20 +51,22 @@ class ExitTap(LayerTap):
         if self.latest.foreign:
             return
         latest: Pass = self.latest.forward
-        head = vars(self.exits.head)
-        if latest.expected and isinstance(head.get("forward"), FusedHead | None):
+        if not latest.expected:
+            return
+        head = self.exits.head
+        if is_plain(head) and isinstance(vars(head).get("forward"), FusedHead | None):
             latest.joined = True
-            head["forward"] = FusedHead(self)
+            self.joined.add(head)
+            vars(head)["forward"] = FusedHead(self, head)
 
     def restore(self) -> None:
         """After the forward, give the head back."""
         latest: Pass | None = getattr(self.latest, "forward", None)
         if latest is not None and latest.joined:
-            give_back(self.exits.head)
+            give_back(self.joined)
 
-    def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
+    def unembed(self, head: Any, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
         """The head's product; in a joined forward of one token the early states', which are kept, with it."""
-        head: Any = self.exits.head
         latest: Pass | None = getattr(self.latest, "forward", None)  # of this thread, which need not be the one that joined
         if latest is None or not latest.joined or forward_owner() is not self.owner or not self.complete(latest, hidden):
             return nn.functional.linear(hidden, head.weight, head.bias)
@@ -82,17 +84,19 @@ class ExitTap(LayerTap):
 class FusedHead:
     """The forward of a head that a tap has joined; an interrupted forward may leave it behind, when it is the head's own."""
 
-    def __init__(self, tap: ExitTap) -> None:
-        self.tap, self.head = weakref.ref(tap), tap.exits.head
+    def __init__(self, tap: ExitTap, head: nn.Module) -> None:
+        self.tap, self.head = weakref.ref(tap), head
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """The product of the head."""
         tap = self.tap()
         head: Any = self.head
-        return nn.functional.linear(hidden, head.weight, head.bias) if tap is None else tap.unembed(hidden)
+        return nn.functional.linear(hidden, head.weight, head.bias) if tap is None else tap.unembed(head, hidden)
 
 
-def give_back(head: nn.Module) -> None:
-    """Let a joined head be its own again."""
-    if isinstance(vars(head).get("forward"), FusedHead):
-        vars(head).pop("forward", None)
+def give_back(heads: set[nn.Module]) -> None:
+    """Let joined heads be their own again."""
+    while heads:
+        head = heads.pop()
+        if isinstance(vars(head).get("forward"), FusedHead):
+            vars(head).pop("forward", None)

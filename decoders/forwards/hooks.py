@@ -1,4 +1,4 @@
-"""Hooks that show a model's forwards to an object for as long as it lives."""
+"""Hooks that show a model's forwards to an object for as long as it lives; code that ``torch.compile`` made shows nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import nn
 
 from counterpoint.decoders.hf.side_forward import forward_owner
@@ -21,15 +22,20 @@ class Watcher(Protocol):
 W = TypeVar("W", bound=Watcher)
 
 
-def watch_inputs(watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...], Mapping[str, Any]], None]) -> None:
-    """Call ``see(watcher, arguments, keywords)`` before each forward of ``module`` that belongs to the watcher's owner."""
+def watch_inputs(
+    watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...], Mapping[str, Any]], None]
+) -> Callable[[], object]:
+    """Call ``see(watcher, arguments, keywords)`` before each forward of ``module`` that belongs to the watcher's owner.
+
+    Gives what ends it before the watcher's life does.
+    """
     alive = weakref.ref(watcher)  # a model's hooks must not keep the object that removes them alive
 
     def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if (this := alive()) is not None and forward_owner() is this.owner:
+        if not torch.compiler.is_compiling() and (this := alive()) is not None and forward_owner() is this.owner:
             see(this, arguments, keywords)
 
-    weakref.finalize(watcher, module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+    return weakref.finalize(watcher, module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
 
 def watch_output(watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...], Mapping[str, Any], Any], None]) -> None:
@@ -37,7 +43,7 @@ def watch_output(watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...
     alive = weakref.ref(watcher)
 
     def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
-        if (this := alive()) is not None and forward_owner() is this.owner:
+        if not torch.compiler.is_compiling() and (this := alive()) is not None and forward_owner() is this.owner:
             see(this, arguments, keywords, output)
 
     weakref.finalize(watcher, module.register_forward_hook(hook, with_kwargs=True, always_call=True).remove)

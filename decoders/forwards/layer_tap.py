@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.hooks import first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.hf.caches import cached_length, find_cache
+from counterpoint.decoders.hf.compiled import is_compiled
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
 
 KEPT = 128
@@ -53,20 +54,36 @@ class LayerTap:
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], owner: object | None = None) -> None:
-        self.name = type(model).__name__
+        self.model, self.name = model, type(model).__name__
         self.layers = tuple(layers)
-        self.modules = decoder_layers(model)
         self.latest = threading.local()
         self.owner = owner
-        modules = [*self.modules, model.get_output_embeddings()]
+        self.lock = threading.Lock()
+        self.watched: dict[int, tuple[Any, Callable[[], object]]] = {}
+        """By layer the module that is watched, and what ends that."""
+        self._follow()
         watch_inputs(self, model, LayerTap._begin)
-        for layer in set(self.layers):
-            watch_inputs(self, modules[layer], partial(LayerTap._enter, layer=layer))
+
+    @property
+    def modules(self) -> nn.ModuleList:
+        """The layers of the model."""
+        return decoder_layers(self.model)
+
+    def _follow(self) -> None:
+        """Watch the layers and the head that the model has now: PEFT and resized embeddings put others in their places."""
+        modules = [*self.modules, self.model.get_output_embeddings()]
+        with self.lock:
+            for layer in set(self.layers):
+                module, end = self.watched.get(layer, (None, lambda: None))
+                if module is not modules[layer]:
+                    end()
+                    self.watched[layer] = modules[layer], watch_inputs(self, modules[layer], partial(LayerTap._enter, layer=layer))
 
     def _begin(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         self.latest.foreign = self.owner is None and among_processors()
         if self.latest.foreign:
             return
+        self._follow()
         before: Pass | None = getattr(self.latest, "forward", None)
         ids, start, call = first_input("input_ids", arguments, keywords), cached_length(find_cache(keywords)), current_call()
         expected = before is not None and before.asked
@@ -87,6 +104,7 @@ class LayerTap:
         latest: Pass | None = getattr(self.latest, "forward", None)
         call = current_call()
         if latest is None or len(latest.states) < len(set(self.layers)) or (latest.call and latest.call()) is not call:
+            check_not_compiled(self.model)
             raise ValueError(f"no forward of {self.name} through all its layers precedes: is this the model that generates?")
         index = self._index(latest, input_ids)
         device = latest.states[self.layers[-1]].device
@@ -102,5 +120,19 @@ class LayerTap:
         read = latest.ids if length == 1 else latest.ids[:, :before]
         tail = input_ids[:, -read.shape[1] :].to(read.device)
         if read.shape[1] == 0 or read.shape != tail.shape or not torch.equal(read, tail):
+            check_not_compiled(self.model)
             raise ValueError(f"the latest forward of {self.name} did not read these ids: is this the model that generates?")
         return read.shape[1] - 1 - length
+
+
+def check_not_compiled(model: PreTrainedModel) -> None:
+    """A forward that was not seen was not one of compiled code.
+
+    Raises:
+        ValueError: If the model was compiled.
+    """
+    if is_compiled(model):
+        raise ValueError(
+            f"{type(model).__name__} is compiled, and compiled code shows nothing of its layers; generate with the model as it was "
+            "before compile(), or within torch.compiler.set_stance('force_eager')"
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import dropwhile
 from typing import Any
 
@@ -11,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from counterpoint.decoders.hf.compiled import eager
+from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
-from counterpoint.decoders.kernels.skinny_linear import float32_linears, skinny_forward
+from counterpoint.decoders.kernels.skinny_linear import is_plain, skinny_forward
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest relative difference, as rounding makes it, between the model's logits and those of its parts put together here."""
@@ -52,11 +56,38 @@ def check_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
     return tuple(layers)
 
 
+@dataclass(frozen=True)
+class Unembedding:
+    """What lies between the last layer and the logits of a model."""
+
+    layers: nn.ModuleList
+    head: nn.Module
+    between: list[tuple[str, nn.Module]]
+    """Names and modules after the last layer and before the head, in the order of their calls."""
+    scaling: tuple[float, float | None]
+
+    def is_of(self, model: PreTrainedModel) -> bool:
+        """Whether the model still has these modules in their places, which PEFT and resized embeddings change."""
+        same = model.get_output_embeddings() is self.head and decoder_layers(model) is self.layers
+        return same and all(model.get_submodule(name) is module for name, module in self.between)
+
+    @torch.no_grad()
+    def gives(self, last: Tensor, logits: Tensor) -> bool:
+        """Whether the parts make the model's logits of what leaves its last layer."""
+        try:
+            for _, module in self.between:
+                last = module(last)
+            return _close(rescaled(self.head(last).float(), *self.scaling), logits)
+        except RuntimeError:  # of another width: the last layer gives only a part of what is unembedded
+            return False
+
+
 class EarlyExits:
     """The unembedding phi(h) of a model, for hidden states that enter a layer: ``lm_head(norm(h))`` or ``lm_head(h)``.
 
     What lies between the last layer and the logits (final norm, projection, head, and the scaling or soft cap of the architecture)
-    is found by one forward of four tokens and checked on it: the parts must give the model's own logits.
+    is found by one forward of four tokens and checked on it: the parts must give the model's own logits. It is found anew where the
+    model has got another head or norm.
 
     Args:
         model: The decoder-only model.
@@ -68,21 +99,26 @@ class EarlyExits:
     """
 
     def __init__(self, model: PreTrainedModel, final_norm: bool) -> None:
-        self.config: PreTrainedConfig = model.config.get_text_config(decoder=True)
-        self.scaling = scaling_of(self.config)
-        self.layers = decoder_layers(model)
-        head = model.get_output_embeddings()
-        name = type(model).__name__
-        if not isinstance(head, nn.Module):
-            raise ValueError(f"{name}: get_output_embeddings() gives {head!r}, not a module to unembed with")
-        self.head = head
-        between, last, unembedded, logits = self._probe(model)
-        self.skinny = isinstance(head, nn.Linear) and head in float32_linears(head)
-        self.tail = between
-        if last is None or unembedded is None or not self._gives(last, logits):
-            raise ValueError(f"{name} does not unembed its last hidden state in a way that early exits can follow")
-        if not final_norm:
-            self.tail = list(dropwhile(_is_norm, between))  # a head may begin with layers and a norm of its own, as BERT's does
+        self.model, self.final_norm = model, final_norm
+        self.found = self._find()
+
+    @property
+    def parts(self) -> Unembedding:
+        """The model's own unembedding now."""
+        found = self.found
+        if not found.is_of(self.model):
+            self.found = found = self._find()
+        return found
+
+    @property
+    def head(self) -> nn.Module:
+        """What gives the logits."""
+        return self.parts.head
+
+    @property
+    def skinny(self) -> bool:
+        """Whether the head is a plain float32 layer on a CPU that nobody has wrapped, which has a faster product for a few rows."""
+        return is_plain(head := self.head) and "forward" not in vars(head)
 
     def __call__(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of hidden states, in float32."""
@@ -90,53 +126,67 @@ class EarlyExits:
 
     def normed(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch width"]:
         """Hidden states as they reach the head."""
-        for module in self.tail:
+        modules = [module for _, module in self.parts.between]
+        if not self.final_norm:  # a head may begin with layers and a norm of its own, as BERT's does
+            modules = list(dropwhile(_is_norm, modules))
+        for module in modules:
             hidden = module(hidden)
         return hidden
 
     def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of states that have passed norm and projection, as those of the last layer that a tap of layer N sees."""
-        logits: Tensor = skinny_forward(self.head, hidden) if self.skinny else self.head(hidden)  # type: ignore[arg-type]
+        head: Any = self.head
+        logits: Tensor = skinny_forward(head, hidden) if self.skinny else head(hidden)
         return self.rescale(logits)
 
     def rescale(self, products: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of what the head computes, in float32."""
-        return rescaled(products.float(), *self.scaling)
+        return rescaled(products.float(), *self.parts.scaling)
 
-    @torch.no_grad()
-    def _gives(self, last: Tensor, logits: Tensor) -> bool:
-        """Whether the parts make the model's logits of what leaves its last layer."""
-        try:
-            return _close(self(last), logits)
-        except RuntimeError:  # of another width: the last layer gives only a part of what is unembedded
-            return False
+    def _find(self) -> Unembedding:
+        """The modules between the last layer and the head, checked on the forward that shows them."""
+        model = self.model
+        layers, head, name = decoder_layers(model), model.get_output_embeddings(), type(model).__name__
+        if not isinstance(head, nn.Module):
+            raise ValueError(f"{name}: get_output_embeddings() gives {head!r}, not a module to unembed with")
+        between, last, unembedded, logits = self._probe(model, layers, head)
+        found = Unembedding(layers, head, between, scaling_of(model.config.get_text_config(decoder=True)))
+        if last is None or unembedded is None or not found.gives(last, logits):
+            raise ValueError(f"{name} does not unembed its last hidden state in a way that early exits can follow")
+        return found
 
-    def _probe(self, model: Any) -> tuple[list[nn.Module], Tensor | None, Tensor | None, Tensor]:
+    def _probe(
+        self, model: Any, layers: nn.ModuleList, head: nn.Module
+    ) -> tuple[list[tuple[str, nn.Module]], Tensor | None, Tensor | None, Tensor]:
         """The modules called between the last layer and the head, what came in, what reached the head, and the logits.
 
         What came in is None where the last layer does not give one state for each of the tokens (Reformer has two streams,
         Gemma 3n several versions, CPM-Ant a prompt of its own).
         """
-        between: list[nn.Module] = []
+        between: list[tuple[str, nn.Module]] = []
         state: dict[str, Tensor] = {}
-        inner = set(self.layers.modules()) | set(self.head.modules())
-        leaves = [module for module in model.modules() if module not in inner and not any(True for _ in module.children())]
+        inner = set(layers.modules()) | set(head.modules())
+        leaves = {
+            path: module
+            for path, module in model.named_modules()
+            if module not in inner and not any(True for _ in module.children())
+        }
 
         def after_layers(module: nn.Module, arguments: Any, output: Any) -> None:
             state["last"] = output[0] if isinstance(output, tuple | list) else output
 
-        def after_leaf(module: nn.Module, arguments: Any, output: Any) -> None:
+        def after_leaf(path: str, module: nn.Module, arguments: Any, output: Any) -> None:
             if "last" in state and "unembedded" not in state and not isinstance(module, nn.Dropout):
-                between.append(module)
+                between.append((path, module))
 
         def before_head(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             state["unembedded"] = arguments[0]
 
-        handles = [self.layers[-1].register_forward_hook(after_layers), self.head.register_forward_pre_hook(before_head)]
-        handles += [leaf.register_forward_hook(after_leaf) for leaf in leaves]
-        ids = torch.arange(4, device=model.get_input_embeddings().weight.device)[None] + 3
+        handles = [layers[-1].register_forward_hook(after_layers), head.register_forward_pre_hook(before_head)]
+        handles += [leaf.register_forward_hook(partial(after_leaf, path)) for path, leaf in leaves.items()]
+        ids = torch.arange(4, device=ids_device(model))[None] + 3
         try:
-            with torch.no_grad(), side_forward(self):
+            with torch.no_grad(), side_forward(self), eager(model):
                 logits: Tensor = model(input_ids=ids % vocabulary_of(model), use_cache=False).logits
         finally:
             for handle in handles:

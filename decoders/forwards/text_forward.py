@@ -23,6 +23,7 @@ from counterpoint.decoders.forwards.readable import check_causal, check_known
 from counterpoint.decoders.forwards.tree_support import candidate_method
 from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
 from counterpoint.decoders.hf.outputs import ModelOutput
+from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 
@@ -57,7 +58,7 @@ def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, 
 def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], layers: Sequence[int]) -> ForwardOutputs:
     """All texts as one sequence, in which each token sees those before it in its own text."""
     model: Any = prefix.model
-    device = model.get_input_embeddings().weight.device
+    device = ids_device(model)
     ids = torch.tensor([tree.tokens], device=device)
     trunk, seen = ids[:, : tree.trunk], torch.ones(1, tree.trunk, dtype=torch.bool, device=device)
     held, _ = prefix.hold(trunk, seen, most=min(tree.trunk, *nodes))
@@ -82,7 +83,7 @@ def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], la
 def forward_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int]) -> ForwardOutputs:
     """Each text as a row of its own after one reading of the trunk, padded on the right, where no causal model can see it."""
     model: Any = prefix.model
-    device = model.get_input_embeddings().weight.device
+    device = ids_device(model)
     ids, mask = padded([(*p, *c[:-1]) for p, c in zip(texts.prompts, texts.continuations, strict=True)])
     ids, seen = ids.to(device), mask.bool().to(device)
     rows = [text for text, _ in positions]
@@ -117,7 +118,7 @@ def forward_encoded_rows(model: Any, texts: GivenTexts, positions: Positions) ->
     """Each text as a row of the decoder, its prompt in the encoder."""
     numbers = sorted(set(texts.numbers))
     ids, seen = padded([texts.prompts[texts.numbers.index(number)] for number in numbers])
-    device = model.get_input_embeddings().weight.device
+    device = ids_device(model)
     encoded = encoder_outputs(model, {"input_ids": ids.to(device), "attention_mask": seen.to(device)})
     rows = torch.tensor([numbers.index(number) for number in texts.numbers])
     return forward_decoded_rows(model, encoder_arguments(encoded, seen, rows), texts, positions)
@@ -129,7 +130,7 @@ def forward_decoded_rows(
     """Each text as a row of the decoder, beside what the encoder made of its inputs."""
     ids, _ = padded([(*texts.written(text), *continuation[:-1]) for text, continuation in enumerate(texts.continuations)])
     rows, columns = [text for text, _ in positions], [before for _, before in positions]
-    ids = ids.to(model.get_input_embeddings().weight.device)
+    ids = ids.to(ids_device(model))
     with recorded_states(model, (), lambda hidden: hidden[rows, columns][None]) as states:
         logits = model(**encoder_arguments, decoder_input_ids=ids, use_cache=False).logits[0]
     return ForwardOutputs(logits, states)

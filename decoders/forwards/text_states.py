@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.hooks import first_input, watch_inputs, watch_output
+from counterpoint.decoders.forwards.layer_tap import check_not_compiled
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import common_beginning
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
+from counterpoint.decoders.hf.compiled import eager
+from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
 from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.side_forward import side_forward
@@ -53,7 +56,7 @@ class TextStates:
     def __init__(self, model: PreTrainedModel) -> None:
         self.name = type(model).__name__
         self.local = threading.local()
-        self.decoder, self.device = decoder_of(model), model.get_input_embeddings().weight.device
+        self.model, self.decoder = model, decoder_of(model)
         self.owner: object | None = None
         watch_inputs(self, self.decoder, TextStates._begin)
         watch_output(self, self.decoder, TextStates._end)
@@ -79,11 +82,13 @@ class TextStates:
         """
         latest: Part | None = getattr(self.local, "latest", None)
         if latest is None or (latest.call and latest.call()) is not current_call():
+            check_not_compiled(self.model)
             raise ValueError(f"no forward of {self.name} precedes: is this the model that generates?")
         length, read = input_ids.shape[1], latest.states.shape[1]
         start = length - 1 if read == 1 else latest.start  # a recurrent cache does not say how much it holds
         same = latest.ids is None or torch.equal(latest.ids[:, : length - start], input_ids[:, start : start + read])
         if start >= length or not same:
+            check_not_compiled(self.model)
             raise ValueError(f"the latest forward of {self.name} did not read these ids: is this the model that generates?")
         new = latest.states[:, : length - start].float()
         states = torch.cat([self._known(input_ids[:, :start], seen[:, :start]).to(new.device), new], dim=1) if start else new
@@ -92,8 +97,8 @@ class TextStates:
 
     def of_texts(self, texts: Sequence[Sequence[int]]) -> Float[Tensor, "texts width hidden"]:
         """The states of given texts by one forward of their own, padded on the right, where no causal model can see it."""
-        ids, mask = padded(texts, device=self.device)
-        with side_forward(self):
+        ids, mask = padded(texts, device=ids_device(self.model))
+        with side_forward(self), eager(self.model):
             order = position_arguments(self.decoder, mask.bool())
             states: Tensor = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **order)[0]
         return states.float()

@@ -28,6 +28,7 @@ from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.attention import attention_name
 from counterpoint.decoders.hf.caches import CACHE, lengthen, new_cache, sliding_windows
 from counterpoint.decoders.hf.configuration import context_length, special_tokens
+from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.generate_call import current_call
 from counterpoint.decoders.hf.positions import positions
 from counterpoint.decoders.hf.side_forward import side_forward
@@ -192,7 +193,7 @@ def _tokens(model: PreTrainedModel) -> Int[Tensor, "tokens"]:
     weight: Any = model.get_input_embeddings().weight
     special = special_tokens(model)
     tokens = [token for token in range(min(len(weight), 4 * SHORT + len(special))) if token not in special]
-    return torch.tensor(tokens, device=weight.device)
+    return torch.tensor(tokens, device=ids_device(model))
 
 
 def _sample(model: PreTrainedModel) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from counterpoint.decoders.hf.attention import attention_name
 from counterpoint.decoders.hf.caches import cache_argument, is_offloaded, new_cache, sliding_windows, unusual_layers
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.model_inputs import TEXT, TOKEN_TYPES, saying_something
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 
 Method = Literal["auto", "tree", "expand"]
 
@@ -31,7 +32,7 @@ LONGEST = 1024
 """The widest window whose other side is measured; wider ones are trusted where the cache itself holds them."""
 
 
-def candidate_method(model: PreTrainedModel) -> tuple[Method, str]:
+def candidate_method(model: Model) -> tuple[Method, str]:
     """How contrastive search computes candidates on ``model`` by default, and why.
 
     Gives ``("tree", reason)``, one sequence per row and one slot of the cache kept, or ``("expand", reason)``, k rows with
@@ -45,6 +46,7 @@ def candidate_method(model: PreTrainedModel) -> tuple[Method, str]:
         >>> candidate_method(AutoModelForCausalLM.from_pretrained(AMATEUR))[0]
         'tree'
     """
+    model = plain_model(model)
     obstacle = known_obstacle(model)
     if obstacle is None:
         measurement = measured(model, partial(tree_forward, model), windows(model))

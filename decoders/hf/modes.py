@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from inspect import signature
 from typing import Any
 
 from transformers import GenerationConfig, GenerationMixin
@@ -13,8 +15,12 @@ __all__ = ["GenerationMode", "give_back_modes", "missing_modes", "take_over_mode
 
 Method = Callable[..., Any]
 Check = Callable[[GenerationMode, GenerationConfig], None]
+CheckBatch = Callable[[GenerationConfig, Mapping[str, Any]], None]
+"""Of the configuration and the other arguments of a continuous batch."""
 
 VALIDATE = "_validate_generation_mode"
+BATCHES = ("generate_batch", "init_continuous_batching")
+"""The methods that a continuous batch goes through, which :class:`GenerationMixin` inherits."""
 _before: dict[GenerationMode, str] = {}
 _validate: list[Callable[..., None]] = []
 
@@ -24,8 +30,11 @@ def missing_modes(modes: Iterable[GenerationMode]) -> set[GenerationMode]:
     return set(modes) - GENERATION_MODES_MAPPING.keys()
 
 
-def take_over_modes(methods: Mapping[GenerationMode, Method], check: Check) -> None:
-    """Let ``generate`` of every model run ``methods``, and ``check`` the settings of every mode; a second call changes nothing."""
+def take_over_modes(methods: Mapping[GenerationMode, Method], check: Check, check_batch: CheckBatch) -> None:
+    """Let ``generate`` of every model run ``methods``, and check the settings of every mode and every continuous batch.
+
+    A second call changes nothing.
+    """
     if _before:
         return
     validate = getattr(GenerationMixin, VALIDATE)
@@ -36,6 +45,8 @@ def take_over_modes(methods: Mapping[GenerationMode, Method], check: Check) -> N
 
     _validate.append(validate)
     setattr(GenerationMixin, VALIDATE, validated)
+    for name in BATCHES:
+        setattr(GenerationMixin, name, _checked(getattr(GenerationMixin, name), check_batch))
     for mode, method in methods.items():
         setattr(GenerationMixin, _name(mode), method)
         _before[mode] = GENERATION_MODES_MAPPING[mode]
@@ -47,10 +58,24 @@ def give_back_modes() -> None:
     if not _before:
         return
     setattr(GenerationMixin, VALIDATE, _validate.pop())
+    for name in BATCHES:
+        delattr(GenerationMixin, name)
     for mode, name in _before.items():
         GENERATION_MODES_MAPPING[mode] = name
         delattr(GenerationMixin, _name(mode))
     _before.clear()
+
+
+def _checked(method: Callable[..., Any], check: CheckBatch) -> Callable[..., Any]:
+    takes = signature(method)
+
+    @wraps(method)
+    def checked(self: GenerationMixin, *args: Any, **kwargs: Any) -> Any:
+        given = takes.bind(self, *args, **kwargs).arguments
+        check(given.get("generation_config") or self.generation_config, given.get("kwargs", {}))
+        return method(self, *args, **kwargs)
+
+    return checked
 
 
 def _name(mode: GenerationMode) -> str:

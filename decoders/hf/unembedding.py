@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from counterpoint.decoders.hf.compiled import eager
+
 
 def vocabulary_of(model: PreTrainedModel) -> int:
     """The number of tokens that the model has an embedding for, whatever its configuration says."""
@@ -65,7 +67,8 @@ def narrowed_unembedding(
 
     handle = head.register_forward_pre_hook(hook)
     try:
-        yield
+        with eager(model):
+            yield
     finally:
         handle.remove()
     if not narrowed:

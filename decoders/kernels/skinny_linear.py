@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -37,14 +38,14 @@ def skinny_forward(module: nn.Linear, x: Float[Tensor, "*rows width"]) -> Float[
 
 def float32_linears(model: nn.Module) -> list[nn.Linear]:
     """The plain linear layers of ``model`` that are in float32 on a CPU and that nobody else has wrapped."""
-    return [
-        module
-        for module in model.modules()
-        if type(module) is nn.Linear and "forward" not in vars(module) and _is_float32_on_cpu(module.weight)
-    ]
+    return [module for module in model.modules() if is_plain(module) and "forward" not in vars(module)]
 
 
-def _is_float32_on_cpu(weight: Tensor) -> bool:
+def is_plain(module: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether ``module`` is a linear layer and nothing more, in float32 on a CPU."""
+    if type(module) is not nn.Linear:
+        return False
+    weight = module.weight
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and type(weight) is nn.Parameter
 
 

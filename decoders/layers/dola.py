@@ -20,6 +20,7 @@ from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, dept
 from counterpoint.decoders.hf.outputs import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
 from counterpoint.decoders.hf.steps import GenerativeModel, plain_loop
 from counterpoint.decoders.hf.unembedding import is_tied
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.layers.divergence import released_divergence
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -67,7 +68,7 @@ class DoLaLogitsProcessor(ContrastProcessor):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Model,
         *,
         layers: Layers = "high",
         alpha: float = 0.1,
@@ -75,7 +76,8 @@ class DoLaLogitsProcessor(ContrastProcessor):
         final_norm: bool = False,
     ) -> None:
         check_alpha(alpha)
-        self.layers = candidate_layers(model, layers)
+        model = plain_model(model)
+        self.wanted, self.layers = layers, candidate_layers(model, layers)
         self.alpha, self.divergence = alpha, divergence
         self.tap = ExitTap(model, self.layers, EarlyExits(model, final_norm))
         self.taps = (self.tap,)
@@ -83,6 +85,7 @@ class DoLaLogitsProcessor(ContrastProcessor):
     @override
     def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
+        self._check_layers()
         early = outputs.exits(self.tap).to(scores.device)
         distances = divergences(scores, early, self.divergence)
         chosen = distances.argmax(dim=0)
@@ -90,6 +93,14 @@ class DoLaLogitsProcessor(ContrastProcessor):
         found = contrast(scores, negative, alpha=self.alpha).to(scores.dtype)
         choice = {"layer": torch.tensor(self.layers, device=scores.device)[chosen], "divergence": distances.t()}
         return ContrastParts(scores=found, positive=scores, negative=negative, choice=choice)
+
+    def _check_layers(self) -> None:
+        """The layers that a name stands for are the same as when this was made."""
+        if isinstance(self.wanted, str) and (now := candidate_layers(self.tap.model, self.wanted)) != self.layers:
+            raise ValueError(
+                f"layers={self.wanted!r} stood for {list(self.layers)} when this processor was made and stands for {list(now)} now "
+                "that the embeddings are tied otherwise; make a new DoLaLogitsProcessor"
+            )
 
 
 def dola(

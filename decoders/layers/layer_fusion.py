@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.adapters import AdapterAmateur
@@ -20,6 +19,7 @@ from counterpoint.decoders.contrasts.contrastive_decoding import amateur_logits,
 from counterpoint.decoders.contrasts.forms import Form, allowed_by, likelihood_ratio, plausible
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.layers.dola import Divergence, divergences
 
 
@@ -118,8 +118,8 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        amateur: Amateur | PreTrainedModel,
+        model: Model,
+        amateur: Amateur | Model,
         *,
         layers: Sequence[int],
         fusion_weight: float | Sequence[float] = 0.5,
@@ -135,6 +135,7 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         check_alpha(alpha)
         if refocus_weight and guide is None:
             raise ValueError(f"refocus_weight={refocus_weight!r} needs guide=PromptAmateur(model, guided_prompts)")
+        model = plain_model(model)
         self.layers = check_layers(layers, depth_of(model))
         self.amateur = with_layers(amateur)
         self.amateur_layers = layer_pairs(self.layers, depth_of(model), depth_of(self.amateur.model), amateur_layers)
@@ -177,7 +178,7 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         return weights * nn.functional.one_hot(chosen, len(early)).t()
 
 
-def with_layers(amateur: Amateur | PreTrainedModel) -> ModelAmateur:
+def with_layers(amateur: Amateur | Model) -> ModelAmateur:
     """An amateur whose early exits can be read."""
     found = as_amateur(amateur)
     if not isinstance(found, ModelAmateur):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 from typing_extensions import override
 
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
@@ -17,6 +16,7 @@ from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
 from counterpoint.decoders.hf.unembedding import head_width
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 
 
 class SLEDLogitsProcessor(ContrastProcessor):
@@ -64,7 +64,7 @@ class SLEDLogitsProcessor(ContrastProcessor):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Model,
         *,
         evolution_rate: float = 2.0,
         evolution_scale: int = 10,
@@ -73,6 +73,7 @@ class SLEDLogitsProcessor(ContrastProcessor):
         layers: Sequence[int] | None = None,
         final_norm: bool = False,
     ) -> None:
+        model = plain_model(model)
         depth = depth_of(model)
         check_evolution(evolution_rate, evolution_scale, evolution_steps, head_width(model))
         self.layers = tuple(range(depth)) if layers is None else check_layers(layers, depth)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 from typing_extensions import override
 
 from counterpoint.decoders.base import ExpertLogitsProcessor
@@ -24,6 +23,7 @@ from counterpoint.decoders.hf.positions import position_arguments, positions
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import after_forward, first_inputs
 from counterpoint.decoders.hf.unembedding import head_width, narrowed_unembedding
+from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, on_candidates
 
 
@@ -62,12 +62,13 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: Model,
         *,
         penalty_alpha: float = 0.6,
         top_k: int = 5,
         attention_mask: Int[Tensor, "prompts length"] | None = None,
     ) -> None:
+        model = plain_model(model)
         check_rule(penalty_alpha, top_k, head_width(model))
         if model.config.is_encoder_decoder:
             raise ValueError(

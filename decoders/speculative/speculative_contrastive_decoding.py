@@ -20,6 +20,7 @@ from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import Form, contrast, likelihood_ratio, plausible
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel, check_reversible
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, new_cache
+from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.model_inputs import TEXT, saying_something
 from counterpoint.decoders.hf.outputs import (
@@ -30,6 +31,7 @@ from counterpoint.decoders.hf.outputs import (
     ModelOutput,
 )
 from counterpoint.decoders.hf.warpers import split_samplers
+from counterpoint.decoders.hf.wrappers import Model, unwrapped
 from counterpoint.decoders.kernels.skinny_linear import skinny_linears
 from counterpoint.decoders.speculative.drafts import AmateurSource, Drafter, Repetition, Source
 
@@ -44,7 +46,7 @@ def speculative_contrastive_decoding(
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
     *,
-    amateur: Amateur | PreTrainedModel | None = None,
+    amateur: Amateur | Model | None = None,
     alpha: float = 0.1,
     form: Form = likelihood_ratio,
     draft_tokens: int = 8,
@@ -195,7 +197,7 @@ def _amateur_source(
 ) -> AmateurSource:
     """The amateur at the beginning of its own text."""
     check_reversible(amateur.model, cache := new_cache(amateur.model), "the amateur")
-    ids, seen = amateur.text(input_ids.to(amateur.model.get_input_embeddings().weight.device))
+    ids, seen = amateur.text(moved_to(amateur.model, input_ids))
     follower = RewindableModel(amateur.model, amateur.running, ids[:, seen[0]], cache, config.prefill_chunk_size)
     width = model.config.get_text_config(decoder=True).vocab_size
     temperature = (config.temperature or 1.0) if config.do_sample else None
@@ -206,7 +208,7 @@ def _check(
     model: PreTrainedModel,
     input_ids: Tensor,
     config: GenerationConfig,
-    amateur: Amateur | PreTrainedModel | None,
+    amateur: Amateur | Model | None,
     alpha: float,
     draft_tokens: int,
     synced_gpus: bool,
@@ -214,8 +216,8 @@ def _check(
 ) -> ModelAmateur:
     """Everything that could be asked for and cannot be done; gives the amateur."""
     check_alpha(alpha)
-    if isinstance(amateur, PreTrainedModel):
-        amateur = ModelAmateur(amateur)
+    if isinstance(unwrapped(amateur), PreTrainedModel):
+        amateur = ModelAmateur(unwrapped(amateur))
     if not isinstance(amateur, ModelAmateur):
         given = "None" if amateur is None else type(amateur).__name__
         raise ValueError(f"amateur={given}: {METHOD} needs a model or a ModelAmateur; for other amateurs use {PROCESSOR}")

@@ -56,7 +56,7 @@ def test_logits_left_unscaled_are_caught(name: str, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt_350m"])
 def test_a_step_left_out_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     probe = EarlyExits._probe
-    monkeypatch.setattr(EarlyExits, "_probe", lambda self, model: ([], *probe(self, model)[1:]))
+    monkeypatch.setattr(EarlyExits, "_probe", lambda self, *parts: ([], *probe(self, *parts)[1:]))
     with pytest.raises((ValueError, RuntimeError)):
         agree(FAMILY[name].build(), True)
 

@@ -52,8 +52,8 @@ def agree(model: PreTrainedModel, build: Callable[[PreTrainedModel], LogitsProce
     """FusedHead and separate exits give the same scores; the number of joint products."""
     joint, products = ExitTap.unembed, []
 
-    def counted(self: ExitTap, hidden: Tensor) -> Tensor:
-        product = joint(self, hidden)
+    def counted(self: ExitTap, head: Any, hidden: Tensor) -> Tensor:
+        product = joint(self, head, hidden)
         products.append(self.latest.forward.unembedded)
         return product
 

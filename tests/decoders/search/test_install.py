@@ -15,7 +15,7 @@ from transformers.generation.utils import GENERATION_MODES_MAPPING
 
 import laws
 import layer_references as reference
-from counterpoint.decoders import DoLaLogitsProcessor, contrastive_search, install, uninstall
+from counterpoint.decoders import DoLaLogitsProcessor, FrustratinglySimpleLogitsProcessor, contrastive_search, install, uninstall
 from counterpoint.decoders.hf.modes import VALIDATE
 from families import FAMILY, prompts
 
@@ -226,3 +226,38 @@ def test_contrastive_search_by_name_still_refuses(model: PreTrainedModel, instal
     ids, mask = prompts(model, (6,))
     with pytest.raises(ValueError, match="another decoding method"):
         new_tokens(model, ids, mask, custom_generate=contrastive_search, penalty_alpha=0.6, top_k=4, dola_layers="high")
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("logits_processor", {"logits_processor": [lambda ids, scores: scores]}),
+        ("custom_generate", {"custom_generate": contrastive_search}),
+        ("penalty_alpha=0.6", {"penalty_alpha": 0.6}),
+        ("penalty_alpha=0.6", {"generation_config": GenerationConfig(penalty_alpha=0.6, top_k=4)}),
+        ("dola_layers='high'", {"dola_layers": "high"}),
+    ],
+)
+def test_a_continuous_batch_does_not_ignore_a_decoder(model: PreTrainedModel, name: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: continuous batching .* use generate\(\)"):
+        model.generate_batch([[5, 6]], max_new_tokens=3, **arguments)
+    if "generation_config" in arguments:
+        with pytest.raises(ValueError, match=name):
+            model.init_continuous_batching(**arguments)
+
+
+def test_a_continuous_batch_is_transformers_own_after_uninstall(model: PreTrainedModel) -> None:
+    before = GenerationMixin.generate_batch, GenerationMixin.init_continuous_batching
+    install()
+    assert GenerationMixin.generate_batch is not before[0]
+    uninstall()
+    assert (GenerationMixin.generate_batch, GenerationMixin.init_continuous_batching) == before
+    assert "generate_batch" not in vars(GenerationMixin)
+
+
+def test_a_processor_that_sees_no_texts_says_so(model: PreTrainedModel) -> None:
+    """As continuous batching calls processors that are brought into it: the last token of each row, in one dimension."""
+    for processor in (DoLaLogitsProcessor(model), FrustratinglySimpleLogitsProcessor()):
+        with pytest.raises(ValueError, match=rf"shape \(3,\): continuous batching .* {type(processor).__name__} reads texts"):
+            processor(torch.tensor([5, 6, 7]), torch.zeros(3, 96))

@@ -1,0 +1,225 @@
+"""Models within PEFT or ``torch.compile``, on disk, or with another head than before: right, or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import dispatch_model
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from contrast_cases import sibling
+from counterpoint.decoders import (
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    ContrastiveSearchLogitsProcessor,
+    DoLaLogitsProcessor,
+    FrustratinglySimpleLogitsProcessor,
+    LayerFusionLogitsProcessor,
+    SLEDLogitsProcessor,
+    VectorAntiLanguageModel,
+    adaptive_contrastive_search,
+    candidate_method,
+    contrastive_search,
+    score,
+    speculative_contrastive_decoding,
+)
+from counterpoint.decoders.testing import tiny_model
+from families import FAMILY
+
+IDS = torch.tensor([[5, 9, 11, 30, 7, 9, 11], [0, 0, 0, 44, 31, 9, 60]])
+MASK = (IDS > 0).long()
+OTHER = {"input_ids": torch.tensor([[4, 8, 8], [0, 7, 6]]), "attention_mask": torch.tensor([[1, 1, 1], [0, 1, 1]])}
+PLAIN: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+
+TAPPED: dict[str, Callable[[Any, Any], Any]] = {
+    "DoLa": lambda model, amateur: DoLaLogitsProcessor(model, layers="low"),
+    "SLED": lambda model, amateur: SLEDLogitsProcessor(model),
+    "layer fusion": lambda model, amateur: LayerFusionLogitsProcessor(model, amateur, layers=[1, 2]),
+    "vector form": lambda model, amateur: FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model)),
+}
+"""Processors that watch the forward which ``generate`` runs."""
+PROCESSORS: dict[str, Callable[[Any, Any], Any]] = {
+    "contrastive decoding": lambda model, amateur: ContrastiveDecodingLogitsProcessor(amateur),
+    "context-aware": lambda model, amateur: ContextAwareLogitsProcessor(model, OTHER),
+    "contrastive search": lambda model, amateur: ContrastiveSearchLogitsProcessor(model),
+    **TAPPED,
+}
+LOOPS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "search": lambda amateur: {"custom_generate": contrastive_search, "penalty_alpha": 0.6, "top_k": 4},
+    "search by rows": lambda amateur: {
+        "custom_generate": contrastive_search,
+        "penalty_alpha": 0.6,
+        "top_k": 4,
+        "candidates": "expand",
+    },
+    "adaptive": lambda amateur: {"custom_generate": adaptive_contrastive_search},
+    "speculative": lambda amateur: {"custom_generate": speculative_contrastive_decoding, "amateur": amateur},
+}
+
+
+def texts(model: Any, **mode: Any) -> list[list[int]]:
+    rows = slice(1) if mode.get("custom_generate") is speculative_contrastive_decoding else slice(2)
+    found: Tensor = model.generate(input_ids=IDS[rows], attention_mask=MASK[rows], **PLAIN, **mode)
+    return found[:, IDS.shape[1] :].tolist()
+
+
+def by_each_method(generating: Any, given: Any, amateur: Any) -> Iterator[tuple[str, list[list[int]]]]:
+    """What ``generating`` writes by every method that was given ``given`` as its model, and this amateur."""
+    for name, make in PROCESSORS.items():
+        yield name, texts(generating, logits_processor=[make(given, amateur)])
+    for name, arguments in LOOPS.items():
+        yield name, texts(generating, **arguments(amateur))
+    scored = score(given, None, [[5, 9, 11]], [[[7, 8], [30]]], ContrastiveDecodingLogitsProcessor(amateur, alpha=0.0))
+    yield "score", [[round(1e3 * each.total) for each in row] for row in scored]
+
+
+def tuned(model: PreTrainedModel, *targets: str) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return get_peft_model(model, LoraConfig(target_modules=list(targets), r=4, init_lora_weights=False)).eval()
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")
+def test_a_peft_model_is_the_model_inside_of_it(name: str) -> None:
+    """As the model that generates, the one that is given to a decoder, and the amateur."""
+    targets = {"llama": "q_proj", "gpt2": "c_attn"}
+    peft, other = (tuned(deepcopy(model), targets[name]) for model in (FAMILY[name].build(), sibling(FAMILY[name])))
+    expected = dict(by_each_method(peft.get_base_model(), peft.get_base_model(), other.get_base_model()))
+    assert dict(by_each_method(peft, peft, other)) == expected
+    assert candidate_method(peft) == candidate_method(peft.get_base_model())
+
+
+def test_tokens_that_peft_puts_before_a_text_are_refused() -> None:
+    peft: Any = get_peft_model(tiny_model(), PrefixTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"))
+    for make in PROCESSORS.values():
+        with pytest.raises(ValueError, match="PREFIX_TUNING puts tokens of its own before the text"):
+            make(peft, peft)
+    with pytest.raises(ValueError, match="PREFIX_TUNING"):
+        score(peft, None, [[5, 9]], [[[7]]])
+
+
+def test_weights_on_disk_are_fetched(tmp_path: Path) -> None:
+    """All of them, embeddings and head included, which lie on the device "meta" in between."""
+    places: dict[str, Any] = {name: "disk" for name, _ in tiny_model().named_parameters()}
+    places = {name.removesuffix(".weight"): place for name, place in places.items()} | {"model.rotary_emb": "cpu"}
+    offloaded: Any = dispatch_model(tiny_model(), places, main_device="cpu", offload_dir=str(tmp_path))
+    assert offloaded.get_input_embeddings().weight.device.type == "meta"
+    plain, amateur = tiny_model(), tiny_model(seed=1)
+    assert dict(by_each_method(offloaded, offloaded, amateur)) == dict(by_each_method(plain, plain, amateur))
+    assert texts(plain, logits_processor=[ContrastiveDecodingLogitsProcessor(offloaded)]) == texts(
+        plain, logits_processor=[ContrastiveDecodingLogitsProcessor(tiny_model())]
+    )
+
+
+def resized(model: PreTrainedModel) -> None:
+    torch.manual_seed(1)
+    model.resize_token_embeddings(104, mean_resizing=False)
+
+
+def replaced(model: PreTrainedModel) -> None:
+    torch.manual_seed(1)
+    model.set_output_embeddings(nn.Linear(32, 96, bias=False).requires_grad_(False))
+
+
+def wrapped(model: PreTrainedModel) -> None:
+    tuned(model, "lm_head", "q_proj")
+
+
+@pytest.mark.parametrize("change", [resized, replaced, wrapped])
+@pytest.mark.parametrize("name", [*TAPPED, "contrastive search"])
+def test_another_head_is_the_one_that_is_used(name: str, change: Callable[[PreTrainedModel], None]) -> None:
+    model, amateur = tiny_model(), tiny_model(seed=1)
+    used = PROCESSORS[name](model, amateur)
+    texts(model, logits_processor=[used])
+    change(model)
+    if change is resized:
+        resized(amateur)
+    output: dict[str, Any] = {"output_scores": True, "return_dict_in_generate": True, **PLAIN}
+    found, expected = (
+        model.generate(IDS, attention_mask=MASK, logits_processor=[each], **output)
+        for each in (used, PROCESSORS[name](model, amateur))
+    )
+    assert found.sequences.tolist() == expected.sequences.tolist()
+    for own, other in zip(found.scores, expected.scores, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-4)
+
+
+def test_layers_that_a_name_no_longer_stands_for_are_refused() -> None:
+    model = deepcopy(FAMILY["gpt2_tied"].build())
+    used = DoLaLogitsProcessor(model, layers="low")
+    untied = nn.Linear(model.config.hidden_size, model.config.vocab_size, bias=False)
+    model.set_output_embeddings(untied)
+    model.config.tie_word_embeddings = False
+    with pytest.raises(ValueError, match=r"layers='low' stood for .* make a new DoLaLogitsProcessor"):
+        texts(model, logits_processor=[used])
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_compiled_model_is_right_or_refused() -> None:
+    plain, compiled, amateur = tiny_model(), tiny_model(), tiny_model(seed=1)
+    compiled.compile(backend="eager")
+    texts(compiled)
+    for name, make in PROCESSORS.items():
+        processor, expected = make(compiled, amateur), texts(plain, logits_processor=[make(plain, amateur)])
+        if name in TAPPED:
+            with pytest.raises(ValueError, match=r"LlamaForCausalLM is compiled.*force_eager"):
+                texts(compiled, logits_processor=[processor])
+            with torch.compiler.set_stance("force_eager"):
+                assert texts(compiled, logits_processor=[processor]) == expected, name
+        else:
+            assert texts(compiled, logits_processor=[processor]) == expected, name
+    for name, arguments in LOOPS.items():
+        assert texts(compiled, **arguments(amateur)) == texts(plain, **arguments(amateur)), name
+    (own,), (other,) = (score(model, None, [[5, 9]], [[[7, 8]]], SLEDLogitsProcessor(model)) for model in (compiled, plain))
+    assert own[0].total == pytest.approx(other[0].total, abs=1e-3)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_layers_are_right_or_refused() -> None:
+    """Past a number of compilations they run as they were, and show what they read."""
+    plain, compiled = tiny_model(), tiny_model()
+    layers: Any = compiled.model.layers
+    for layer in layers:
+        layer.compile(backend="eager")
+    expected = texts(plain, logits_processor=[DoLaLogitsProcessor(plain)])
+    refused = ""
+    try:
+        assert texts(compiled, logits_processor=[DoLaLogitsProcessor(compiled)]) == expected
+    except ValueError as error:
+        refused = str(error)
+    assert not refused or "is compiled" in refused
+    with torch.compiler.set_stance("force_eager"):
+        assert texts(compiled, logits_processor=[DoLaLogitsProcessor(compiled)]) == expected
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_compiled_amateur_is_an_amateur() -> None:
+    model, plain, compiled = tiny_model(), tiny_model(seed=1), tiny_model(seed=1)
+    compiled.compile(backend="eager")
+    expected = texts(model, logits_processor=[ContrastiveDecodingLogitsProcessor(plain)])
+    for amateur in (compiled, torch.compile(tiny_model(seed=1), backend="eager")):
+        assert texts(model, logits_processor=[ContrastiveDecodingLogitsProcessor(amateur)]) == expected
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_what_torch_compile_gives_is_the_model_inside_of_it() -> None:
+    plain, amateur = tiny_model(), tiny_model(seed=1)
+    compiled: Any = torch.compile(tiny_model(), backend="eager")
+    for name, make in PROCESSORS.items():
+        found = texts(compiled, logits_processor=[make(compiled, amateur)])
+        assert found == texts(plain, logits_processor=[make(plain, amateur)]), name
