@@ -23,9 +23,9 @@ from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.readable import check_known
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_texts
+from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.hf.model_inputs import pictures_and_sounds
-from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model, plain_model

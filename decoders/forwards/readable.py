@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 
@@ -55,7 +56,7 @@ def looks_ahead(model: PreTrainedModel) -> bool:
     found = _looks_ahead.get(model)
     if found is None:
         called: Any = model
-        ids = torch.tensor([[3, 4, 5, 6, 7], [3, 4, 5, 6, 8]], device=called.get_input_embeddings().weight.device)
+        ids = torch.tensor([[3, 4, 5, 6, 7], [3, 4, 5, 6, 8]], device=ids_device(called))
         with side_forward(_looks_ahead):
             logits: Tensor = called(input_ids=ids % vocabulary_of(model), use_cache=False).logits[:, -3:-1].float()
         found = bool((logits[0] - logits[1]).norm() > AHEAD * logits.norm())

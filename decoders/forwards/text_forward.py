@@ -22,8 +22,8 @@ from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.forwards.readable import check_causal, check_known
 from counterpoint.decoders.forwards.tree_support import candidate_method
 from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
-from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 

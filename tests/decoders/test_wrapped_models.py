@@ -1,4 +1,4 @@
-"""Models within PEFT or ``torch.compile``, on disk, or with another head than before: right, or refused by name."""
+"""Models within PEFT, on disk, or with another head than before: right, or refused by name."""
 
 from __future__ import annotations
 
@@ -160,66 +160,3 @@ def test_layers_that_a_name_no_longer_stands_for_are_refused() -> None:
     model.config.tie_word_embeddings = False
     with pytest.raises(ValueError, match=r"layers='low' stood for .* make a new DoLaLogitsProcessor"):
         texts(model, logits_processor=[used])
-
-
-@pytest.fixture
-def fresh_compiler() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
-@pytest.mark.usefixtures("fresh_compiler")
-def test_a_compiled_model_is_right_or_refused() -> None:
-    plain, compiled, amateur = tiny_model(), tiny_model(), tiny_model(seed=1)
-    compiled.compile(backend="eager")
-    texts(compiled)
-    for name, make in PROCESSORS.items():
-        processor, expected = make(compiled, amateur), texts(plain, logits_processor=[make(plain, amateur)])
-        if name in TAPPED:
-            with pytest.raises(ValueError, match=r"LlamaForCausalLM is compiled.*force_eager"):
-                texts(compiled, logits_processor=[processor])
-            with torch.compiler.set_stance("force_eager"):
-                assert texts(compiled, logits_processor=[processor]) == expected, name
-        else:
-            assert texts(compiled, logits_processor=[processor]) == expected, name
-    for name, arguments in LOOPS.items():
-        assert texts(compiled, **arguments(amateur)) == texts(plain, **arguments(amateur)), name
-    (own,), (other,) = (score(model, None, [[5, 9]], [[[7, 8]]], SLEDLogitsProcessor(model)) for model in (compiled, plain))
-    assert own[0].total == pytest.approx(other[0].total, abs=1e-3)
-
-
-@pytest.mark.usefixtures("fresh_compiler")
-def test_compiled_layers_are_right_or_refused() -> None:
-    """Past a number of compilations they run as they were, and show what they read."""
-    plain, compiled = tiny_model(), tiny_model()
-    layers: Any = compiled.model.layers
-    for layer in layers:
-        layer.compile(backend="eager")
-    expected = texts(plain, logits_processor=[DoLaLogitsProcessor(plain)])
-    refused = ""
-    try:
-        assert texts(compiled, logits_processor=[DoLaLogitsProcessor(compiled)]) == expected
-    except ValueError as error:
-        refused = str(error)
-    assert not refused or "is compiled" in refused
-    with torch.compiler.set_stance("force_eager"):
-        assert texts(compiled, logits_processor=[DoLaLogitsProcessor(compiled)]) == expected
-
-
-@pytest.mark.usefixtures("fresh_compiler")
-def test_a_compiled_amateur_is_an_amateur() -> None:
-    model, plain, compiled = tiny_model(), tiny_model(seed=1), tiny_model(seed=1)
-    compiled.compile(backend="eager")
-    expected = texts(model, logits_processor=[ContrastiveDecodingLogitsProcessor(plain)])
-    for amateur in (compiled, torch.compile(tiny_model(seed=1), backend="eager")):
-        assert texts(model, logits_processor=[ContrastiveDecodingLogitsProcessor(amateur)]) == expected
-
-
-@pytest.mark.usefixtures("fresh_compiler")
-def test_what_torch_compile_gives_is_the_model_inside_of_it() -> None:
-    plain, amateur = tiny_model(), tiny_model(seed=1)
-    compiled: Any = torch.compile(tiny_model(), backend="eager")
-    for name, make in PROCESSORS.items():
-        found = texts(compiled, logits_processor=[make(compiled, amateur)])
-        assert found == texts(plain, logits_processor=[make(plain, amateur)]), name
