@@ -160,3 +160,16 @@ def test_layers_that_a_name_no_longer_stands_for_are_refused() -> None:
     model.config.tie_word_embeddings = False
     with pytest.raises(ValueError, match=r"layers='low' stood for .* make a new DoLaLogitsProcessor"):
         texts(model, logits_processor=[used])
+
+
+def test_a_compiled_model_is_right_or_refused() -> None:
+    """Its own forward shows nothing of its layers, and forwards of ours run as they were before."""
+    torch.compiler.reset()
+    plain, compiled, amateur = tiny_model(), tiny_model(), tiny_model(seed=1)
+    compiled.compile(backend="eager")
+    for name in ("DoLa", "vector form"):
+        with pytest.raises(ValueError, match=r"LlamaForCausalLM is compiled.*force_eager"):
+            texts(compiled, logits_processor=[PROCESSORS[name](compiled, amateur)])
+    make = PROCESSORS["contrastive search"]
+    assert texts(compiled, logits_processor=[make(compiled, amateur)]) == texts(plain, logits_processor=[make(plain, amateur)])
+    torch.compiler.reset()
