@@ -30,7 +30,7 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize(("folder", "megabytes"), [(EXPERT, 12), (AMATEUR, 1.5)], ids=["expert", "amateur"])
+@pytest.mark.parametrize(("folder", "megabytes"), [(EXPERT, 12), (AMATEUR, 3.5)], ids=["expert", "amateur"])
 def test_files(folder: Path, megabytes: float) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) <= megabytes * 1e6
     assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"

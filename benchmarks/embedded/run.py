@@ -20,14 +20,14 @@ SPLITS = ("heldout", "heldout-plain")
 class Shape:
     """What a model looks like and how it is trained."""
 
-    vocabulary: int = 4096
+    vocabulary: int = 8192
     width: int = 256
     layers: int = 4
     feed_forward: int = 688
     heads: int = 4
     matrix_rate: float = 0.02
-    embedding_rate: float = 4e-3
-    iterations: int = 4
+    embedding_rate: float = 8e-3
+    iterations: int = 5
     tokens_per_step: int = 4096
 
     def model(self, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
