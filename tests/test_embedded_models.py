@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from counterpoint.decoders import contrastive_search
 from counterpoint.eval import AMATEUR, EXPERT, diversity
+from counterpoint.eval.bench.passages import PROMPTS as PROMPTS_FILE
 
 PASSAGE = (
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife. "
@@ -66,8 +68,10 @@ def test_expert_beats_amateur_beats_unigrams(
     expert: PreTrainedModel, amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     ids = tokenizer(PASSAGE, return_tensors="pt")["input_ids"]
-    counts = Counter(ids[0].tolist())  # of the passage itself: the best that any unigram model can do on it
-    unigrams = -sum(count / ids.shape[1] * torch.tensor(count / ids.shape[1]).log().item() for count in counts.values())
+    rows = [json.loads(line) for line in PROMPTS_FILE.read_text(encoding="utf-8").splitlines()]
+    counts = Counter(token for row in rows for token in tokenizer(row["prompt"] + row["reference"])["input_ids"])
+    chances = [(counts[token] + 1) / (counts.total() + len(tokenizer)) for token in ids[0].tolist()]
+    unigrams = -sum(map(math.log, chances)) / len(chances)
     assert loss(expert, ids) < loss(amateur, ids) < unigrams
 
 

@@ -9,15 +9,13 @@ goes when a weight is another tensor, has another version, place, dtype or devic
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import GenerationConfig
 
 from counterpoint.decoders.hf.generate_call import current_call
-from counterpoint.decoders.hf.wrappers import adapter_states
+from counterpoint.decoders.hf.weights import Weights
 
 
 class Lifetime:
@@ -47,23 +45,3 @@ class Lifetime:
         if call is not known:
             return True
         return self.weights is not None and (before is None or not self.weights.same(before))
-
-
-class Weights:
-    """What can be seen of the weights of ``model`` without reading them."""
-
-    def __init__(self, model: nn.Module) -> None:
-        tensors = list(chain(model.parameters(), model.buffers()))
-        self.tensors = [weakref.ref(tensor) for tensor in tensors]  # an identity alone may be given to another tensor
-        self.traces = [*map(tuple, map(_traces, tensors)), *adapter_states(model)]
-
-    def same(self, other: Weights) -> bool:
-        """Whether nothing can be seen to have changed."""
-        alive = all(own() is not None and own() is known() for own, known in zip(self.tensors, other.tensors, strict=False))
-        return alive and len(self.tensors) == len(other.tensors) and self.traces == other.traces
-
-
-def _traces(tensor: Tensor) -> Iterator[Any]:
-    yield from (tensor.dtype, tensor.device)
-    yield None if tensor.is_inference() else tensor._version
-    yield tensor.data_ptr() if type(tensor) in (Tensor, nn.Parameter) else None  # subclasses may have no storage of their own

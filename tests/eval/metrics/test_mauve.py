@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small GPT-2 of random weights."""
     path = tmp_path_factory.mktemp("models") / "tiny-gpt2"
     torch.manual_seed(0)
-    GPT2Model(GPT2Config(vocab_size=2048, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(path)
+    GPT2Model(GPT2Config(vocab_size=8192, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(path)
     AutoTokenizer.from_pretrained(EXPERT).save_pretrained(path)
     return path
 

@@ -33,10 +33,10 @@ from counterpoint.eval import EXPERT
 from counterpoint.eval.metrics import mauve_features
 from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, batches, load_featurizer
 
-SMALL = dict(vocab_size=2048, hidden_size=32, num_hidden_layers=2)
+SMALL = dict(vocab_size=8192, hidden_size=32, num_hidden_layers=2)
 HEADS = dict(num_attention_heads=2, intermediate_size=64, max_position_embeddings=128)
 MODELS = {
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=2048, n_embd=32, n_layer=2, n_head=2, n_positions=128)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=8192, n_embd=32, n_layer=2, n_head=2, n_positions=128)),
     "llama-gpt2": lambda: LlamaModel(LlamaConfig(**SMALL, **HEADS)),
     "bert": lambda: BertModel(BertConfig(**SMALL, **HEADS)),
     "mistral": lambda: MistralModel(MistralConfig(**SMALL, **HEADS, num_key_value_heads=2, sliding_window=5)),
