@@ -194,7 +194,7 @@ def test_states_that_are_not_known_are_asked_for() -> None:
     with pytest.raises(ValueError, match="no forward of LlamaForCausalLM precedes"):
         laws.generate(other, batch, used)
     laws.generate(model, batch, used)
-    with pytest.raises(ValueError, match="did not read these ids"):
+    with pytest.raises(ValueError, match="no forward of LlamaForCausalLM precedes"):
         laws.generate(other, laws.other_batch(batch), used)
     with pytest.raises(ValueError, match=r"leave out .* and prefill_chunk_size"):
         laws.generate(model, laws.other_batch(batch), used, prefill_chunk_size=4)

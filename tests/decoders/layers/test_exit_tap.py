@@ -171,7 +171,8 @@ def test_a_head_left_joined_computes_as_before_and_is_given_back(model: PreTrain
     hidden = torch.randn(2, 1, model.config.hidden_size)
     expected = model.lm_head(hidden)
     processor = DoLaLogitsProcessor(model, layers=[1])
-    vars(model.lm_head)["forward"] = exit_tap.FusedHead(processor.tap)
+    processor.tap.joined.add(model.lm_head)
+    vars(model.lm_head)["forward"] = exit_tap.FusedHead(processor.tap, model.lm_head)
     assert torch.equal(model.lm_head(hidden), expected)
     del processor
     gc.collect()

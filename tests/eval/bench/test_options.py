@@ -178,7 +178,7 @@ def test_passages_cut_after_so_many_tokens(loaded: Loaded) -> None:
 
 @pytest.mark.parametrize("cut_at", range(2, 8))
 def test_a_character_on_the_border_is_the_reference_s(loaded: Loaded, cut_at: int) -> None:
-    text = "The sea \N{WATER WAVE}\N{SPOUTING WHALE} rose and fell"
+    text = "The sea \N{WATER WAVE}\N{SPOUTING WHALE} rose and fell, and rose again"
     passage = encode_passages(loaded, Pairs("here", [(text, None)]), None, cut_at, 8)[0]
     assert passage.reference is not None
     assert text.startswith(passage.prompt + passage.reference)
