@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.hooks import first_input, watch_inputs
-from counterpoint.decoders.forwards.layers import decoder_layers
+from counterpoint.decoders.forwards.layers import decoder_layers, depth_of
 from counterpoint.decoders.hf.caches import cached_length, find_cache
 from counterpoint.decoders.hf.compiled import is_compiled
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
@@ -54,7 +54,7 @@ class LayerTap:
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], owner: object | None = None) -> None:
-        self.model, self.name = model, type(model).__name__
+        self.model, self.name, self.depth = model, type(model).__name__, depth_of(model)
         self.layers = tuple(layers)
         self.latest = threading.local()
         self.owner = owner
@@ -67,7 +67,7 @@ class LayerTap:
     @property
     def modules(self) -> nn.ModuleList:
         """The layers of the model."""
-        return decoder_layers(self.model)
+        return decoder_layers(self.model, self.depth)
 
     def _follow(self) -> None:
         """Watch the layers and the head that the model has now: PEFT and resized embeddings put others in their places."""

@@ -23,15 +23,19 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest relative difference, as rounding makes it, between the model's logits and those of its parts put together here."""
 
 
-def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+def decoder_layers(model: PreTrainedModel, depth: int | None = None) -> nn.ModuleList:
     """The list of decoder layers: ``hidden_states[j]`` enters layer j.
 
+    Args:
+        model: The model.
+        depth: Their number, where it is known from before: ``assistant_early_exit`` changes the config for the time of a draft.
+
     Raises:
-        ValueError: For encoder-decoder models, and where no list has ``num_hidden_layers`` modules.
+        ValueError: For encoder-decoder models, and where no list has as many modules.
     """
     if model.config.is_encoder_decoder:
         raise ValueError(f"{type(model).__name__} is an encoder-decoder model; early exits are defined for decoder-only ones")
-    depth = depth_of(model)
+    depth = depth_of(model) if depth is None else depth
     for module in (model.get_decoder() or model).modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return module
@@ -68,7 +72,7 @@ class Unembedding:
 
     def is_of(self, model: PreTrainedModel) -> bool:
         """Whether the model still has these modules in their places, which PEFT and resized embeddings change."""
-        same = model.get_output_embeddings() is self.head and decoder_layers(model) is self.layers
+        same = model.get_output_embeddings() is self.head and decoder_layers(model, len(self.layers)) is self.layers
         return same and all(model.get_submodule(name) is module for name, module in self.between)
 
     @torch.no_grad()
@@ -99,7 +103,7 @@ class EarlyExits:
     """
 
     def __init__(self, model: PreTrainedModel, final_norm: bool) -> None:
-        self.model, self.final_norm = model, final_norm
+        self.model, self.final_norm, self.depth = model, final_norm, depth_of(model)
         self.found = self._find()
 
     @property
@@ -146,7 +150,7 @@ class EarlyExits:
     def _find(self) -> Unembedding:
         """The modules between the last layer and the head, checked on the forward that shows them."""
         model = self.model
-        layers, head, name = decoder_layers(model), model.get_output_embeddings(), type(model).__name__
+        layers, head, name = decoder_layers(model, self.depth), model.get_output_embeddings(), type(model).__name__
         if not isinstance(head, nn.Module):
             raise ValueError(f"{name}: get_output_embeddings() gives {head!r}, not a module to unembed with")
         between, last, unembedded, logits = self._probe(model, layers, head)
