@@ -13,9 +13,9 @@ def ids_device(model: PreTrainedModel) -> torch.device:
     """The device of the input embedding; of one that accelerate offloads, the device where it is loaded for a forward."""
     embedding: Any = model.get_input_embeddings()
     device: torch.device = embedding.weight.device
-    if device.type != "meta":
-        return device
     hook = vars(embedding).get("_hf_hook")  # accelerate's, alone or first of several
+    if device.type != "meta" or hook is None:
+        return device
     places = [getattr(each, "execution_device", None) for each in getattr(hook, "hooks", (hook,))]
     return torch.device(next((place for place in places if place is not None), "cpu"))
 

@@ -143,7 +143,8 @@ def ranked_search(
         prefixes = prompt_texts(tokenizer, read, model_kwargs.get("attention_mask"))
     check_prefixes(prefixes, len(prompts))
 
-    known = not model.config.is_encoder_decoder  # the tokens before the new ones, of which a decoder has only its first
+    # the tokens before the new ones, which inputs_embeds hide and of which an encoder-decoder model's decoder has only its first
+    known = not model.config.is_encoder_decoder and prompts.shape[1] > 0
     ids = unpadded(prompts, model_kwargs.get("attention_mask")) if known else prompts.tolist()
     text_of: Callable[..., str] = GeneratedText if known else continuation_text
     found = Beams(ranker.scorer(prefixes), lambda prompt, new: text_of(tokenizer, ids[prompt], new), len(prompts), beams)

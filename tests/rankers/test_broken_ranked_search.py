@@ -57,8 +57,8 @@ def test_candidates_that_are_kept_twice(model: PreTrainedModel, batch: Batch, mo
 
 
 def test_only_the_new_tokens_judged(model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, new_only = search.continuation_text, slice(-laws.SEARCH["tokens_per_round"], None)
-    monkeypatch.setattr(search, "continuation_text", lambda tokenizer, prompt, new: text(tokenizer, prompt, new[new_only]))
+    text, new_only = search.GeneratedText, slice(-laws.SEARCH["tokens_per_round"], None)
+    monkeypatch.setattr(search, "GeneratedText", lambda tokenizer, prompt, new: text(tokenizer, prompt, new[new_only]))
     caught(model, batch)
 
 

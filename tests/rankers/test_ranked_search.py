@@ -259,7 +259,7 @@ def test_real_texts_with_a_real_ranker(ranker: Ranker, expert: PreTrainedModel, 
         last = rounds[-1]
         scores = ranker.score([prompt], [[each.text for each in last]])[0]
         torch.testing.assert_close(scores, torch.tensor([each.score for each in last]))
-        assert float(found.ranker_scores[row]) == max(scores.tolist())
+        assert float(found.ranker_scores[row]) == pytest.approx(max(scores.tolist()))
         assert tokenizer.decode(found.sequences[row], skip_special_tokens=True) == prompt + last[0].text
         assert last[0].text.startswith(rounds[-2][last[0].parent].text)
 

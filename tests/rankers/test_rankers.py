@@ -129,7 +129,7 @@ CASES: dict[str, Case] = {
     "per_token": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER), by_the_amateur),
     "pmi": Case(lambda: LikelihoodRanker(amateur(), TOKENIZER, form="pmi"), by_the_amateur),
     "dola": Case(
-        lambda: LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(amateur(), layers=[1], alpha=0.0)),
+        lambda: LikelihoodRanker(amateur(), TOKENIZER, decoder=DoLaLogitsProcessor(amateur(), layers=[0], alpha=0.0)),
         by_the_amateur,
     ),
     "contrast": Case(lambda: LikelihoodRanker(expert(), TOKENIZER, decoder=contrast(), form="pmi"), None),

@@ -99,7 +99,7 @@ def test_metrics_combine(evaluate: Any) -> None:
     assert combined.compute(predictions=TEXTS) == expected
 
 
-@pytest.mark.filterwarnings("ignore:MAUVE of .* means little")
+@pytest.mark.filterwarnings("ignore:MAUVE of .* means little", "ignore:1 of 40 texts have fewer than")
 def test_mauve(evaluate: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

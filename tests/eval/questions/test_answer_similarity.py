@@ -46,7 +46,7 @@ def test_without_the_packages(monkeypatch: pytest.MonkeyPatch, package: str) -> 
         similarity_measures("a", ["b"], ["c"])
 
 
-@pytest.mark.parametrize("words", [["contrastive_search"], ["nucleus"], ["dola", "layers=1"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("words", [["contrastive_search"], ["nucleus"], ["dola", "layers=0"]], ids=lambda words: words[0])
 def test_answers_are_generates(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str]) -> None:
     common = ["--model", str(AMATEUR), "--device", "cpu", "--seed", "3", "--decoder", *words]
     arguments = ["truthfulqa", "--task", "generation", "--limit", "2", "--preset", "plain", "--output-dir", str(tmp_path), *common]

@@ -347,9 +347,9 @@ def test_whatever_changes_is_scored_anew(
     base = ["--model", str(model), "--file", str(data)]
     variants = [
         [],
-        ["--decoder", "dola", "layers=1"],
         ["--decoder", "dola", "layers=0"],
-        ["--decoder", "dola", "layers=0", "--no-renormalise"],
+        ["--decoder", "dola", "layers=0", "alpha=0.1"],
+        ["--decoder", "dola", "layers=0", "alpha=0.1", "--no-renormalise"],
         ["--preset", "plain"],
         ["--decoder", "contrastive_decoding", f"amateur={AMATEUR}"],
         ["--decoder", "contrastive_decoding", f"amateur={model}"],
