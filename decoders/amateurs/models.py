@@ -87,7 +87,7 @@ class ModelAmateur(Amateur, TextAmateur):
         >>> from counterpoint.eval import AMATEUR
         >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
         >>> ModelAmateur(model).logits(tokenizer("The whale", return_tensors="pt").input_ids).shape
-        torch.Size([1, 2048])
+        torch.Size([1, 8192])
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class PooledAmateur(Amateur, TextAmateur):
         >>> models = [AutoModelForCausalLM.from_pretrained(path) for path in (AMATEUR, EXPERT)]
         >>> ids = AutoTokenizer.from_pretrained(AMATEUR)("The whale", return_tensors="pt").input_ids
         >>> PooledAmateur([ModelAmateur(model) for model in models]).logits(ids).shape
-        torch.Size([1, 2048])
+        torch.Size([1, 8192])
     """
 
     def __init__(self, amateurs: Sequence[Amateur], *, weights: Sequence[float] | None = None) -> None:

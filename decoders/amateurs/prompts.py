@@ -54,7 +54,7 @@ class PromptAmateur(ModelAmateur):
         >>> inputs = tokenizer("Seen from the ship, the whale", return_tensors="pt")
         >>> without = PromptAmateur(model, tokenizer("The whale", return_tensors="pt"), prompt_length=inputs.input_ids.shape[1])
         >>> without.logits(inputs.input_ids).shape
-        torch.Size([1, 2048])
+        torch.Size([1, 8192])
     """
 
     def __init__(self, model: Model, prompt: Mapping[str, Tensor], *, prompt_length: int | None = None) -> None:

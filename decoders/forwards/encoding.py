@@ -44,7 +44,7 @@ def encode_prompt(
     if from_template:
         return tokens_of(tokenizer, text)
     before, after = frame(tokenizer, text)
-    start, end = ("".join(tokenizer.convert_ids_to_tokens(special)) for special in (before, after))
+    start, end = ("".join(tokenizer.convert_ids_to_tokens(special)) if special else "" for special in (before, after))
     if is_encoder_decoder:
         return [*before, *tokens_of(tokenizer, without(text, start).removesuffix(end)), *after]
     if not text.startswith(start) and text.lstrip().startswith(start):
