@@ -106,12 +106,12 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
         raise ValueError(f"{name} keeps its state outside of {CACHE}, where rows cannot be chosen; pass use_cache=False")
     if is_own_kind(cache):
         raise ValueError(f"{name} keeps its state in a {type(cache).__name__}, whose rows cannot be chosen; pass use_cache=False")
-    if not is_filled(cache):
-        raise ValueError(f"{name} does not keep its state in {CACHE}, which is empty after the prompt; pass use_cache=False")
     if is_static(cache):
         raise ValueError(f"{type(cache).__name__} has no room for candidates; leave out cache_implementation, or pass 'dynamic'")
     if is_quantised(cache):
         raise ValueError(f"{type(cache).__name__} cannot drop candidates again; leave out cache_implementation, or pass 'dynamic'")
+    if not is_filled(cache):
+        raise ValueError(f"{name} does not keep its state in {CACHE}, which is empty after the prompt; pass use_cache=False")
 
 
 def check_logits(logits: Float[Tensor, "rows vocabulary"]) -> None:
