@@ -179,9 +179,9 @@ def test_what_cannot_be_contrasted_is_refused_by_name(monkeypatch: pytest.Monkey
         AdapterAmateur(LLAMA.build())
     with pytest.raises(ValueError, match="PREFIX_TUNING puts tokens of its own before the text"):
         AdapterAmateur(get_peft_model(deepcopy(LLAMA.build()), PrefixTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")))
-    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.setitem(sys.modules, "peft.tuners.tuners_utils", None)
     with pytest.raises(ImportError, match=r"pip install counterpoint\[adapters\]"):
-        AdapterAmateur(peft)
+        AdapterAmateur(LLAMA.build())
 
 
 def test_broken_switches_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
