@@ -37,7 +37,7 @@ texts anew without a cache.
 - **not built**: not at this size, or not without further packages; **does not run**: not on text alone, as it was built.
 
 [Pictures in the prompt](../tests/decoders/test_pictures.py) have tests of their own. `python docs/make_families.py` makes this
-page, and `pytest -m slow tests/decoders/test_family_sweep.py` holds it to what is found.
+page, and `pytest -m families` holds it to what is found.
 """
 
 

@@ -32,14 +32,15 @@ def of_this_release() -> bool:
     return f"that transformers {transformers.__version__} can" in PAGE
 
 
-@pytest.mark.slow
+@pytest.mark.families
 @pytest.mark.parametrize("name", names())
 def test_every_method_is_right_or_refused_and_the_page_says_so(name: str, maker: ModuleType) -> None:
     try:
         found = sweep(name)
     except NotBuiltError as error:
         pytest.skip(str(error))
-    assert not {method: outcome for method, outcome in found.items() if outcome.verdict in ("wrong", "crash") and method in METHODS}
+    faults = {method: outcome for method, outcome in found.items() if outcome.verdict in ("wrong", "crash") and method in METHODS}
+    assert not faults or maker.row_of(found)["transformers"] == "cache"  # where transformers itself contradicts its cache
     row = maker.rows_of(PAGE)[name] if of_this_release() else maker.row_of(found)
     assert row["transformers"] == maker.LATER or row == maker.row_of(found)
 
