@@ -29,7 +29,6 @@ from counterpoint.decoders.hf.attention import attention_name
 from counterpoint.decoders.hf.caches import CACHE, lengthen, new_cache, sliding_windows
 from counterpoint.decoders.hf.configuration import context_length, special_tokens
 from counterpoint.decoders.hf.devices import ids_device
-from counterpoint.decoders.hf.generate_call import current_call
 from counterpoint.decoders.hf.positions import positions
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import after_forward
@@ -53,31 +52,20 @@ class Measurement:
     reason: str
 
 
-@dataclass
-class Known:
-    """A measurement, the sample of the model that it was made with, and the call in which that was last looked at."""
-
-    measurement: Measurement
-    sample: tuple[Any, ...]
-    call: weakref.ref[Any] | None
-
-
-_measured: weakref.WeakKeyDictionary[PreTrainedModel, Known] = weakref.WeakKeyDictionary()
+_measured: weakref.WeakKeyDictionary[PreTrainedModel, tuple[Measurement, tuple[Any, ...]]] = weakref.WeakKeyDictionary()
+"""A measurement of each model, and the sample of the model that it was made with."""
 
 
 def measured(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:
     """The measurement, made once for a model while its attention, its dtype and a sample of its weights stay what they are.
 
-    They are looked at once in each call. ``windows`` are the numbers of tokens beyond which a layer may see fewer.
+    ``windows`` are the numbers of tokens beyond which a layer may see fewer.
     """
-    known, call = _measured.get(model), current_call()
-    if known is not None and known.call is not None and known.call() is call is not None:
-        return known.measurement
     sample = _sample(model)
-    if known is None or known.sample != sample:
-        known = Known(_measure(model, make_tree, windows), sample, None)
-    _measured[model] = Known(known.measurement, sample, None if call is None else weakref.ref(call))
-    return known.measurement
+    known = _measured.get(model)
+    if known is None or known[1] != sample:
+        known = _measured[model] = _measure(model, make_tree, windows), sample
+    return known[0]
 
 
 def _measure(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:

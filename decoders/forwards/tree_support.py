@@ -5,6 +5,7 @@ The choice rests on a measurement on the very model. What is known to be wrong a
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from inspect import signature
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from counterpoint.decoders.forwards.tree_measurement import measured
 from counterpoint.decoders.hf.attention import attention_name
 from counterpoint.decoders.hf.caches import cache_argument, is_offloaded, new_cache, sliding_windows, unusual_layers
 from counterpoint.decoders.hf.configuration import context_length
+from counterpoint.decoders.hf.generate_call import current_call
 from counterpoint.decoders.hf.model_inputs import TEXT, TOKEN_TYPES, saying_something
 from counterpoint.decoders.hf.wrappers import Model, plain_model
 
@@ -46,12 +48,22 @@ def candidate_method(model: Model) -> tuple[Method, str]:
         >>> candidate_method(AutoModelForCausalLM.from_pretrained(AMATEUR))[0]
         'tree'
     """
-    model = plain_model(model)
+    model, call = plain_model(model), current_call()
+    known = _chosen.get(model)
+    if call is not None and known is not None and known[0]() is call:
+        return known[1]
     obstacle = known_obstacle(model)
     if obstacle is None:
         measurement = measured(model, partial(tree_forward, model), windows(model))
         obstacle = None if measurement.error <= TOLERANCE.get(model.dtype, 1e-1) else measurement.reason
-    return ("expand", obstacle) if obstacle else ("tree", "the tree was measured to be equal on this model")
+    found: tuple[Method, str] = ("expand", obstacle) if obstacle else ("tree", "the tree was measured to be equal on this model")
+    if call is not None:
+        _chosen[model] = weakref.ref(call), found
+    return found
+
+
+_chosen: weakref.WeakKeyDictionary[PreTrainedModel, tuple[weakref.ref[Any], tuple[Method, str]]] = weakref.WeakKeyDictionary()
+"""What was found for each model in the latest call, which asks at every step."""
 
 
 def known_obstacle(model: PreTrainedModel) -> str | None:
