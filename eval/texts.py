@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,19 @@ class Texts:
                 yield range(start, stop)
                 start = stop
 
+    @cached_property
+    def batch_of(self) -> dict[int, range]:
+        """The batch of each prompt."""
+        return {number: batch for batch in self.batches(self.arguments.batch_size) for number in batch}
+
     def text(self, number: int, seed: int, spec: DecoderSpec, emit: Emit) -> Generated:
         """One text, as it comes, or of its batch, which is made when the first of its texts is asked for."""
-        size = self.arguments.batch_size
-        if size is None:
+        if self.arguments.batch_size is None:
             one = (self.encoded[number], self.arguments.max_new_tokens, seed, spec, emit)
             return generation.generate(self.loaded, *one)
         key = (number, str(spec), seed)
         if key not in self.ready:
-            (numbers,) = (batch for batch in self.batches(size) if number in batch)
+            numbers = self.batch_of[number]
             texts = self.batch(numbers, spec, seed)
             self.ready.update({(each, str(spec), seed): text for each, text in zip(numbers, texts, strict=True)})
         found = self.ready.pop(key)
@@ -95,9 +100,10 @@ class Texts:
             **generated.measures(),
             **generated.details,
             "seed": seed,
-            **self.facts(),
+            **self.facts,
         }
 
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What all texts have in common."""
         return {
@@ -116,7 +122,7 @@ class Texts:
         Raises:
             ValueError: If the file is of another command, or of none.
         """
-        run = {"max_new_tokens": self.arguments.max_new_tokens, "revision": revision(self.arguments.model), **self.facts()}
+        run = {"max_new_tokens": self.arguments.max_new_tokens, "revision": revision(self.arguments.model), **self.facts}
         wanted: list[tuple[int, DecoderSpec, int, str]] = []
         for number, prompt in enumerate(self.encoded):
             pictures = {name: key_of(value.tolist()) for name, value in prompt.inputs.items()}
