@@ -5,15 +5,16 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from counterpoint.decoders.hf.generate_call import current_generate_call
+from counterpoint.decoders.hf.weights import version_of
 
-ModuleState = dict[tuple[str, str], tuple[Tensor, int]]
+ModuleState = dict[tuple[str, str], tuple[Tensor, int | None]]
 """Tensors that are neither weights nor buffers, each with its version, by module and attribute."""
 
 
 def module_state(model: nn.Module) -> ModuleState:
     """What the modules of ``model`` hold at the moment."""
     return {
-        (name, attribute): (value, 0 if value.is_inference() else value._version)
+        (name, attribute): (value, version_of(value))
         for name, module in model.named_modules()
         for attribute, value in vars(module).items()
         if isinstance(value, Tensor)

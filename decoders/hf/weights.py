@@ -26,7 +26,12 @@ class Weights:
         return alive and len(self.tensors) == len(other.tensors) and self.traces == other.traces
 
 
+def version_of(tensor: Tensor) -> int | None:
+    """How often a tensor was changed in place, as far as it counts; None for one made under ``inference_mode``, which does not."""
+    return None if tensor.is_inference() else tensor._version
+
+
 def _traces(tensor: Tensor) -> Iterator[Any]:
     yield from (tensor.dtype, tensor.device)
-    yield None if tensor.is_inference() else tensor._version
+    yield version_of(tensor)
     yield tensor.data_ptr() if type(tensor) in (Tensor, nn.Parameter) else None  # subclasses may have no storage of their own
