@@ -66,22 +66,29 @@ class GeneratedText(str):
     """The :func:`continuation_text` of new tokens, which keeps them: a ranker that has the same tokenizer reads the tokens."""
 
     tokenizer: PreTrainedTokenizerBase
-    prefix: str
-    """The prompt's text."""
     prompt: tuple[int, ...]
-    """Its tokens, without padding."""
-    tokens: tuple[int, ...]
-    """The new ones, without those that end a text."""
+    """The prompt's tokens, without padding."""
+    new: tuple[int, ...]
+    """The tokens that follow it."""
 
     def __new__(cls, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], new: Sequence[int]) -> GeneratedText:
         """The text of what follows a prompt."""
         text = super().__new__(cls, continuation_text(tokenizer, prompt, new))
-        special, length = set(tokenizer.all_special_ids), len(new)
-        while length and new[length - 1] in special:
-            length -= 1
-        text.tokenizer, text.prefix = tokenizer, prompt_text(tokenizer, prompt)
-        text.prompt, text.tokens = tuple(prompt), tuple(new[:length])
+        text.tokenizer, text.prompt, text.new = tokenizer, tuple(prompt), tuple(new)
         return text
+
+    @property
+    def prefix(self) -> str:
+        """The prompt's text."""
+        return prompt_text(self.tokenizer, self.prompt)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The new tokens without those that end a text."""
+        special, length = set(self.tokenizer.all_special_ids), len(self.new)
+        while length and self.new[length - 1] in special:
+            length -= 1
+        return self.new[:length]
 
     def __reduce__(self) -> Any:
         """Elsewhere it is a text."""
