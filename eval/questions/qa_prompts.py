@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from counterpoint.decoders.forwards.chats import Chat
-
 TEMPLATE = {"plain": "auto"}
 """Presets whose questions go into the model's chat template unless something else is said; demonstrations are a text."""
 
@@ -54,12 +52,6 @@ class Preset:
     def text(self, question: str) -> str:
         """The text that an answer follows: after a space, or as the assistant's message."""
         return self.before + (f"Q: {question}\nA:" if self.name != "plain" or not self.chat_template else question)
-
-    def prompt(self, question: str, tokenizer: Any) -> str:
-        """The text, in the tokenizer's chat template where that is used."""
-        return (
-            Chat(({"role": "user", "content": self.text(question)},)).text(tokenizer) if self.chat_template else self.text(question)
-        )
 
     def describe(self) -> dict[str, Any]:
         """The preset and its files, as results name them."""

@@ -431,7 +431,7 @@ def test_penalties_of_the_model_itself_count(capsys: pytest.CaptureFixture[str],
     (record,) = records(tmp_path, results)
     question = read_questions(SAMPLE).questions[0]
     model, tokenizer = AutoModelForCausalLM.from_pretrained(AMATEUR), AutoTokenizer.from_pretrained(AMATEUR)
-    prompt = qa_prompts.make_preset("own", None, None, chat_template=False).prompt(question.text, tokenizer)
+    prompt = qa_prompts.make_preset("own", None, None, chat_template=False).text(question.text)
     answers = [[f" {answer}" for answer in question.answers()]]
     found, without = (
         [each.total for each in score(model.float(), tokenizer, [prompt], answers, decoder)[0]]
