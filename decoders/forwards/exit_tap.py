@@ -77,8 +77,8 @@ class ExitTap(LayerTap):
 
     def complete(self, latest: Pass, hidden: Float[Tensor, "*batch width"]) -> bool:
         """Whether the head is given the last state of one token whose early states have all been seen."""
-        states = latest.states
-        return len(states) == len(set(self.layers)) and hidden.shape[:-1] == states[self.layers[0]].shape[:-1] == (len(hidden), 1)
+        shapes = {states.shape[:-1] for states in latest.states.values()}  # RWKV's layers widen a batch's single token
+        return len(latest.states) == len(set(self.layers)) and shapes == {hidden.shape[:-1]} == {(len(hidden), 1)}
 
 
 class FusedHead:
