@@ -39,7 +39,7 @@ STEPS, TOP_K, PENALTY, ALPHA, BETA, FUSION = 5, 3, 0.6, 0.1, 0.5, 0.5
 LENGTHS, OTHER_LENGTHS = (12, 7), (5, 3)
 CLOSE = 2e-2
 """Largest difference of scores whose spread is about 2.5 that single precision explains, chain after chain of sums."""
-LIBRARY = Path(counterpoint.decoders.__path__[0]).resolve()
+LIBRARY = Path(str(counterpoint.decoders.__file__)).resolve().parent  # a strict editable install links every file
 
 
 class Outcome(NamedTuple):
