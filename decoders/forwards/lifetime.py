@@ -9,13 +9,34 @@ goes when a weight is another tensor, has another version, place, dtype or devic
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 from transformers import GenerationConfig
 
 from counterpoint.decoders.hf.generate_call import current_call
 from counterpoint.decoders.hf.weights import Weights
+
+Found = TypeVar("Found")
+
+
+class OncePerCall(Generic[Found]):
+    """What ``look`` finds out about a model, which its weights may decide: once for a call, outside of one whenever it is asked."""
+
+    def __init__(self, look: Callable[[Any], Found]) -> None:
+        self.look = look
+        self.found: weakref.WeakKeyDictionary[nn.Module, tuple[weakref.ref[Any], Found]] = weakref.WeakKeyDictionary()
+
+    def __call__(self, model: nn.Module) -> Found:
+        """What was found in the call in progress, or is found now."""
+        call, known = current_call(), self.found.get(model)
+        if call is not None and known is not None and known[0]() is call:
+            return known[1]
+        found = self.look(model)
+        if call is not None:
+            self.found[model] = weakref.ref(call), found
+        return found
 
 
 class Lifetime:

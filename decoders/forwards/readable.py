@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from counterpoint.decoders.forwards.lifetime import OncePerCall
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 
 AHEAD = 1e-2
 """The relative difference of logits that no rounding explains: the last token's influence on those before it."""
-
-_looks_ahead: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 
 
 def check_known(model: PreTrainedModel, tokens: Iterable[int]) -> None:
@@ -51,14 +49,13 @@ def check_causal(model: PreTrainedModel) -> None:
 
 
 @torch.no_grad()
-def looks_ahead(model: PreTrainedModel) -> bool:
-    """Whether what the model says after a token depends on the tokens after it."""
-    found = _looks_ahead.get(model)
-    if found is None:
-        called: Any = model
-        ids = torch.tensor([[3, 4, 5, 6, 7], [3, 4, 5, 6, 8]], device=ids_device(called))
-        with side_forward(_looks_ahead):
-            logits: Tensor = called(input_ids=ids % vocabulary_of(model), use_cache=False).logits[:, -3:-1].float()
-        found = bool((logits[0] - logits[1]).norm() > AHEAD * logits.norm())
-        _looks_ahead[model] = found
-    return found
+def reads_ahead(model: PreTrainedModel) -> bool:
+    """Whether what the model says after a token depends on the tokens after it, by one forward."""
+    called: Any = model
+    ids = torch.tensor([[3, 4, 5, 6, 7], [3, 4, 5, 6, 8]], device=ids_device(called))
+    with side_forward(looks_ahead):
+        logits: Tensor = called(input_ids=ids % vocabulary_of(model), use_cache=False).logits[:, -3:-1].float()
+    return bool((logits[0] - logits[1]).norm() > AHEAD * logits.norm())
+
+
+looks_ahead = OncePerCall(reads_ahead)

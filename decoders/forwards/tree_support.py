@@ -5,7 +5,6 @@ The choice rests on a measurement on the very model. What is known to be wrong a
 
 from __future__ import annotations
 
-import weakref
 from functools import partial
 from inspect import signature
 from typing import Any, Literal
@@ -14,11 +13,11 @@ import torch
 from transformers import Cache, EncoderDecoderCache, PreTrainedModel
 
 from counterpoint.decoders.forwards.candidates import CandidateForward, ExpandedForward, TreeForward
+from counterpoint.decoders.forwards.lifetime import OncePerCall
 from counterpoint.decoders.forwards.tree_measurement import measured
 from counterpoint.decoders.hf.attention import attention_name
 from counterpoint.decoders.hf.caches import cache_argument, is_offloaded, new_cache, sliding_windows, unusual_layers
 from counterpoint.decoders.hf.configuration import context_length
-from counterpoint.decoders.hf.generate_call import current_call
 from counterpoint.decoders.hf.model_inputs import TEXT, TOKEN_TYPES, saying_something
 from counterpoint.decoders.hf.wrappers import Model, plain_model
 
@@ -48,22 +47,19 @@ def candidate_method(model: Model) -> tuple[Method, str]:
         >>> candidate_method(AutoModelForCausalLM.from_pretrained(AMATEUR))[0]
         'tree'
     """
-    model, call = plain_model(model), current_call()
-    known = _chosen.get(model)
-    if call is not None and known is not None and known[0]() is call:
-        return known[1]
+    return _candidate_method(plain_model(model))
+
+
+def choose(model: PreTrainedModel) -> tuple[Method, str]:
+    """The tree where nothing is known against it and a measurement finds it equal."""
     obstacle = known_obstacle(model)
     if obstacle is None:
         measurement = measured(model, partial(tree_forward, model), windows(model))
         obstacle = None if measurement.error <= TOLERANCE.get(model.dtype, 1e-1) else measurement.reason
-    found: tuple[Method, str] = ("expand", obstacle) if obstacle else ("tree", "the tree was measured to be equal on this model")
-    if call is not None:
-        _chosen[model] = weakref.ref(call), found
-    return found
+    return ("expand", obstacle) if obstacle else ("tree", "the tree was measured to be equal on this model")
 
 
-_chosen: weakref.WeakKeyDictionary[PreTrainedModel, tuple[weakref.ref[Any], tuple[Method, str]]] = weakref.WeakKeyDictionary()
-"""What was found for each model in the latest call, which asks at every step."""
+_candidate_method = OncePerCall(choose)
 
 
 def known_obstacle(model: PreTrainedModel) -> str | None:
