@@ -42,16 +42,14 @@ class ExitTap(LayerTap):
             ValueError: As for :meth:`~counterpoint.decoders.forwards.layer_tap.LayerTap.states`.
         """
         states = self.states(input_ids)
-        latest: Pass = self.latest.forward
+        latest: Any = self.latest.forward  # which was checked
         latest.asked = True
         return self.exits(states) if latest.unembedded is None else self.exits.rescale(latest.unembedded)
 
     def fuse(self) -> None:
         """Before a forward, let the head compute the exits too, unless something other than a tap has taken it over."""
-        if self.latest.foreign:
-            return
-        latest: Pass = self.latest.forward
-        if not latest.expected:
+        latest = self.latest.forward
+        if self.latest.foreign or latest is None or not latest.expected:
             return
         head = self.exits.head
         if is_plain(head) and isinstance(vars(head).get("forward"), FusedHead | None):
@@ -61,13 +59,13 @@ class ExitTap(LayerTap):
 
     def restore(self) -> None:
         """After the forward, give the head back."""
-        latest: Pass | None = getattr(self.latest, "forward", None)
+        latest = self.latest.forward
         if latest is not None and latest.joined:
             give_back(self.joined)
 
     def unembed(self, head: Any, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
         """The head's product; in a joined forward of one token the early states', which are kept, with it."""
-        latest: Pass | None = getattr(self.latest, "forward", None)  # of this thread, which need not be the one that joined
+        latest = self.latest.forward  # of this thread, which need not be the one that joined
         if latest is None or not latest.joined or forward_owner() is not self.owner or not self.complete(latest, hidden):
             return nn.functional.linear(hidden, head.weight, head.bias)
         early = self.exits.normed(torch.stack([latest.states[layer] for layer in self.layers]))

@@ -43,6 +43,14 @@ class Pass:
     """What the head made of them: ``[layers, rows, vocabulary]``."""
 
 
+class Latest(threading.local):
+    """What each thread's latest forward left."""
+
+    forward: Pass | None = None
+    foreign: bool = False
+    """Whether that forward is another logits processor's."""
+
+
 class LayerTap:
     """Remembers the hidden states that enter ``layers`` in the latest forward of ``model``, for each thread by itself.
 
@@ -56,7 +64,7 @@ class LayerTap:
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], owner: object | None = None) -> None:
         self.model, self.name, self.depth = model, type(model).__name__, depth_of(model)
         self.layers = tuple(layers)
-        self.latest = threading.local()
+        self.latest = Latest()
         self.owner = owner
         self.lock = threading.Lock()
         self.watched: dict[int, tuple[Any, Callable[[], object]]] = {}
@@ -84,13 +92,13 @@ class LayerTap:
         if self.latest.foreign:
             return
         self._follow()
-        before: Pass | None = getattr(self.latest, "forward", None)
+        before = self.latest.forward
         ids, start, call = first_input("input_ids", arguments, keywords), cached_length(find_cache(keywords)), current_call()
         expected = before is not None and before.asked
         self.latest.forward = Pass(ids, start, call=None if call is None else weakref.ref(call), expected=expected)
 
     def _enter(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any], layer: int) -> None:
-        latest: Pass | None = getattr(self.latest, "forward", None)
+        latest = self.latest.forward
         if latest is not None and not self.latest.foreign and layer not in latest.states:  # early exits call the head later
             hidden = first_input("hidden_states", arguments, keywords)
             latest.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
@@ -101,7 +109,7 @@ class LayerTap:
         Raises:
             ValueError: If the latest forward on this thread is none of this call's, or did not read exactly these tokens.
         """
-        latest: Pass | None = getattr(self.latest, "forward", None)
+        latest = self.latest.forward
         call = current_call()
         if latest is None or len(latest.states) < len(set(self.layers)) or (latest.call and latest.call()) is not call:
             check_not_compiled(self.model)
