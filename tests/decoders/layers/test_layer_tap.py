@@ -270,6 +270,6 @@ def test_a_later_call_of_the_head_is_caught(model: PreTrainedModel, monkeypatch:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_state_shared_by_threads_is_caught(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_tap, "threading", SimpleNamespace(local=SimpleNamespace, Lock=threading.Lock))
+    monkeypatch.setattr(layer_tap, "Latest", lambda: SimpleNamespace(forward=None, foreign=False))
     with pytest.raises(AssertionError):
         test_threads_do_not_meet(model)
