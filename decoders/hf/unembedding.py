@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.hf.compiled import eager
+from counterpoint.decoders.hf.weights import place_of
 
 
 def vocabulary_of(model: PreTrainedModel) -> int:
@@ -37,8 +38,8 @@ def is_tied(model: PreTrainedModel) -> bool:
     head: Any = model.get_output_embeddings()
     if not isinstance(head, nn.Linear) or embeddings.weight is head.weight:
         return isinstance(head, nn.Linear)
-    place: int = head.weight.data_ptr()  # 0 where the weights are elsewhere
-    return place != 0 and place == embeddings.weight.data_ptr()
+    place = place_of(head.weight)
+    return place is not None and place == place_of(embeddings.weight)
 
 
 @contextmanager

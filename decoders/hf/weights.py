@@ -31,7 +31,12 @@ def version_of(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else tensor._version
 
 
+def place_of(tensor: Tensor) -> int | None:
+    """Where a tensor's numbers lie; None where they lie elsewhere: subclasses (sharded, quantised) have no storage of their own."""
+    return (tensor.data_ptr() or None) if type(tensor) in (Tensor, nn.Parameter) else None
+
+
 def _traces(tensor: Tensor) -> Iterator[Any]:
     yield from (tensor.dtype, tensor.device)
     yield version_of(tensor)
-    yield tensor.data_ptr() if type(tensor) in (Tensor, nn.Parameter) else None  # subclasses may have no storage of their own
+    yield place_of(tensor)

@@ -367,7 +367,8 @@ def run_context_aware(subject: Subject, rows: Sequence[int]) -> str:
 def run_dola(subject: Subject, rows: Sequence[int]) -> str:
     chosen = {name: DoLaLogitsProcessor(subject.model, layers=name).layers for name in ("low", "high")}
     depth = subject.model.config.get_text_config(decoder=True).num_hidden_layers
-    tied = subject.model.get_input_embeddings().weight.data_ptr() == subject.model.get_output_embeddings().weight.data_ptr()
+    plain = subject.own.model
+    tied = plain.get_input_embeddings().weight.data_ptr() == plain.get_output_embeddings().weight.data_ptr()
     start = min(2, depth - 1) if tied else 0
     right = {"low": tuple(range(start, depth // 2, 2)) or (start,), "high": tuple(range(depth // 2, depth, 2))}
     if chosen != right:
