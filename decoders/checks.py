@@ -124,3 +124,12 @@ def check_logits(logits: Float[Tensor, "rows vocabulary"]) -> None:
         raise ValueError(f"logits are NaN in rows {rows}: look at the model's weights and dtype, and at logits processors")
     banned = (best == -torch.inf).nonzero().flatten().tolist()
     raise ValueError(f"every token is banned in rows {banned}: look at logits processors")
+
+
+def check_states(model: PreTrainedModel, states: Float[Tensor, "rows positions hidden"], length: int) -> None:
+    """Every token of a text of ``length`` has a last hidden state that was unembedded, and nothing else has."""
+    if states.shape[1] != length:
+        raise ValueError(
+            f"{type(model).__name__} unembeds {states.shape[1]} positions of a text of {length}, so that the hidden state of each "
+            "token is out of reach, which contrastive search compares"
+        )

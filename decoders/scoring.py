@@ -18,7 +18,7 @@ from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.forwards.text_forward import forward_texts
-from counterpoint.decoders.hf.configuration import decoder_start
+from counterpoint.decoders.hf.configuration import decoder_beginning
 from counterpoint.decoders.hf.generate_call import reading
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model, plain_model
@@ -78,7 +78,8 @@ def score(
             those after the prompt's; if a tokenizer joins the two in one token, that token counts to the continuation.
         continuations: For each prompt its continuations, text (as it follows, with its space) or tokens. Padding after an end of
             text is not scored, so that rows of ``generate`` are taken as they are; prompts are given without padding.
-            Encoder-decoder models get the prompts in the encoder.
+            Encoder-decoder models get the prompts in the encoder; a token that ``model.generation_config`` forces their decoder to
+            begin with (``forced_bos_token_id``, a language for instance) stands before each continuation and is not scored.
         decoder: What ``generate`` would get: a logits processor, a list of them, or None for the model itself. A
             :class:`~counterpoint.decoders.PromptAmateur` has one other prompt for each prompt, or one for all.
         renormalise: Whether F is normalised. If not, ``decoder`` is given log-probabilities, and its scores are summed as they are:
@@ -172,8 +173,8 @@ class Scorer:
         own: list[Any] = [processor for processor in self.processors if isinstance(processor, DistributionProcessor)]
         self.taps: list[LayerTap] = [tap for each in own for tap in each.taps]
         self.prefix = PrefixCache(model)
-        self.start = decoder_start(model)
-        if model.main_input_name != "input_ids" and self.start is not None:
+        self.start = decoder_beginning(model)
+        if model.main_input_name != "input_ids" and self.start:
             raise ValueError(f"{type(model).__name__} takes {model.main_input_name} in its encoder, where score() gives texts")
         for tap in self.taps:
             if tap.owner is None and not any(module is tap.modules for module in model.modules()):

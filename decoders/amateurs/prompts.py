@@ -80,7 +80,7 @@ class PromptAmateur(ModelAmateur):
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        return super().text_outputs(replace(texts.under(unpadded(self.prompt, self.prompt_seen)), start=None), positions, layers)
+        return super().text_outputs(replace(texts.under(unpadded(self.prompt, self.prompt_seen)), start=()), positions, layers)
 
 
 class LastTokenAmateur(ModelAmateur):

@@ -89,8 +89,8 @@ class GivenTexts:
     numbers: Sequence[int]
     """Which of ``number_of_prompts`` each text's prompt is."""
     number_of_prompts: int
-    start: int | None = None
-    """The decoder's first token in an encoder-decoder model."""
+    start: tuple[int, ...] = ()
+    """What the decoder's text begins with in an encoder-decoder model; () for a model without an encoder."""
 
     @cached_property
     def tree(self) -> PrefixTree:
@@ -122,7 +122,7 @@ class GivenTexts:
 
     def written(self, text: int) -> tuple[int, ...]:
         """What a logits processor sees of a text before its continuation."""
-        return self.prompts[text] if self.start is None else (self.start,)
+        return self.start or self.prompts[text]
 
     def before(self, text: int, tokens: int) -> tuple[int, ...]:
         """What a logits processor sees of a text after the first ``tokens`` tokens of its continuation."""
@@ -130,9 +130,7 @@ class GivenTexts:
 
     def decoder_only(self) -> GivenTexts:
         """The texts as logits processors see them, without those of an encoder."""
-        if self.start is None:
-            return self
-        return replace(self, prompts=[self.written(text) for text in range(len(self.prompts))], start=None)
+        return replace(self, prompts=[self.start] * len(self.prompts), start=()) if self.start else self
 
     def under(self, prompts: Sequence[tuple[int, ...]]) -> GivenTexts:
         """The same continuations of other prompts, one for each of ``number_of_prompts``, or one for all.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import dropwhile
+from itertools import chain, dropwhile
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ def decoder_layers(model: PreTrainedModel, depth: int | None = None) -> nn.Modul
     if model.config.is_encoder_decoder:
         raise ValueError(f"{type(model).__name__} is an encoder-decoder model; early exits are defined for decoder-only ones")
     depth = depth_of(model) if depth is None else depth
-    for module in (model.get_decoder() or model).modules():
+    for module in chain((model.get_decoder() or model).modules(), model.modules()):  # ModernBERT calls its head "decoder"
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return module
     raise ValueError(f"{type(model).__name__} has no list of {depth} decoder layers; its early exits are out of reach")

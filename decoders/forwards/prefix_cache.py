@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from counterpoint.decoders.forwards.lifetime import Lifetime
+from counterpoint.decoders.forwards.readable import check_no_own_tokens
 from counterpoint.decoders.hf.caches import (
     cache_argument,
     cached_length,
@@ -61,6 +62,8 @@ class PrefixCache:
         """
         if self.lifetime.ended():
             self.clear()
+        if not self.looked:
+            check_no_own_tokens(self.model)
         self.before = {} if self.looked else module_state(self.model)
         ids, mask, cache = self.ids, self.seen, self.cache
         self.ids = self.seen = None

@@ -1,4 +1,4 @@
-"""Which texts a model can read: those of tokens that it knows, and whole ones where it looks ahead by no token."""
+"""Which texts a model can read: of tokens that it knows, without tokens of its own, whole, and in parts after those in a cache."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.lifetime import OncePerCall
+from counterpoint.decoders.hf.caches import CACHE, new_cache
+from counterpoint.decoders.hf.compiled import eager
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.hf.steps import first_inputs
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 
 AHEAD = 1e-2
 """The relative difference of logits that no rounding explains: the last token's influence on those before it."""
+
+OTHERWISE = 0.2
+"""The relative difference of logits that a low precision's rounding explains; those of other positions differ by about 1."""
 
 
 def check_known(model: PreTrainedModel, tokens: Iterable[int]) -> None:
@@ -59,3 +66,39 @@ def reads_ahead(model: PreTrainedModel) -> bool:
 
 
 looks_ahead = OncePerCall(reads_ahead)
+
+
+def check_no_own_tokens(model: PreTrainedModel) -> None:
+    """``generate`` gives the model the text and nothing else, so that a forward of the text says what ``generate`` would say.
+
+    Raises:
+        ValueError: If it adds tokens, as XLM and XLNet do with one that stands for the token to be predicted.
+    """
+    ids = torch.tensor([[3, 4]], device=ids_device(model)) % vocabulary_of(model)
+    given = first_inputs(model, ids, None, {"use_cache": False}).get("input_ids")
+    if isinstance(given, Tensor) and not torch.equal(given, ids):
+        raise ValueError(
+            f"generate() gives {type(model).__name__} a token of its own beside the text, so that a forward of the text alone does "
+            "not say what it would; use a model of another family"
+        )
+
+
+@torch.no_grad()
+def _difference_of_parts(model: Any) -> float:
+    ids = torch.tensor([[3, 4, 5, 6, 7, 8]], device=ids_device(model)) % vocabulary_of(model)
+    order, cache = position_arguments(model, torch.ones_like(ids, dtype=torch.bool)), new_cache(model)
+    parts = []
+    with side_forward(reads_on), eager(model):
+        whole: Tensor = model(input_ids=ids, use_cache=False, **order).logits.float()
+        for part in (slice(0, 3), slice(3, 6)):
+            own = {name: given[..., part] for name, given in order.items()}
+            try:
+                parts.append(model(input_ids=ids[:, part], use_cache=True, **own, **{CACHE: cache}).logits.float())
+            except (ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError):
+                return float("inf")
+    read = torch.cat(parts, dim=1)
+    return float((read - whole).norm() / whole.norm()) if read.shape == whole.shape else float("inf")
+
+
+reads_on = OncePerCall(lambda model: _difference_of_parts(model) < OTHERWISE)
+"""Whether several tokens after those in a cache give what they give in a whole text, as drafts need (ProphetNet takes one)."""

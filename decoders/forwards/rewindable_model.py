@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
+from counterpoint.decoders.forwards.readable import check_no_own_tokens, reads_on
 from counterpoint.decoders.forwards.tree_support import candidate_method
 from counterpoint.decoders.hf.caches import (
     CACHE,
@@ -114,6 +115,12 @@ def check_reversible(model: PreTrainedModel, cache: object, name: str) -> None:
         raise ValueError(irreversible(name, f"its state in a {type(cache).__name__}"))
     if unusual := unusual_layers(cache):
         raise ValueError(irreversible(name, f"a cache of {unusual}"))
+    check_no_own_tokens(model)
+    if candidate_method(model)[0] != "tree" and not reads_on(model):  # what can read a tree can read a text
+        raise ValueError(
+            f"{name} does not read several tokens after those in its cache as it reads them in a whole text, which drafts need; "
+            "use ContrastiveDecodingLogitsProcessor in logits_processor=[...]"
+        )
 
 
 def irreversible(name: str, what: str) -> str:

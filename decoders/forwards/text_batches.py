@@ -10,18 +10,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from counterpoint.decoders.forwards.chats import Chat, Prompt
 from counterpoint.decoders.forwards.encoding import Encoded, encode_pair
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
-from counterpoint.decoders.hf.configuration import context_length
+from counterpoint.decoders.hf.configuration import context_length, decoder_beginning
 
 
 def encode(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, prompt: Any, continuations: Sequence[Any]
 ) -> list[Encoded]:
-    """Tokens of a prompt and of each continuation.
+    """Tokens of a prompt and of each continuation, without one that the generation configuration forces a decoder to begin with.
 
     Raises:
         ValueError: If one has none, or both do not fit in the model's context.
     """
-    pairs = [encoded(model, tokenizer, prompt, continuation) for continuation in continuations]
+    forced = decoder_beginning(model)[1:]
+    pairs = [
+        (before, after[len(forced) :] if after[: len(forced)] == forced else after)  # a row of ``generate`` begins with it
+        for before, after in (encoded(model, tokenizer, prompt, continuation) for continuation in continuations)
+    ]
     room = context_length(model)
     for (before, after), continuation in zip(pairs, continuations, strict=True):
         if not before or not after:
@@ -60,7 +64,7 @@ def without_padding(config: Any, tokens: list[int]) -> tuple[int, ...]:
 
 
 def batches(
-    texts: Sequence[tuple[int, tuple[int, ...], tuple[int, ...]]], number_of_prompts: int, start: int | None, batch_tokens: int
+    texts: Sequence[tuple[int, tuple[int, ...], tuple[int, ...]]], number_of_prompts: int, start: tuple[int, ...], batch_tokens: int
 ) -> Iterator[GivenTexts]:
     """Texts whose tree has about ``batch_tokens`` tokens besides its trunk; a prompt's stay together unless they are many."""
     batch: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []

@@ -129,7 +129,7 @@ def forward_decoded_rows(
 ) -> ForwardOutputs:
     """Each text as a row of the decoder, beside what the encoder made of its inputs."""
     ids, _ = padded([(*texts.written(text), *continuation[:-1]) for text, continuation in enumerate(texts.continuations)])
-    rows, columns = [text for text, _ in positions], [before for _, before in positions]
+    rows, columns = [text for text, _ in positions], [len(texts.start) - 1 + before for _, before in positions]
     ids = ids.to(ids_device(model))
     with recorded_states(model, (), lambda hidden: hidden[rows, columns][None]) as states:
         logits = model(**encoder_arguments, decoder_input_ids=ids, use_cache=False).logits[0]

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
-from counterpoint.decoders.checks import check_cache, check_logits, check_mode, check_prompt, check_whole_text
+from counterpoint.decoders.checks import check_cache, check_logits, check_mode, check_prompt, check_states, check_whole_text
 from counterpoint.decoders.forwards.tree_support import Method, candidate_forward
 from counterpoint.decoders.hf import steps
 from counterpoint.decoders.hf.caches import cached_length, find_cache, without_cache
@@ -161,10 +161,7 @@ def prefill(
         else:
             output = steps.prefill(model, input_ids, config, {**model_kwargs, "logits_to_keep": 0})
     states = torch.cat(hidden, dim=1)
-    if states.shape[1] != length:
-        raise ValueError(
-            f"{type(model).__name__} unembeds {states.shape[1]} of {length} prompt positions, hiding the others' states"
-        )
+    check_states(model, states, length)
     return output, states, after_forward(model, output, model_kwargs)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from counterpoint.decoders.base import ExpertLogitsProcessor
-from counterpoint.decoders.checks import check_logits, check_rule
+from counterpoint.decoders.checks import check_logits, check_rule, check_states
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.tree_support import candidate_forward, candidate_method
 from counterpoint.decoders.hf.caches import CACHE
@@ -125,6 +125,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
             before = module_state(self.model)
             hidden, output = self._forward(first_inputs(self.model, input_ids, None, kwargs))
             check_state_is_its_own(self.model, before)
+            check_states(self.model, hidden, input_ids.shape[1])
             return Context(hidden, seen), after_forward(self.model, output, kwargs)
         held, rows = self.prefix.hold(input_ids, seen, most=input_ids.shape[1])
         if self.context is None or held == 0:

@@ -64,6 +64,9 @@ def test_a_page_is_read_as_it_was_written(maker: ModuleType) -> None:
 
 KINDS = [
     ("the head has layers of its own", "bert:BertLMHeadModel", "DoLa", "right"),
+    ("the head has layers of its own", "rembert:RemBertForCausalLM", "SLED", "right"),
+    ("the head has layers of its own", "roc_bert:RoCBertForCausalLM", "layer fusion", "right"),
+    ("the head is called a decoder", "modernbert-decoder:ModernBertDecoderForCausalLM", "DoLa", "right"),
     ("a layer gives a list", "openai-gpt:OpenAIGPTLMHeadModel", "DoLa", "right"),
     ("two streams of states", "reformer:ReformerModelWithLMHead", "DoLa", "refused"),
     ("several versions of each state", "gemma3n_text:Gemma3nForCausalLM", "SLED", "refused"),
@@ -82,6 +85,11 @@ KINDS = [
     ("an encoder hears", "whisper:WhisperForConditionalGeneration", "contrastive decoding", "right"),
     ("an encoder hears", "whisper:WhisperForConditionalGeneration", "context-aware", "right"),
     ("an encoder hears", "whisper:WhisperForConditionalGeneration", "score", "refused"),
+    ("generate adds a token to be predicted", "xlm:XLMWithLMHeadModel", "contrastive decoding", "refused"),
+    ("generate adds a token to be predicted", "xlm:XLMWithLMHeadModel", "speculative", "refused"),
+    ("generate adds a token to be predicted", "xlnet:XLNetLMHeadModel", "context-aware", "refused"),
+    ("one token alone is unembedded", "xlnet:XLNetLMHeadModel", "its processor", "refused"),
+    ("one token at a time after those in the cache", "prophetnet:ProphetNetForCausalLM", "speculative", "refused"),
     ("a prompt is read in both directions", "paligemma:PaliGemmaForConditionalGeneration", "score", "refused"),
 ]
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import LogitsProcessor, PreTrainedModel
 
 import contrast_references
 import counterpoint.decoders
@@ -103,12 +103,8 @@ class Reading(NamedTuple):
     states: Sequence[Tensor]
 
 
-TRANSFORMS = {
-    **dict.fromkeys(("bert", "big_bird", "ernie", "megatron-bert", "rembert", "roformer"), "cls.predictions.transform"),
-    "electra": "generator_predictions",
-    "modernbert-decoder": "lm_head",
-}
-"""Where a family's head has layers before its largest matrix."""
+HEADS = {"electra": "generator_predictions", "modernbert-decoder": "lm_head"}
+"""What a family's head begins with, where that is a module beside the one that has its largest matrix."""
 
 
 class Plain:
@@ -122,7 +118,7 @@ class Plain:
         """The arguments of a forward of several texts of one length."""
         ids = torch.tensor(texts)
         if not source and "position_ids" in signature(self.model.forward).parameters:  # as ``generate`` numbers them
-            return {"input_ids": ids, "position_ids": torch.arange(ids.shape[1]).expand_as(ids)}
+            return {"input_ids": ids, "position_ids": torch.arange(ids.shape[1]).repeat(len(ids), 1)}
         if not source:
             return {"input_ids": ids}
         heard = encoder_batch(self.model, [source])
@@ -140,17 +136,16 @@ class Plain:
     def _read(self, source: tuple[int, ...], texts: Sequence[tuple[int, ...]], exit_at: int | None) -> Reading:
         seen: list[Tensor] = []
         early = None if exit_at is None else self.read(source, texts).states[exit_at]
-
-        def at_head(module: Any, arguments: Any) -> Any:
-            seen.append(arguments[0].clone())
-            return arguments if early is None else (self.transform(early), *arguments[1:])
-
+        handles = []
         head = self.model.get_output_embeddings()
-        handle = head.register_forward_pre_hook(at_head) if isinstance(head, torch.nn.Module) else None
+        if isinstance(head, torch.nn.Module):
+            handles.append(head.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].clone())))
+        if early is not None:
+            handles.append(self.head().register_forward_pre_hook(lambda module, arguments: (early, *arguments[1:])))
         try:
             output = self.model(**self.inputs(source, texts), use_cache=False, output_hidden_states=True)
         finally:
-            if handle is not None:
+            for handle in handles:
                 handle.remove()
         states = output.get("decoder_hidden_states") or output.get("hidden_states") or ()
         if self.model.config.get_text_config().model_type in (
@@ -162,10 +157,13 @@ class Plain:
             states = (self.model.get_input_embeddings()(torch.tensor(texts)), *states)
         return Reading(output.logits.float(), seen[0].float() if seen else None, states)
 
-    def transform(self, hidden: Tensor) -> Tensor:
-        """What a head does before its largest matrix, where it has more than that."""
-        path = TRANSFORMS.get(self.model.config.model_type)
-        return hidden if path is None else layer_references.attribute(self.model, path)(hidden)
+    def head(self) -> Any:
+        """The part of the model that makes logits of states: its largest matrix, with what else lies around it in the same part."""
+        matrix = self.model.get_output_embeddings()
+        path: str = next(name for name, module in self.model.named_modules() if module is matrix)
+        while "." in path and not isinstance(self.model.get_submodule(path.rpartition(".")[0]), PreTrainedModel):
+            path = path.rpartition(".")[0]
+        return self.model.get_submodule(HEADS.get(self.model.config.model_type, path))
 
     def logits(self, source: tuple[int, ...], begin: tuple[int, ...], new: tuple[int, ...], exit_at: int | None = None) -> Tensor:
         """Logits ``[len(new), vocabulary]`` from which each of the tokens ``new`` is predicted."""
