@@ -10,9 +10,13 @@ from counterpoint.decoders.base import ContrastProcessor as ContrastProcessor
 from counterpoint.decoders.base import DistributionProcessor as DistributionProcessor
 from counterpoint.decoders.base import SideOutputs as SideOutputs
 from counterpoint.decoders.choosing.front_door import decoder as decoder
+from counterpoint.decoders.contrasts.adacad import AdaCADLogitsProcessor as AdaCADLogitsProcessor
+from counterpoint.decoders.contrasts.adacad import adaptive_extrapolation as adaptive_extrapolation
 from counterpoint.decoders.contrasts.anti_language_models import AntiLanguageModel as AntiLanguageModel
 from counterpoint.decoders.contrasts.anti_language_models import NGramAntiLanguageModel as NGramAntiLanguageModel
 from counterpoint.decoders.contrasts.anti_language_models import VectorAntiLanguageModel as VectorAntiLanguageModel
+from counterpoint.decoders.contrasts.coiecd import COIECDLogitsProcessor as COIECDLogitsProcessor
+from counterpoint.decoders.contrasts.coiecd import entropy_constrained as entropy_constrained
 from counterpoint.decoders.contrasts.contrastive_decoding import ContextAwareLogitsProcessor as ContextAwareLogitsProcessor
 from counterpoint.decoders.contrasts.contrastive_decoding import (
     ContrastiveDecodingLogitsProcessor as ContrastiveDecodingLogitsProcessor,

@@ -13,7 +13,9 @@ from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBa
 
 from counterpoint.decoders.amateurs.models import Amateur
 from counterpoint.decoders.amateurs.prompts import LastTokenAmateur, PromptAmateur
+from counterpoint.decoders.contrasts.adacad import AdaCADLogitsProcessor
 from counterpoint.decoders.contrasts.anti_language_models import NGramAntiLanguageModel
+from counterpoint.decoders.contrasts.coiecd import COIECDLogitsProcessor
 from counterpoint.decoders.contrasts.contrastive_decoding import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
@@ -73,9 +75,40 @@ def context_aware(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], *, beta: float = 0.5, message: str = ""
 ) -> LogitsProcessor:
     """The prompt against what follows its last blank line; of a chat, the user's last message, or all but the system's."""
+    return ContextAwareLogitsProcessor(model, questions(model, tokenizer, prompts, message), beta=beta)
+
+
+def adacad(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    minimum: float = 0.0,
+    message: str = "",
+) -> LogitsProcessor:
+    """The prompts of :func:`context_aware`, and a strength of each row and step."""
+    return AdaCADLogitsProcessor(model, questions(model, tokenizer, prompts, message), minimum=minimum)
+
+
+def coiecd(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    beta: float = 1.0,
+    ratio: float = 4.0,
+    message: str = "",
+) -> LogitsProcessor:
+    """The prompts of :func:`context_aware`, and a contrast of unusual tokens."""
+    return COIECDLogitsProcessor(model, questions(model, tokenizer, prompts, message), beta=beta, ratio=ratio)
+
+
+def questions(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], message: str
+) -> dict[str, Any]:
+    """The prompts without their contexts, as a batch."""
     check_message(message, prompts)
-    questions = [without_context(prompt, message) for prompt in prompts]
-    return ContextAwareLogitsProcessor(model, prompt_batch(model, tokenizer, questions), beta=beta)
+    return prompt_batch(model, tokenizer, [without_context(prompt, message) for prompt in prompts])
 
 
 def without_context(prompt: Prompt, message: str) -> Prompt:

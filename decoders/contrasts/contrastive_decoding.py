@@ -122,13 +122,16 @@ class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):
     ) -> None:
         if not beta >= 0:
             raise ValueError(f"beta={beta!r}: context-aware decoding needs 0 or more, e.g. beta=0.5")
-        amateur: Amateur
-        model = plain_model(model)
-        if model.config.is_encoder_decoder:
-            amateur = EncoderDecoderAmateur(model, without_context)
-        else:
-            amateur = PromptAmateur(model, without_context, prompt_length=prompt_length)
+        amateur = prompt_amateur(model, without_context, prompt_length)
         super().__init__(amateur, alpha=0.0, form=partial(extrapolation, beta=beta))
+
+
+def prompt_amateur(model: Model, prompt: Mapping[str, Tensor], prompt_length: int | None = None) -> Amateur:
+    """The model under another prompt, in its encoder if it has one."""
+    model = plain_model(model)
+    if model.config.is_encoder_decoder:
+        return EncoderDecoderAmateur(model, prompt)
+    return PromptAmateur(model, prompt, prompt_length=prompt_length)
 
 
 def as_amateur(amateur: Amateur | Model) -> Amateur:

@@ -21,6 +21,8 @@ from transformers import (
 )
 
 from counterpoint.decoders import (
+    AdaCADLogitsProcessor,
+    COIECDLogitsProcessor,
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
     ContrastiveSearchLogitsProcessor,
@@ -62,6 +64,8 @@ DECODERS: dict[str, Make] = {
         ContrastiveDecodingLogitsProcessor(GPT2.build(), alpha=0.0, form=partial(extrapolation, beta=0.5))
     ],
     "context_aware": lambda model, other: [ContextAwareLogitsProcessor(model, other)],
+    "adacad": lambda model, other: [AdaCADLogitsProcessor(model, other)],
+    "coiecd": lambda model, other: [COIECDLogitsProcessor(model, other)],
     "last_token": lambda model, _: [ContrastiveDecodingLogitsProcessor(LastTokenAmateur(GPT2.build()))],
     "pooled": lambda model, other: [
         ContrastiveDecodingLogitsProcessor(
