@@ -148,6 +148,9 @@ def build_ranker(spec: RankerSpec, model: Model, device: str | None, chats_for: 
         if "decoder" in values:
             (decoder,) = values["decoder"]
             values["decoder"] = scoring_processors(decoder, loaded, [])
+    if "ranker" in values:
+        nested = values["ranker"]
+        values["ranker"] = load_ranker(nested, model, device, chats_for) if nested else None
     signature = inspect.signature(target).parameters
     if "device" in signature:
         values["device"] = choose_device(device)

@@ -40,19 +40,23 @@ def parse_decoder(words: str | Sequence[str], *, scoring: bool = False, own: boo
     spec = parse(words, TABLE, scoring=scoring, own=own, hint=" (a prompt goes before the decoder's options)")
     if scoring:
         check_distribution(spec, TABLE.rows)
-    proposals = spec.values.get("proposals")
-    if isinstance(proposals, tuple):
-        check_proposals(spec, proposals)
+    check_ranked(spec)
     return spec
 
 
-def check_proposals(spec: DecoderSpec, proposals: Sequence[Spec[Any]]) -> None:
-    """A ranker chooses among several texts, so that what proposes them samples, or searches beams.
+def check_ranked(spec: DecoderSpec) -> None:
+    """A ranker chooses among several texts, so that what proposes them samples, or searches beams; rounds end before texts do.
 
     Raises:
-        ValueError: If it does neither.
+        ValueError: If only one text is proposed, or if a ranker that judges whole texts would get beginnings.
     """
-    (proposer,) = proposals
+    rankers, proposals = spec.values.get("ranker"), spec.values.get("proposals")
+    if not isinstance(rankers, tuple) or not isinstance(proposals, tuple):
+        return
+    whole: list[Any] = [each for each in rankers if isinstance(each.row, RankerRow) and each.row.whole_texts]
+    if spec.name == "ranked_search" and whole:
+        raise ValueError(f"decoder {spec.name}: {whole[0].name} judges whole texts, and rounds end before texts do; take best_of")
+    proposer: Spec[Any] = proposals[0]
     samplers = [name for name, row in DECODERS.items() if row.sampling]
     if (proposer.sampling and proposer.row.kind != "callable") or (spec.name == "best_of" and proposer.name == "beam"):
         return
@@ -95,9 +99,7 @@ def best_of(rankers: Sequence[RankerSpec], proposals: DecoderSpec | None, values
     name = "ranked_search" if values.keys() & {"beams", "tokens_per_round"} else "best_of"
     given = {"ranker": tuple(rankers), **({} if proposals is None else {"proposals": (proposals,)}), **values}
     spec = parse(name, TABLE, given)
-    proposer = spec.values["proposals"]
-    if isinstance(proposer, tuple):
-        check_proposals(spec, proposer)
+    check_ranked(spec)
     return spec
 
 

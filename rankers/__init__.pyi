@@ -8,6 +8,8 @@ from counterpoint.rankers.combination import CombinedRanker as CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker as ConsensusRanker
 from counterpoint.rankers.consensus import embedding_cosine as embedding_cosine
 from counterpoint.rankers.consensus import ngram_f1 as ngram_f1
+from counterpoint.rankers.judges.answers import normalised as normalised
+from counterpoint.rankers.judges.vote import VoteRanker as VoteRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker as LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker as OverlapRanker
 from counterpoint.rankers.rankgen.encoder import RankGenEncoder as RankGenEncoder

@@ -29,6 +29,8 @@ class Ranker(ABC):
 
     comparable: bool
     """Whether scores of continuations of different prefixes mean the same, so that one may choose among prefixes by them."""
+    whole_texts: bool = False
+    """Whether only whole texts can be judged, so that a search in rounds, which judges beginnings, refuses the ranker."""
 
     @abstractmethod
     def prepare(self, prefixes: Texts) -> CandidateScorer:

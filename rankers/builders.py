@@ -11,6 +11,7 @@ from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBa
 from counterpoint.rankers import SMALL
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
+from counterpoint.rankers.judges.vote import VoteRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
 from counterpoint.rankers.rankgen.rankgen import RankGenRanker
@@ -57,3 +58,8 @@ def overlap(*, n: int = 1) -> Ranker:
 def consensus(*, n: int = 1) -> Ranker:
     """The mean F1 of n-grams with the other candidates."""
     return ConsensusRanker(utility=partial(ngram_f1, n=n))
+
+
+def vote(ranker: Ranker | None = None, *, answer: str = "auto", power: float | None = None, keep: float = 1.0) -> Ranker:
+    """The share of votes of a text's answer."""
+    return VoteRanker(ranker, answer=answer, power=power, keep=keep)

@@ -56,6 +56,7 @@ class CombinedRanker(Ranker):
             if weight == 0 or not math.isfinite(weight):
                 raise ValueError(f"weights: {weight} for {type(ranker).__name__}; give a finite number, or leave the ranker out")
         self.standardise = standardise
+        self.whole_texts = any(ranker.whole_texts for ranker in self.rankers)
         self.comparable = not standardise and all(ranker.comparable for ranker in self.rankers)
 
     @override

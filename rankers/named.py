@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, RankerRow
 from counterpoint.decoders.choosing.specs import Table
@@ -55,13 +56,27 @@ RANKERS: Mapping[str, RankerRow] = {
             f"{BUILDERS}:consensus",
             {"n": Parameter(1, 1)},
         ),
+        RankerRow(
+            "vote",
+            "the answer that most texts give (self-consistency), votes weighed by any ranker",
+            f"{BUILDERS}:vote",
+            {
+                "answer": Parameter("auto"),
+                "ranker": Parameter("", choice="ranker"),
+                "power": Parameter(None),
+                "keep": Parameter(1.0, 0, 1),
+            },
+            whole_texts=True,
+        ),
     )
 }
 
 WEIGHT = {"weight": Parameter(1.0, -math.inf)}
 """What every ranker takes, for combinations."""
 
-RANKER_TABLE: Table[RankerRow] = Table(RANKERS, WEIGHT, own_ranker, {"scorer": DECODER_TABLE})
+NESTED: dict[str, Table[Any]] = {"scorer": DECODER_TABLE}
+RANKER_TABLE: Table[RankerRow] = Table(RANKERS, WEIGHT, own_ranker, NESTED)
+NESTED["ranker"] = RANKER_TABLE  # a vote is weighed by other rankers
 
 RANKER = {"ranker": Parameter("small", choice="ranker")}
 PROPOSALS = {"proposals": Parameter("nucleus:top_p=0.9", choice="decoder")}

@@ -121,7 +121,7 @@ def quoted(text: str) -> str:
 
 
 def nested_choices(value: str) -> list[str]:
-    """The choices that a value holds: one by its plain name, or any in brackets with "+" between them.
+    """The choices that a value holds: one by its plain name, any in brackets with "+" between them, or none.
 
     Raises:
         ValueError: For brackets that do not fit.
@@ -131,7 +131,7 @@ def nested_choices(value: str) -> list[str]:
         ['overlap:n=2', 'likelihood:form=pmi']
     """
     found = []
-    for part in split_at(value, "+"):
+    for part in split_at(value, "+") if value else []:
         if part.startswith("["):
             if not part.endswith("]"):
                 raise ValueError(f"{value!r}: a choice in brackets ends with its bracket")

@@ -129,9 +129,11 @@ class RankerRow(Row):
 
     Args:
         needs: What has to be there beside the candidates: "model" (a language model).
+        whole_texts: Whether it judges whole texts alone, and no beginnings.
     """
 
     needs: tuple[str, ...] = ()
+    whole_texts: bool = False
 
     kind_of_name = "ranker"
 

@@ -69,7 +69,8 @@ class Beams:
 def best_first(scorer: CandidateScorer, candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
     """Each prompt's candidates with their scores, the best first and, of those with the same tokens, only the first.
 
-    The ranker sees no blank texts; of equals the earlier one comes first.
+    The ranker sees no blank texts, and all others, since one that judges a set counts a text as often as it was sampled; of equals
+    the earlier one comes first.
 
     Example:
         >>> import torch
@@ -78,14 +79,13 @@ def best_first(scorer: CandidateScorer, candidates: Sequence[Sequence[Candidate]
         >>> [(each.text, each.score) for each in best_first(longer, [pool])[0]]
         [(' long', 5.0), (' a', 2.0)]
     """
-    distinct = [once_each(pool) for pool in candidates]
-    full = [[each for each in pool if each.text.strip()] for pool in distinct]
+    full = [[each for each in pool if each.text.strip()] for pool in candidates]
     scores = scorer([[each.text for each in pool] for pool in full])
     ranked = []
-    for pool, read, own in zip(distinct, full, scores, strict=True):
+    for pool, read, own in zip(candidates, full, scores, strict=True):
         blank = [replace(each, score=-math.inf) for each in pool if not each.text.strip()]
         scored = [replace(each, score=score) for each, score in zip(read, own.tolist(), strict=True)]
-        ranked.append(sorted(scored + blank, key=lambda each: -each.score))
+        ranked.append(once_each(sorted(scored + blank, key=lambda each: -each.score)))
     return ranked
 
 

@@ -65,6 +65,10 @@ def check_settings(
         number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not number and not (name == "tokens_per_round" and value is None):
             raise ValueError(f"{name}={value!r} is not a number of {name.split('_')[0]}; pass 1 or more")
+    if ranker.whole_texts and tokens_per_round is not None:
+        raise ValueError(
+            f"ranker={ranker!r} judges whole texts, and rounds end before texts do; pass tokens_per_round=None, or best_of"
+        )
     if beams * candidates > 1 and not config.do_sample:
         raise ValueError(
             f"do_sample=False proposes the same continuation {beams * candidates} times; pass do_sample=True, or beams=1, "

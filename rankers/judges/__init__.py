@@ -1,0 +1,1 @@
+"""Judges: rankers by answers, by a model's confidence, by reward models and by models that are asked."""
