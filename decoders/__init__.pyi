@@ -44,6 +44,7 @@ from counterpoint.decoders.layers.dola import DoLaLogitsProcessor as DoLaLogitsP
 from counterpoint.decoders.layers.layer_fusion import LayerFusionLogitsProcessor as LayerFusionLogitsProcessor
 from counterpoint.decoders.layers.sled import SLEDLogitsProcessor as SLEDLogitsProcessor
 from counterpoint.decoders.named import decoders as decoders
+from counterpoint.decoders.sampling.p_less import PLessLogitsProcessor as PLessLogitsProcessor
 from counterpoint.decoders.sampling.top_n_sigma import TopNSigmaLogitsProcessor as TopNSigmaLogitsProcessor
 from counterpoint.decoders.scoring import Score as Score
 from counterpoint.decoders.scoring import score as score

@@ -58,6 +58,15 @@ DECODERS: Mapping[str, DecoderRow] = {
             distribution=True,
         ),
         DecoderRow(
+            "p_less",
+            "sampling among tokens likelier than two draws are to agree",
+            f"{HERE}:PLessLogitsProcessor",
+            {"norm": Parameter(False), "min_tokens_to_keep": Parameter(1, 1), **NO_LIMIT, **TEMPERATURE},
+            "processor",
+            sampling=True,
+            distribution=True,
+        ),
+        DecoderRow(
             "contrastive_search",
             "candidates against the context: likely tokens unlike anything before",
             f"{HERE}:contrastive_search",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
 from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.sampling.restriction import check_min_tokens, restricted
 
 
 class TopNSigmaLogitsProcessor(DistributionProcessor):
@@ -39,16 +39,13 @@ class TopNSigmaLogitsProcessor(DistributionProcessor):
     def __init__(self, *, n: float = 1.0, min_tokens_to_keep: int = 1) -> None:
         if not 0 <= n < float("inf"):
             raise ValueError(f"n={n!r}: a number of standard deviations, 0 or more, e.g. n=1.0")
-        if min_tokens_to_keep < 1:
-            raise ValueError(f"min_tokens_to_keep={min_tokens_to_keep!r}: at least one token is kept, e.g. min_tokens_to_keep=1")
+        check_min_tokens(min_tokens_to_keep)
         self.n, self.min_tokens_to_keep = n, min_tokens_to_keep
 
     @override
     def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         check_logits(scores)
-        kept = within_n_sigma(scores, self.n)
-        least = scores.topk(min(self.min_tokens_to_keep, scores.shape[-1]), dim=-1).values[..., -1:]
-        return scores.masked_fill(~(kept | (scores >= least)), -torch.inf)
+        return restricted(scores, within_n_sigma(scores, self.n), self.min_tokens_to_keep)
 
 
 def within_n_sigma(logits: Float[Tensor, "*batch vocabulary"], n: float) -> Bool[Tensor, "*batch vocabulary"]:
