@@ -202,6 +202,23 @@ DECODERS: Mapping[str, DecoderRow] = {
             needs=("amateur",),
         ),
         DecoderRow(
+            "lol",
+            "layer_fusion, refocused on truthfulness by an instruction",
+            f"{BUILDERS}:lol",
+            {
+                **AMATEUR,
+                "layers": Parameter("middle"),
+                "fusion_weight": Parameter(0.5, -math.inf),
+                "guide": Parameter(""),
+                "message": Parameter(""),
+                "refocus_weight": Parameter(0.5, -math.inf),
+                **ALPHA,
+            },
+            "processor",
+            distribution=True,
+            needs=("amateur", "prompts"),
+        ),
+        DecoderRow(
             "frustratingly_simple",
             "the model against n-grams of the text so far",
             f"{BUILDERS}:frustratingly_simple",

@@ -145,12 +145,43 @@ def layer_fusion(
     alpha: float = 0.1,
 ) -> LogitsProcessor:
     """The amateur at several layers, and the guided prompt."""
+    check_message(message, prompts)
     return LayerFusionLogitsProcessor(
         model,
         amateur,
         layers=[depth_of(model) // 2] if layers == "middle" else numbers("layers", layers),
         fusion_weight=fusion_weight,
         guide=after(model, tokenizer, guide, prompts, message) if guide else None,
+        refocus_weight=refocus_weight,
+        alpha=alpha,
+    )
+
+
+LOL_GUIDE = "Answer truthfully and say nothing that is false."
+"""What refocuses truthfulness where nothing else is given; the paper's instruction was not public when this was written."""
+
+
+def lol(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    amateur: Anyone,
+    prompts: Sequence[Prompt],
+    *,
+    layers: str = "middle",
+    fusion_weight: float = 0.5,
+    guide: str = "",
+    message: str = "",
+    refocus_weight: float = 0.5,
+    alpha: float = 0.1,
+) -> LogitsProcessor:
+    """Both halves of LOL: :func:`layer_fusion`, refocused by an instruction, which in a chat is the system's message."""
+    check_message(message, prompts)
+    return LayerFusionLogitsProcessor(
+        model,
+        amateur,
+        layers=[depth_of(model) // 2] if layers == "middle" else numbers("layers", layers),
+        fusion_weight=fusion_weight,
+        guide=after(model, tokenizer, guide or LOL_GUIDE, prompts, message or "system") if refocus_weight else None,
         refocus_weight=refocus_weight,
         alpha=alpha,
     )
@@ -175,7 +206,6 @@ def after(
     """
     if tokenizer is None or not prompts:
         raise ValueError(f"the text {text!r} goes before the prompts: give tokenizer and prompts=[...]")
-    check_message(message, prompts)
     others = [each.with_text(text, message) if isinstance(each, Chat) else f"{text}\n\n{each}" for each in prompts]
     return PromptAmateur(model, prompt_batch(model, tokenizer, others))
 
