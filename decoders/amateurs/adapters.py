@@ -14,6 +14,7 @@ from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
 from counterpoint.decoders.hf.wrappers import Model
+from counterpoint.decoders.undoing import Undoing
 
 
 class AdapterAmateur(ModelAmateur):
@@ -105,13 +106,15 @@ class AdapterAmateur(ModelAmateur):
         state = {"_disable_adapters": self.adapter is None, **({} if self.adapter is None else {"_active_adapter": [self.adapter]})}
         tuned = self.tuned
         before = [{name: vars(module)[name] for name in state} for module in tuned]
-        try:
+
+        def undo() -> None:
+            for module, attributes in zip(tuned, before, strict=True):
+                vars(module).update(attributes)
+
+        with Undoing(undo), Undoing(undo):
             for module in tuned:
                 vars(module).update(state)
             yield
-        finally:
-            for module, attributes in zip(tuned, before, strict=True):
-                vars(module).update(attributes)
 
 
 def _names(module: Any) -> list[str]:

@@ -7,7 +7,6 @@ gives depends on earlier calls.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -29,6 +28,7 @@ from counterpoint.decoders.hf.model_inputs import pictures_and_sounds
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model, plain_model
+from counterpoint.decoders.locks import Lock
 
 
 @runtime_checkable
@@ -109,7 +109,7 @@ class ModelAmateur(Amateur, TextAmateur):
             check_same_tokens(expert_tokenizer, tokenizer)
             self.known_tokens = len(tokenizer)
         self.prefix = PrefixCache(model)
-        self.lock = threading.RLock()
+        self.lock = Lock()
 
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:

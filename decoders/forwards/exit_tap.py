@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from typing_extensions import override
 
-from counterpoint.decoders.forwards.hooks import watch_inputs, watch_output
+from counterpoint.decoders.forwards.hooks import Inputs
 from counterpoint.decoders.forwards.layer_tap import LayerTap, Pass
 from counterpoint.decoders.forwards.layers import EarlyExits
-from counterpoint.decoders.hf.side_forward import forward_owner
-from counterpoint.decoders.kernels.skinny_linear import is_plain, skinny_forward
+from counterpoint.decoders.kernels.skinny_linear import skinny_forward
 
 
 class ExitTap(LayerTap):
@@ -23,17 +22,17 @@ class ExitTap(LayerTap):
 
     The head is the largest matrix of a small model, and reading it is what a step of one token pays for. So in such a step early
     states pass the head together with the last one, where the head is a plain float32 layer on a CPU (the case in which the joint
-    product was measured to cost little more than that of the last state) and where the step before was asked for its exits.
+    product was measured to cost little more than that of the last state) and where the step before was asked for its exits. They
+    travel with the last state (:class:`Joined`): nothing of the model is changed, so that nothing has to be given back.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], exits: EarlyExits, owner: object | None = None) -> None:
-        super().__init__(model, layers, owner)
         self.exits = exits
-        self.joined: set[nn.Module] = set()
-        """Heads that compute the exits too, in forwards under way."""
-        watch_inputs(self, model, lambda tap, *_: tap.fuse())
-        watch_output(self, model, lambda tap, *_: tap.restore())
-        weakref.finalize(self, give_back, self.joined)
+        super().__init__(model, layers, owner)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ExitTap, (self.model, self.layers, self.exits, self.owner)
 
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "layers rows vocabulary"]:
         """Logits of the exits for the token after ``input_ids``, in float32.
@@ -46,32 +45,19 @@ class ExitTap(LayerTap):
         latest.asked = True
         return self.exits(states) if latest.unembedded is None else self.exits.rescale(latest.unembedded)
 
-    def fuse(self) -> None:
-        """Before a forward, let the head compute the exits too, unless something other than a tap has taken it over."""
-        latest = self.latest.forward
-        if self.latest.foreign or latest is None or not latest.expected:
-            return
-        head = self.exits.head
-        if is_plain(head) and isinstance(vars(head).get("forward"), FusedHead | None):
-            latest.joined = True
-            self.joined.add(head)
-            vars(head)["forward"] = FusedHead(self, head)
+    @override
+    def _seen_at(self) -> dict[int, Callable[..., Inputs | None]]:
+        return {**super()._seen_at(), self.depth: ExitTap.join}
 
-    def restore(self) -> None:
-        """After the forward, give the head back."""
+    def join(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Inputs | None:
+        """Before the head, let the early states pass it too, unless something other than a tap has taken it over."""
         latest = self.latest.forward
-        if latest is not None and latest.joined:
-            give_back(self.joined)
-
-    def unembed(self, head: Any, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
-        """The head's product; in a joined forward of one token the early states', which are kept, with it."""
-        latest = self.latest.forward  # of this thread, which need not be the one that joined
-        if latest is None or not latest.joined or forward_owner() is not self.owner or not self.complete(latest, hidden):
-            return nn.functional.linear(hidden, head.weight, head.bias)
+        if latest is None or self.latest.foreign or not latest.expected or latest.unembedded is not None:
+            return None
+        if len(arguments) != 1 or not self.complete(latest, arguments[0]) or not self.exits.skinny:
+            return None
         early = self.exits.normed(torch.stack([latest.states[layer] for layer in self.layers]))
-        product = skinny_forward(head, torch.cat([hidden[None], early]))
-        latest.unembedded = product[1:, :, -1]
-        return product[0]
+        return (Joined.of(arguments[0], early, self.exits.head, latest),), dict(keywords)
 
     def complete(self, latest: Pass, hidden: Float[Tensor, "*batch width"]) -> bool:
         """Whether the head is given the last state of one token whose early states have all been seen."""
@@ -79,22 +65,26 @@ class ExitTap(LayerTap):
         return len(latest.states) == len(set(self.layers)) and shapes == {hidden.shape[:-1]} == {(len(hidden), 1)}
 
 
-class FusedHead:
-    """The forward of a head that a tap has joined; an interrupted forward may leave it behind, when it is the head's own."""
+class Joined(Tensor):
+    """The last state on its way to the head: multiplied by it, it takes early states along; to all else it is what it was."""
 
-    def __init__(self, tap: ExitTap, head: nn.Module) -> None:
-        self.tap, self.head = weakref.ref(tap), head
+    early: Tensor
+    head: Any
+    latest: Pass
 
-    def __call__(self, hidden: Tensor) -> Tensor:
-        """The product of the head."""
-        tap = self.tap()
-        head: Any = self.head
-        return nn.functional.linear(hidden, head.weight, head.bias) if tap is None else tap.unembed(head, hidden)
+    @classmethod
+    def of(cls, hidden: Tensor, early: Tensor, head: nn.Module, latest: Pass) -> Joined:
+        """The last state with the early ones, the head that they pass, and the forward that keeps what it makes of them."""
+        joined = hidden.as_subclass(cls)
+        joined.early, joined.head, joined.latest = early, head, latest
+        return joined
 
-
-def give_back(heads: set[nn.Module]) -> None:
-    """Let joined heads be their own again."""
-    while heads:
-        head = heads.pop()
-        if isinstance(vars(head).get("forward"), FusedHead):
-            vars(head).pop("forward", None)
+    @classmethod
+    @override
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            if func is nn.functional.linear and isinstance(state := args[0], cls) and args[1] is state.head.weight:
+                product = skinny_forward(state.head, torch.cat([state[None], state.early]))
+                state.latest.unembedded = product[1:, :, -1]
+                return product[0]
+            return func(*args, **(kwargs or {}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -21,31 +21,44 @@ class Watcher(Protocol):
 
 W = TypeVar("W", bound=Watcher)
 
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""Arguments of a forward, by position and by name."""
+
+
+class Hook(Generic[W]):
+    """Shows a module's forwards to a watcher while it lives. The copy of a module shows them to nobody."""
+
+    def __init__(self, watcher: Callable[[], W | None], see: Callable[..., Any]) -> None:
+        self.watcher, self.see = watcher, see
+
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], *output: Any) -> Any:
+        """What the watcher makes of the arguments, or of the output; None for as they are."""
+        if torch.compiler.is_compiling() or (watcher := self.watcher()) is None or forward_owner() is not watcher.owner:
+            return None
+        return self.see(watcher, arguments, keywords, *output)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hook, (nobody, nobody)
+
+
+def nobody() -> None:
+    """Whom a copied hook shows its forwards to."""
+
 
 def watch_inputs(
-    watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...], Mapping[str, Any]], None]
+    watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...], Mapping[str, Any]], Inputs | None]
 ) -> Callable[[], object]:
     """Call ``see(watcher, arguments, keywords)`` before each forward of ``module`` that belongs to the watcher's owner.
 
-    Gives what ends it before the watcher's life does.
+    What ``see`` gives are the arguments instead. The result ends it before the watcher's life does.
     """
-    alive = weakref.ref(watcher)  # a model's hooks must not keep the object that removes them alive
-
-    def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if not torch.compiler.is_compiling() and (this := alive()) is not None and forward_owner() is this.owner:
-            see(this, arguments, keywords)
-
+    hook = Hook(weakref.ref(watcher), see)  # a model's hooks must not keep the object that removes them alive
     return weakref.finalize(watcher, module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
 
 def watch_output(watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...], Mapping[str, Any], Any], None]) -> None:
     """Call ``see(watcher, arguments, keywords, output)`` after each such forward; where it fails, with None for the output."""
-    alive = weakref.ref(watcher)
-
-    def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
-        if not torch.compiler.is_compiling() and (this := alive()) is not None and forward_owner() is this.owner:
-            see(this, arguments, keywords, output)
-
+    hook = Hook(weakref.ref(watcher), see)
     weakref.finalize(watcher, module.register_forward_hook(hook, with_kwargs=True, always_call=True).remove)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from counterpoint.decoders.forwards.hooks import first_input, watch_inputs
+from counterpoint.decoders.forwards.hooks import Inputs, first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers, depth_of
 from counterpoint.decoders.hf.caches import cached_length, find_cache
 from counterpoint.decoders.hf.compiled import is_compiled
@@ -37,10 +37,8 @@ class Pass:
     expected: bool = False
     """Whether the forward before was asked for early exits, so that this one will be."""
     asked: bool = False
-    joined: bool = False
-    """Whether early states pass the head in this forward."""
     unembedded: Tensor | None = None
-    """What the head made of them: ``[layers, rows, vocabulary]``."""
+    """What the head made of early states in this forward: ``[layers, rows, vocabulary]``."""
 
 
 class Latest(threading.local):
@@ -58,7 +56,7 @@ class LayerTap:
 
     Forwards that belong to ``owner`` are watched, and no others: None stands for those of ``generate``, an amateur for its own.
     Those that another logits processor runs (classifier-free guidance) are not ``generate``'s. The hooks live as long as this
-    object.
+    object; a copy has hooks of its own, on its own model.
     """
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[int], owner: object | None = None) -> None:
@@ -72,6 +70,9 @@ class LayerTap:
         self._follow()
         watch_inputs(self, model, LayerTap._begin)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.layers, self.owner)
+
     @property
     def modules(self) -> nn.ModuleList:
         """The layers of the model."""
@@ -81,11 +82,15 @@ class LayerTap:
         """Watch the layers and the head that the model has now: PEFT and resized embeddings put others in their places."""
         modules = [*self.modules, self.model.get_output_embeddings()]
         with self.lock:
-            for layer in set(self.layers):
+            for layer, see in self._seen_at().items():
                 module, end = self.watched.get(layer, (None, lambda: None))
                 if module is not modules[layer]:
                     end()
-                    self.watched[layer] = modules[layer], watch_inputs(self, modules[layer], partial(LayerTap._enter, layer=layer))
+                    self.watched[layer] = modules[layer], watch_inputs(self, modules[layer], see)
+
+    def _seen_at(self) -> dict[int, Callable[..., Inputs | None]]:
+        """What is called before each of the layers."""
+        return {layer: partial(LayerTap._enter, layer=layer) for layer in self.layers}
 
     def _begin(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         self.latest.foreign = self.owner is None and among_processors()

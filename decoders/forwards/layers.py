@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from counterpoint.decoders.hf.compiled import eager
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 from counterpoint.decoders.kernels.skinny_linear import is_plain, skinny_forward
@@ -186,15 +187,11 @@ class EarlyExits:
         def before_head(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             state["unembedded"] = arguments[0]
 
-        handles = [layers[-1].register_forward_hook(after_layers), head.register_forward_pre_hook(before_head)]
-        handles += [leaf.register_forward_hook(partial(after_leaf, path)) for path, leaf in leaves.items()]
+        hooks = [partial(layers[-1].register_forward_hook, after_layers), partial(head.register_forward_pre_hook, before_head)]
+        hooks += [partial(leaf.register_forward_hook, partial(after_leaf, path)) for path, leaf in leaves.items()]
         ids = torch.arange(4, device=ids_device(model))[None] + 3
-        try:
-            with torch.no_grad(), side_forward(self), eager(model):
-                logits: Tensor = model(input_ids=ids % vocabulary_of(model), use_cache=False).logits
-        finally:
-            for handle in handles:
-                handle.remove()
+        with hooked(*hooks), torch.no_grad(), side_forward(self), eager(model):
+            logits: Tensor = model(input_ids=ids % vocabulary_of(model), use_cache=False).logits
         last = state.get("last")
         return between, last if last is not None and last.shape[:-1] == ids.shape else None, state.get("unembedded"), logits
 

@@ -58,6 +58,9 @@ class Lifetime:
         self.call: weakref.ref[Any] | None = None
         self.weights: Weights | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Lifetime, (self.model,)
+
     def ended(self) -> bool:
         """Whether a new life begins, because another call is in progress than the last time, or the weights are others."""
         call, known, before = current_call(), None if self.call is None else self.call(), self.weights

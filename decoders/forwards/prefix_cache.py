@@ -46,6 +46,9 @@ class PrefixCache:
         self.before: ModuleState = {}
         self.clear()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PrefixCache, (self.model,)  # a copy holds nothing yet
+
     def clear(self) -> None:
         """Forget all rows."""
         self.ids: Tensor | None = None

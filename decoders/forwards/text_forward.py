@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from itertools import chain
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from counterpoint.decoders.forwards.readable import check_causal, check_known
 from counterpoint.decoders.forwards.tree_support import candidate_method
 from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
@@ -175,10 +177,6 @@ def recorded_states(
 
     modules: Sequence[torch.nn.Module] = list(decoder_layers(model)) if layers else []
     depth = len(modules)
-    handles = [modules[n].register_forward_pre_hook(enter(n), with_kwargs=True) for n in set(layers) if n < depth]
-    try:
-        with narrowed_unembedding(model, unembedded):
-            yield states
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = [partial(modules[n].register_forward_pre_hook, enter(n), with_kwargs=True) for n in set(layers) if n < depth]
+    with hooked(*hooks), narrowed_unembedding(model, unembedded):
+        yield states

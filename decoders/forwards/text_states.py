@@ -50,7 +50,7 @@ class TextStates:
     """Remembers the last hidden states (after the final norm) of every row's tokens, for each thread by itself.
 
     Beams may change places and drafts be taken back: what is known of a row is found by its ids. The hooks live as long as this
-    object.
+    object; a copy has hooks of its own, on its own model.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -60,6 +60,9 @@ class TextStates:
         self.owner: object | None = None
         watch_inputs(self, self.decoder, TextStates._begin)
         watch_output(self, self.decoder, TextStates._end)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextStates, (self.model,)
 
     def _begin(self, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         self.local.foreign = among_processors()

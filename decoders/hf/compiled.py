@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from counterpoint.decoders.undoing import Undoing
+
 _lock = threading.Lock()
+_users: set[object] = set()
+"""The contexts that are open."""
 _stances: list[Any] = []
-"""One for each context that is open; the first has changed the compiler's stance, which is one for all threads."""
+"""What the first of them has changed: the compiler's stance, which is one for all threads."""
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -32,13 +36,18 @@ def eager(model: nn.Module) -> Iterator[None]:
     if not is_compiled(model):
         yield
         return
-    with _lock:
-        _stances.append(None if _stances else torch.compiler.set_stance("force_eager"))
-    try:
-        yield
-    finally:
+    user = object()
+
+    def undo() -> None:
         with _lock:
-            first = _stances[0]
-            _stances.pop()
+            _users.discard(user)
+            if not _users and _stances:
+                _stances[0].__exit__(None, None, None)
+                _stances.clear()
+
+    with Undoing(undo), Undoing(undo):
+        with _lock:
+            _users.add(user)
             if not _stances:
-                first.__exit__(None, None, None)
+                _stances.append(torch.compiler.set_stance("force_eager"))
+        yield

@@ -23,6 +23,8 @@ from transformers import GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.generation.candidate_generator import CandidateGenerator
 from transformers.generation.streamers import BaseStreamer
 
+from counterpoint.decoders.undoing import Undoing
+
 GENERATE_CODE = unwrap(GenerationMixin.generate).__code__
 PROCESSORS_CODE = LogitsProcessorList.__call__.__code__
 _of_this_thread = threading.local()
@@ -93,11 +95,13 @@ def reading(reader: object) -> Iterator[None]:
     """Within the context, ``reader`` scores given texts: what is in progress is its call, unless a ``generate`` begins in it."""
     before = getattr(_of_this_thread, "reading", (None, None))
     frame, _ = _served()
-    _of_this_thread.reading = (reader, None if frame is None else frame.f_locals["generation_config"])
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         _of_this_thread.reading = before
+
+    with Undoing(undo), Undoing(undo):
+        _of_this_thread.reading = (reader, None if frame is None else frame.f_locals["generation_config"])
+        yield
 
 
 def among_processors() -> bool:
@@ -115,11 +119,13 @@ def continuing(origins: Int[Tensor, "rows"]) -> Iterator[None]:
     """Within the context, row i continues row ``origins[i]`` of the ``generate`` in progress."""
     call = current_generate_call()
     before = getattr(_of_this_thread, "search", (None, None))
-    _of_this_thread.search = (None if call is None else call.input_ids, origins)
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         _of_this_thread.search = before
+
+    with Undoing(undo), Undoing(undo):
+        _of_this_thread.search = (None if call is None else call.input_ids, origins)
+        yield
 
 
 def origins_of(rows: int, given: int) -> Int[Tensor, "rows"] | None:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from counterpoint.decoders.undoing import Undoing
+
 _of_this_thread = threading.local()
 
 
@@ -13,11 +15,13 @@ _of_this_thread = threading.local()
 def side_forward(owner: object) -> Iterator[None]:
     """Within the context, forwards of this thread belong to ``owner``, not to the ``generate`` in progress."""
     before = forward_owner()
-    _of_this_thread.owner = owner
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         _of_this_thread.owner = before
+
+    with Undoing(undo), Undoing(undo):
+        _of_this_thread.owner = owner
+        yield
 
 
 def forward_owner() -> object | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.hf.compiled import eager
+from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.weights import place_of
 
 
@@ -66,11 +67,7 @@ def narrowed_unembedding(
         narrowed = True
         return (narrow(inputs[0]), *inputs[1:])
 
-    handle = head.register_forward_pre_hook(hook)
-    try:
-        with eager(model):
-            yield
-    finally:
-        handle.remove()
+    with hooked(lambda: head.register_forward_pre_hook(hook)), eager(model):
+        yield
     if not narrowed:
         raise ValueError(f"{name} has no usable hidden state: its forward does not call get_output_embeddings()")

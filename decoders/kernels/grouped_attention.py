@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig
 
 from counterpoint.decoders.hf.attention import attention_name, register_attention, sdpa, set_attention
 from counterpoint.decoders.kernels.patching import SharedPatch
+from counterpoint.decoders.undoing import Undoing
 
 NAME = "counterpoint_grouped_sdpa"
 
@@ -68,9 +69,11 @@ def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
 
     Nothing else changes for a concurrent user of the model: the function computes what ``sdpa`` does, masked or not.
     """
-    outer, _forward.masks = getattr(_forward, "masks", None), {}
-    try:
-        with _patch([config] if attention_name(config) in ("sdpa", NAME) else []):
-            yield
-    finally:
+    outer = getattr(_forward, "masks", None)
+
+    def undo() -> None:
         _forward.masks = outer
+
+    with Undoing(undo), Undoing(undo), _patch([config] if attention_name(config) in ("sdpa", NAME) else []):
+        _forward.masks = {}
+        yield

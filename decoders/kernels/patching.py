@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
+
+from counterpoint.decoders.undoing import Undoing
 
 T = TypeVar("T")
 
@@ -33,23 +34,28 @@ class SharedPatch(Generic[T]):
     def __init__(self, apply: Callable[[T], object], undo: Callable[[T], object]) -> None:
         self.apply, self.undo = apply, undo
         self.lock = threading.Lock()
-        self.users: Counter[int] = Counter()
+        self.users: dict[int, set[object]] = {}
+        """The contexts that are open, by the identity of what they have changed."""
 
     @contextmanager
     def __call__(self, subjects: Iterable[T]) -> Iterator[None]:
         """Within the context, ``subjects`` are changed."""
-        held: list[T] = []
-        try:
-            with self.lock:
-                for subject in subjects:
-                    held.append(subject)  # before the change, so that an interrupt in between takes it back
-                    self.users[id(subject)] += 1
-                    self.apply(subject)
-            yield
-        finally:
+        user, held = object(), list(subjects)
+
+        def undo() -> None:
             with self.lock:
                 for subject in held:
-                    self.users[id(subject)] -= 1
-                    if self.users[id(subject)] <= 0:
-                        del self.users[id(subject)]
+                    users = self.users.get(id(subject))
+                    if users is None:  # undone already, or not begun
+                        continue
+                    users.discard(user)
+                    if not users:
                         self.undo(subject)
+                        self.users.pop(id(subject), None)
+
+        with Undoing(undo), Undoing(undo):
+            with self.lock:
+                for subject in held:
+                    self.users.setdefault(id(subject), set()).add(user)
+                    self.apply(subject)
+            yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import after_forward, first_inputs
 from counterpoint.decoders.hf.unembedding import head_width, narrowed_unembedding
 from counterpoint.decoders.hf.wrappers import Model, plain_model
+from counterpoint.decoders.locks import Lock
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, on_candidates
 
 
@@ -80,7 +80,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         self.attention_mask = attention_mask
         self.prefix = PrefixCache(model)
         self.context: Context | None = None  # of what the cache holds
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
     @override
     def next_scores(

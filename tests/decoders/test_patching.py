@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from counterpoint.decoders.kernels.patching import SharedPatch
+from counterpoint.decoders.undoing import Undoing
 
 
 def undo(subject: dict[str, Any]) -> None:
@@ -42,14 +43,41 @@ def test_the_last_user_gives_back() -> None:
     assert "patched" not in subject
 
 
-def test_a_patch_that_is_not_counted_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Uncounted(dict[int, int]):
-        def __missing__(self, key: int) -> int:
-            return 0
+def test_an_interrupt_of_undoing_leaves_nothing() -> None:
+    """The first of all times that something is undone does not happen."""
+    subject, interrupts = dict[str, Any](), [KeyboardInterrupt()]
 
-        def __getitem__(self, key: int) -> int:
-            return 0
+    def undo_late(subject: dict[str, Any]) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        undo(subject)
 
-    monkeypatch.setattr("counterpoint.decoders.kernels.patching.Counter", Uncounted)
+    patch = SharedPatch[dict[str, Any]](lambda each: each.update(patched=True), undo_late)
+    with pytest.raises(KeyboardInterrupt), patch([subject]):
+        pass
+    assert not subject
+    assert not patch.users
+
+
+def test_one_that_undoes_once_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Once(Undoing):
+        seen: ClassVar[set[int]] = set()
+
+        def __exit__(self, *error: Any) -> None:
+            if id(self.undo) not in self.seen:
+                self.seen.add(id(self.undo))
+                self.undo()
+
+    monkeypatch.setattr("counterpoint.decoders.kernels.patching.Undoing", Once)
+    with pytest.raises(AssertionError):
+        test_an_interrupt_of_undoing_leaves_nothing()
+
+
+def test_a_patch_that_forgets_its_users_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful(set[object]):
+        def add(self, user: object) -> None:
+            pass
+
+    monkeypatch.setattr("counterpoint.decoders.kernels.patching.set", Forgetful, raising=False)
     with pytest.raises(AssertionError):
         test_the_last_user_gives_back()

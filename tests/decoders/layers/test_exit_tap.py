@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LogitsProcessor, PreTrainedModel
 
 from counterpoint.decoders import DoLaLogitsProcessor, LayerFusionLogitsProcessor, SLEDLogitsProcessor
 from counterpoint.decoders.forwards import exit_tap
-from counterpoint.decoders.forwards.exit_tap import ExitTap
+from counterpoint.decoders.forwards.exit_tap import ExitTap, Joined
+from counterpoint.decoders.forwards.layer_tap import Pass
 from families import FAMILY, prompts
 
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
@@ -49,24 +50,31 @@ def generated(model: PreTrainedModel, processor: LogitsProcessor, **options: Any
 
 
 def agree(model: PreTrainedModel, build: Callable[[PreTrainedModel], LogitsProcessor], **options: Any) -> int:
-    """FusedHead and separate exits give the same scores; the number of joint products."""
-    joint, products = ExitTap.unembed, []
+    """Joint and separate exits give the same scores; the number of joint products."""
+    products: list[Pass] = []
 
-    def counted(self: ExitTap, head: Any, hidden: Tensor) -> Tensor:
-        product = joint(self, head, hidden)
-        products.append(self.latest.forward.unembedded)
-        return product
+    def counted(hidden: Tensor, early: Tensor, head: nn.Module, latest: Pass) -> Joined:
+        products.append(latest)
+        return joined(hidden, early, head, latest)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExitTap, "fuse", lambda self: None)
+    joined = Joined.of
+    with separate():
         ids, scores = generated(model, build(model), **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExitTap, "unembed", counted)
+        patch.setattr(Joined, "of", counted)
         joint_ids, joint_scores = generated(model, build(model), **options)
     assert torch.equal(joint_ids, ids)
     torch.testing.assert_close(joint_scores, scores, atol=1e-3, rtol=1e-3)
     assert "forward" not in vars(model.get_output_embeddings())
-    return sum(found is not None for found in products)
+    return sum(latest.unembedded is not None for latest in products)
+
+
+@contextmanager
+def separate() -> Iterator[None]:
+    """Within the context nothing travels with the last state."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExitTap, "complete", lambda self, latest, hidden: False)
+        yield
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -90,7 +98,7 @@ def test_in_other_modes(options: dict[str, Any], model: PreTrainedModel) -> None
 
 def test_exits_of_another_row_are_caught(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     cat = torch.cat
-    flipped = SimpleNamespace(cat=lambda parts: cat([parts[0], parts[1].flip(1)]), stack=torch.stack)
+    flipped = SimpleNamespace(cat=lambda parts: cat([parts[0], parts[1].flip(1)]), stack=torch.stack, _C=torch._C)
     monkeypatch.setattr(exit_tap, "torch", flipped)
     with pytest.raises(AssertionError):
         agree(model, BUILD["several"])
@@ -108,15 +116,14 @@ def test_nobody_else_sees_it(model: PreTrainedModel) -> None:
 
 
 def test_two_on_one_model(model: PreTrainedModel) -> None:
-    """The later one takes the head over, and the earlier one unembeds by itself."""
+    """The exits of the later one travel with the last state, and the earlier one unembeds by itself."""
     first, second = DoLaLogitsProcessor(model, layers=[1]), DoLaLogitsProcessor(model, layers=[2])
     alone = generated(model, first)[0], generated(model, second)[0]
     both = [first, second]
     ids, mask = prompts(model, (9, 6, 4))
     together = model.generate(ids, attention_mask=mask, logits_processor=both, **PLAIN)
     fresh = [DoLaLogitsProcessor(model, layers=[1]), DoLaLogitsProcessor(model, layers=[2])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExitTap, "fuse", lambda self: None)
+    with separate():
         expected = model.generate(ids, attention_mask=mask, logits_processor=fresh, **PLAIN)
     assert torch.equal(together, expected)
     assert torch.equal(generated(model, first)[0], alone[0])
@@ -124,10 +131,9 @@ def test_two_on_one_model(model: PreTrainedModel) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_forward_that_fails_gives_the_head_back(error: type[BaseException], model: PreTrainedModel) -> None:
-    """At once, or by the next one: torch runs no hooks after Ctrl-C."""
+def test_a_forward_that_fails_leaves_the_head_as_it_was(error: type[BaseException], model: PreTrainedModel) -> None:
     processor = DoLaLogitsProcessor(model, layers=[1])
-    expected = generated(model, processor)
+    expected, before = generated(model, processor), dict(vars(model.lm_head))
     steps = 0
 
     def stop(*_: Any) -> None:
@@ -142,8 +148,8 @@ def test_a_forward_that_fails_gives_the_head_back(error: type[BaseException], mo
             generated(model, processor)
     finally:
         handle.remove()
+    assert vars(model.lm_head) == before
     assert torch.equal(generated(model, processor)[0], expected[0])
-    assert "forward" not in vars(model.lm_head)
 
 
 def test_threads_do_not_meet(model: PreTrainedModel) -> None:
@@ -166,18 +172,34 @@ def test_threads_do_not_meet(model: PreTrainedModel) -> None:
     assert "forward" not in vars(model.lm_head)
 
 
-def test_a_head_left_joined_computes_as_before_and_is_given_back(model: PreTrainedModel) -> None:
-    """After Ctrl-C and the end of the object."""
-    hidden = torch.randn(2, 1, model.config.hidden_size)
-    expected = model.lm_head(hidden)
+def test_what_travels_is_the_last_state_to_all_but_the_head(model: PreTrainedModel) -> None:
+    hidden, other = torch.randn(2, 1, 4), torch.nn.Linear(4, 3)
+    head, latest = torch.nn.Linear(4, 5), Pass(None, 0)
+    joined = Joined.of(hidden, torch.zeros(1, 2, 1, 4), head, latest)
+    assert type(joined * 2) is type(joined[:, -1]) is type(other(joined)) is Tensor
+    assert torch.equal(joined * 2, hidden * 2)
+    assert torch.equal(other(joined), other(hidden))
+    assert latest.unembedded is None
+    with torch.no_grad():
+        torch.testing.assert_close(head(joined), head(hidden))
+    assert torch.equal(latest.unembedded, head.bias.expand(1, 2, 5))
+
+
+def test_hooks_of_others_see_the_last_state(model: PreTrainedModel) -> None:
+    """Those that came before the tap's and those that came after it."""
+    seen: list[Tensor] = []
+
+    def watch(module: nn.Module, arguments: tuple[Tensor]) -> None:
+        seen.append(arguments[0] + 0)
+
+    first = model.lm_head.register_forward_pre_hook(watch)
     processor = DoLaLogitsProcessor(model, layers=[1])
-    processor.tap.joined.add(model.lm_head)
-    vars(model.lm_head)["forward"] = exit_tap.FusedHead(processor.tap, model.lm_head)
-    assert torch.equal(model.lm_head(hidden), expected)
-    del processor
-    gc.collect()
-    assert "forward" not in vars(model.lm_head)
-    assert agree(model, BUILD["one layer"]) > 0
+    last = model.lm_head.register_forward_pre_hook(watch)
+    generated(model, processor)
+    assert all(type(each) is Tensor for each in seen)
+    assert all(torch.equal(*pair) for pair in zip(seen[::2], seen[1::2], strict=True))
+    first.remove()
+    last.remove()
 
 
 def test_a_head_that_another_has_wrapped_is_left_alone(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,35 @@
+"""Hooks of modules that last for a context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch.utils.hooks import RemovableHandle
+
+from counterpoint.decoders.undoing import Undoing
+
+
+@contextmanager
+def hooked(*register: Callable[[], RemovableHandle]) -> Iterator[None]:
+    """Within the context, the hooks that these calls register; after it none of them, however many there were yet.
+
+    Example:
+        >>> import torch
+        >>> linear = torch.nn.Linear(1, 1)
+        >>> with hooked(lambda: linear.register_forward_pre_hook(print)):
+        ...     len(linear._forward_pre_hooks)
+        1
+        >>> len(linear._forward_pre_hooks)
+        0
+    """
+    handles: list[RemovableHandle] = []
+
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+
+    with Undoing(undo), Undoing(undo):
+        for each in register:
+            handles.append(each())
+        yield
