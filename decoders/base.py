@@ -24,6 +24,7 @@ from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.text_states import TextStates
 from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.hf.padding import seen_tokens
+from counterpoint.decoders.showing import Shown
 
 
 @runtime_checkable
@@ -93,11 +94,13 @@ class NextTokenOutputs(SideOutputs):
         return amateur.text(self.input_ids)[0] if isinstance(amateur, ModelAmateur) else self.input_ids
 
 
-class ExpertLogitsProcessor(LogitsProcessor, ABC):
+class ExpertLogitsProcessor(Shown, LogitsProcessor, ABC):
     """A logits processor for the model that decides: while an assistant drafts, ``scores`` stay as they are.
 
     Assisted decoding calls the processors on the assistant's logits too. The draft is the assistant's own affair, perhaps in other
     tokens than the expert's, and each of its tokens is checked against the expert's scores anyway.
+
+    It can be copied and pickled: a deep copy has its own copies of the models that it holds, and works with those.
     """
 
     @override

@@ -115,13 +115,14 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
 
 
 def check_logits(logits: Float[Tensor, "rows vocabulary"]) -> None:
-    """Logits are numbers, and at least one of a row's is finite."""
-    best = logits.amax(dim=-1)  # NaN where any is, -inf where all are
-    if bool((best > -torch.inf).all()):
+    """Logits are numbers or -inf, and at least one of a row's is finite."""
+    best = logits.amax(dim=-1)  # NaN where any is, +inf where any is, -inf where all are
+    if bool(best.isfinite().all()):
         return
-    if bool(torch.isnan(best).any()):
-        rows = torch.isnan(best).nonzero().flatten().tolist()
-        raise ValueError(f"logits are NaN in rows {rows}: look at the model's weights and dtype, and at logits processors")
+    for name, wrong in ("NaN", best.isnan()), ("+inf", best == torch.inf):
+        if bool(wrong.any()):
+            rows = wrong.nonzero().flatten().tolist()
+            raise ValueError(f"logits are {name} in rows {rows}: look at the model's weights and dtype, and at logits processors")
     banned = (best == -torch.inf).nonzero().flatten().tolist()
     raise ValueError(f"every token is banned in rows {banned}: look at logits processors")
 
@@ -133,3 +134,11 @@ def check_states(model: PreTrainedModel, states: Float[Tensor, "rows positions h
             f"{type(model).__name__} unembeds {states.shape[1]} positions of a text of {length}, so that the hidden state of each "
             "token is out of reach, which contrastive search compares"
         )
+
+
+def check_amateur(logits: Float[Tensor, "positions vocabulary"], name: str) -> None:
+    """The logits that an amateur gives are numbers or -inf."""
+    best = logits.amax(dim=-1)
+    if not bool((best < torch.inf).all()):
+        wrong = "NaN" if bool(best.isnan().any()) else "+inf"
+        raise ValueError(f"{name} gives {wrong} as a logit: look at the amateur's weights and dtype")

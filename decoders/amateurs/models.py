@@ -29,6 +29,7 @@ from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.locks import Lock
+from counterpoint.decoders.showing import Shown
 
 
 @runtime_checkable
@@ -63,7 +64,7 @@ class TextAmateur(Protocol):
         """What it says at each of the ``positions`` of ``texts``, by its own prompts if it has some."""
 
 
-class ModelAmateur(Amateur, TextAmateur):
+class ModelAmateur(Shown, Amateur, TextAmateur):
     """Another language model, typically a smaller one with the same vocabulary.
 
     Its cost is its own forward of the tokens that are new since the last call, and its cache. It may lie on another device, have
@@ -156,7 +157,7 @@ class ModelAmateur(Amateur, TextAmateur):
             yield self.model
 
 
-class PooledAmateur(Amateur, TextAmateur):
+class PooledAmateur(Shown, Amateur, TextAmateur):
     """Several amateurs as one: sum_i w_i * ln p_i(v), their log-linear pool.
 
     Args:

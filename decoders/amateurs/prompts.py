@@ -28,6 +28,7 @@ from counterpoint.decoders.hf.generate_call import current_generate_call, origin
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model, plain_model
+from counterpoint.decoders.showing import Shown
 
 
 class PromptAmateur(ModelAmateur):
@@ -121,7 +122,7 @@ class LastTokenAmateur(ModelAmateur):
         return super().text_outputs(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts]), positions, layers)
 
 
-class EncoderDecoderAmateur(Amateur, TextAmateur):
+class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
     """An encoder-decoder model: another one, or the expert with another text in its encoder.
 
     It computes the decoder's whole text each step, without a cache.

@@ -16,6 +16,7 @@ from typing_extensions import override
 from counterpoint.decoders.base import SideOutputs
 from counterpoint.decoders.forwards.text_states import TextStates
 from counterpoint.decoders.hf.wrappers import Model, plain_model
+from counterpoint.decoders.showing import Shown
 
 
 @runtime_checkable
@@ -35,7 +36,7 @@ class AntiLanguageModel(Protocol):
         """The penalty of each position's candidates after its text, ``outputs.text()``."""
 
 
-class NGramAntiLanguageModel(AntiLanguageModel):
+class NGramAntiLanguageModel(Shown, AntiLanguageModel):
     """The interpolated n-gram model of a text, asked for its own continuation.
 
     From the highest order down, an order in which v has followed the last tokens adds r * beta * count / (total + 1), and leaves
@@ -82,7 +83,7 @@ class NGramAntiLanguageModel(AntiLanguageModel):
         return penalty.masked_fill(seen.sum(dim=-1, keepdim=True) < self.n - 1, 0.0)
 
 
-class VectorAntiLanguageModel(AntiLanguageModel):
+class VectorAntiLanguageModel(Shown, AntiLanguageModel):
     """The n-gram model's vector form: max_j max(0, cos(h_t, h_j)) over the places j that v has followed.
 
     h_j is the last hidden state (for n > 2, the last n - 1 of them in one vector), so that beginnings which mean the same count as

@@ -15,7 +15,7 @@ from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur, PromptAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
-from counterpoint.decoders.checks import check_logits
+from counterpoint.decoders.checks import check_amateur, check_logits
 from counterpoint.decoders.contrasts.forms import Form, contrast, extrapolation, likelihood_ratio
 from counterpoint.decoders.hf.wrappers import Model, plain_model, unwrapped
 
@@ -145,8 +145,7 @@ def amateur_logits(
 ) -> Float[Tensor, "positions vocabulary"]:
     """The amateur's logits in the place of ``scores``, checked."""
     logits = outputs.logits(amateur)
-    if bool(torch.isnan(logits).any()):
-        raise ValueError(f"{type(amateur).__name__} gives NaN logits: look at the amateur's weights and dtype")
+    check_amateur(logits, type(amateur).__name__)
     known = amateur.known_tokens if isinstance(amateur, ModelAmateur) else None
     return aligned(logits, scores.shape[-1], known)
 

@@ -77,8 +77,8 @@ class SLEDLogitsProcessor(ContrastProcessor):
         depth = depth_of(model)
         check_evolution(evolution_rate, evolution_scale, evolution_steps, head_width(model))
         self.layers = tuple(range(depth)) if layers is None else check_layers(layers, depth)
-        self.rate, self.scale, self.steps = evolution_rate, evolution_scale, evolution_steps
-        self.lower_bound = evolution_lower_bound
+        self.evolution_rate, self.evolution_scale, self.evolution_steps = evolution_rate, evolution_scale, evolution_steps
+        self.evolution_lower_bound = evolution_lower_bound
         self.exits = EarlyExits(model, final_norm)
         self.tap, self.final_tap = ExitTap(model, self.layers, self.exits), LayerTap(model, [depth])
         self.taps = (self.tap, self.final_tap)
@@ -88,8 +88,10 @@ class SLEDLogitsProcessor(ContrastProcessor):
         check_logits(scores)
         early = outputs.exits(self.tap).to(scores.device)
         final = self.exits.unembed(outputs.states(self.final_tap)[0]).to(scores.device)
-        found = evolved(scores, final, early, self.rate, self.scale, self.steps, self.lower_bound)
-        return ContrastParts(scores=found.to(scores.dtype), positive=scores, choice={"evolved": found > self.lower_bound})
+        found = evolved(
+            scores, final, early, self.evolution_rate, self.evolution_scale, self.evolution_steps, self.evolution_lower_bound
+        )
+        return ContrastParts(scores=found.to(scores.dtype), positive=scores, choice={"evolved": found > self.evolution_lower_bound})
 
 
 def evolved(

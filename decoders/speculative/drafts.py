@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.vocabulary import aligned
+from counterpoint.decoders.checks import check_amateur
 from counterpoint.decoders.contrasts.forms import plausible
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel
 
@@ -136,8 +137,7 @@ class AmateurSource(Source):
     def logits(self, new: Int[Tensor, "1 new"], last: int) -> Float[Tensor, "{last} vocabulary"]:
         """Logits over the expert's vocabulary after each of the ``last`` tokens."""
         logits = self.follower.logits(new, last)
-        if bool(torch.isnan(logits).any()):
-            raise ValueError("the amateur gives NaN logits: look at its weights and dtype")
+        check_amateur(logits, type(self.follower.model).__name__)
         return aligned(logits, self.width, self.known_tokens)
 
     @override
