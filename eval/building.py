@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from counterpoint.eval.loading import Loaded, choose_device, load
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.combination import CombinedRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker
+from counterpoint.rankers.weight_files import refusals
 
 ChatsFor = Callable[[Loaded], Mapping[str, Chat]]
 """Chats by their words, for a language model that ranks."""
@@ -57,7 +59,7 @@ def ranked_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prompt
         arguments["num_return_sequences"] = arguments["num_beams"]
     ranker = loaded.keep(
         f"ranker {spec.written()['ranker']}",
-        lambda: load_ranker(rankers, lambda: loaded, str(loaded.model.device), lambda _: loaded.chats),
+        lambda: load_ranker(rankers, lambda: loaded, str(loaded.model.device), loaded.trust_remote_code, lambda _: loaded.chats),
     )
     target = resolve(spec.row.target)
     read = {"prefixes": [shown(each) for each in prompts]} if loaded.chats else {}  # a ranker reads words, not a template
@@ -97,29 +99,53 @@ def load_amateur(loaded: Loaded, name: str, adapter: str) -> ModelAmateur:
         tuned.base_model.disable_adapter_layers()  # for the expert
         return AdapterAmateur(tuned)
     dtype = str(loaded.model.dtype).removeprefix("torch.")
-    amateur = load(name, str(loaded.model.device), dtype, trust_remote_code=False)
+    amateur = load(name, str(loaded.model.device), dtype, loaded.trust_remote_code)
     model = with_adapter(amateur.model, adapter).merge_and_unload() if adapter else amateur.model
     return ModelAmateur(model, tokenizer=amateur.tokenizer, expert_tokenizer=loaded.tokenizer)
 
 
 def with_adapter(model: PreTrainedModel, adapter: str) -> Any:
-    """The model with an adapter of PEFT loaded into it."""
+    """The model with an adapter of PEFT loaded into it, all of whose weights are in the folder and all of them used.
+
+    Raises:
+        ImportError: Without PEFT.
+        FileNotFoundError: If there is no such folder.
+        ValueError: If the adapter cannot be read, or is another model's.
+    """
     try:
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
     except ImportError as error:
         raise ImportError("amateur_adapter needs PEFT: pip install 'counterpoint[adapters]'") from error
     if not Path(adapter).is_dir():
         raise FileNotFoundError(f"amateur_adapter={adapter}: no such folder; it is what save_pretrained() of a PeftModel writes")
-    return PeftModel.from_pretrained(model, adapter)
+    with refusals(f"amateur_adapter={adapter}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that are missing, which is an error here
+        found = load_peft_weights(adapter, device="cpu").keys()
+        tuned = PeftModel.from_pretrained(model, adapter)
+    own, known = (get_peft_model_state_dict(tuned, save_embedding_layers=also).keys() for also in (False, True))
+    missing, unknown = sorted(own - found), sorted(found - known)
+    if missing or unknown:
+        raise ValueError(
+            f"amateur_adapter={adapter} is not an adapter of this {type(model).__name__}: {len(missing)} of its {len(own)} weights "
+            f"are missing and {len(unknown)} are unknown, {[*missing, *unknown][0]} first; was it trained for another model?"
+        )
+    return tuned
 
 
-def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None, chats_for: ChatsFor | None = None) -> Ranker:
+def load_ranker(
+    specs: Sequence[RankerSpec],
+    model: Model,
+    device: str | None,
+    trust_remote_code: bool = False,
+    chats_for: ChatsFor | None = None,
+) -> Ranker:
     """The ranker that is chosen, or the combination of several.
 
     Args:
         specs: Choices of one ranker or more.
         model: The language model, for those that score by it.
         device: As for :func:`~counterpoint.eval.loading.choose_device`.
+        trust_remote_code: Whether code that comes with the rankers' models may run.
         chats_for: Gives the chats that a language model reads in place of their words.
 
     Raises:
@@ -128,7 +154,7 @@ def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None, c
     rankers = []
     for spec in specs:
         try:
-            rankers.append(build_ranker(spec, model, device, chats_for))
+            rankers.append(build_ranker(spec, model, device, trust_remote_code, chats_for))
         except (ValueError, OSError, ImportError) as error:
             raise ValueError(f"ranker {spec}: {error}") from error
     weights = [float(spec.values.get("weight", 1.0)) for spec in specs]  # type: ignore[arg-type]
@@ -137,13 +163,15 @@ def load_ranker(specs: Sequence[RankerSpec], model: Model, device: str | None, c
     return CombinedRanker(rankers, weights=weights)
 
 
-def build_ranker(spec: RankerSpec, model: Model, device: str | None, chats_for: ChatsFor | None = None) -> Ranker:
+def build_ranker(
+    spec: RankerSpec, model: Model, device: str | None, trust_remote_code: bool, chats_for: ChatsFor | None = None
+) -> Ranker:
     """One ranker, by its target's signature."""
     target = resolve(spec.row.target)
     values: dict[str, Any] = {name: value for name, value in spec.values.items() if name != "weight"}
     if "model" in spec.row.needs:
         path = values.pop("path", "")
-        loaded = load(path, device, "auto", trust_remote_code=False) if path else model()
+        loaded = load(path, device, "auto", trust_remote_code) if path else model()
         values |= {"model": loaded.model, "tokenizer": loaded.tokenizer}
         if "decoder" in values:
             (decoder,) = values["decoder"]
@@ -154,6 +182,7 @@ def build_ranker(spec: RankerSpec, model: Model, device: str | None, chats_for: 
     signature = inspect.signature(target).parameters
     if "device" in signature:
         values["device"] = choose_device(device)
+    values["trust_remote_code"] = trust_remote_code
     ranker: Ranker = target(**{name: value for name, value in values.items() if name in signature})
     if isinstance(ranker, LikelihoodRanker) and chats_for and ranker.tokenizer.chat_template:
         return ChatLikelihood(ranker, chats_for(loaded))

@@ -27,6 +27,7 @@ from transformers import (
 
 from counterpoint.decoders.forwards.chats import Chat
 from counterpoint.eval.embedded import EXPERT
+from counterpoint.rankers.weight_files import refusals
 
 Kept = TypeVar("Kept")
 NEEDED = (
@@ -86,18 +87,19 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
     """
     target = choose_device(device)
     local = Path(name).is_dir()
-    options = {"trust_remote_code": trust_remote_code, "local_files_only": local or not on_hub(name)}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": local or not on_hub(name)}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **options)
-        pictures = takes_pictures(AutoConfig.from_pretrained(name, **options))
-        kind: Any = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
-        model, report = cast(
-            "tuple[PreTrainedModel, dict[str, Any]]",
-            kind.from_pretrained(name, dtype=dtype, device_map=device_map, output_loading_info=True, **options),
-        )
+        with refusals(f"model {name}"):
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+            pictures = takes_pictures(AutoConfig.from_pretrained(name, **options))
+            kind: Any = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
+            model, report = cast(
+                "tuple[PreTrainedModel, dict[str, Any]]",
+                kind.from_pretrained(name, dtype=dtype, device_map=device_map, output_loading_info=True, **options),
+            )
     except (OSError, ValueError) as error:
-        if "trust_remote_code" in str(error):
-            raise ValueError(f"model {name} comes with its own code; read it, then let it run by trust_remote_code=True") from error
+        if str(error).startswith(f"model {name} "):
+            raise
         if local:
             raise ValueError(
                 f"model {name}: the folder holds no model that can be loaded: {shorten(str(error), LONGEST)}"

@@ -28,15 +28,27 @@ def rankgen(path: str, *, truncation: str = "nearest", batch_size: int = 32, dev
     return RankGenRanker.from_pretrained(path, truncation=truncation, batch_size=batch_size, device=device)
 
 
-def sentence(path: str, *, prefix_prompt: str = "", suffix_prompt: str = "", batch_size: int = 32, device: Any = None) -> Ranker:
+def sentence(
+    path: str,
+    *,
+    prefix_prompt: str = "",
+    suffix_prompt: str = "",
+    batch_size: int = 32,
+    device: Any = None,
+    trust_remote_code: bool = False,
+) -> Ranker:
     """A bi-encoder, with its own prompts unless others are given."""
     prompts = {"prefix_prompt": prefix_prompt or None, "suffix_prompt": suffix_prompt or None}
-    return SentenceTransformerRanker(path, **prompts, batch_size=batch_size, device=device and str(device))
+    options: dict[str, Any] = {"device": device and str(device), "trust_remote_code": trust_remote_code}
+    return SentenceTransformerRanker(path, **prompts, batch_size=batch_size, **options)
 
 
-def cross_encoder(path: str, *, prompt: str = "", batch_size: int = 32, device: Any = None) -> Ranker:
+def cross_encoder(
+    path: str, *, prompt: str = "", batch_size: int = 32, device: Any = None, trust_remote_code: bool = False
+) -> Ranker:
     """A cross-encoder, with its own prompt unless another is given."""
-    return CrossEncoderRanker(path, prompt=prompt or None, batch_size=batch_size, device=device and str(device))
+    options: dict[str, Any] = {"device": device and str(device), "trust_remote_code": trust_remote_code}
+    return CrossEncoderRanker(path, prompt=prompt or None, batch_size=batch_size, **options)
 
 
 def likelihood(

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts, split
 from counterpoint.rankers.bi_encoder import BiEncoderRanker, Side
+from counterpoint.rankers.weight_files import refusals
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer
@@ -170,7 +171,8 @@ def loaded(kind: str, model: Any, options: dict[str, Any]) -> Any:
         import sentence_transformers
     except ImportError as error:
         raise ImportError("this ranker needs an extra: pip install counterpoint[sentence-transformers]") from error
-    return getattr(sentence_transformers, kind)(str(model), **options)
+    with refusals(f"model {model}"):
+        return getattr(sentence_transformers, kind)(str(model), **{"trust_remote_code": False, **options})
 
 
 def check_scores_pairs(name: str, architectures: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModel, AutoTokenizer
@@ -22,6 +23,7 @@ from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_feat
 from counterpoint.eval.metrics.mauve_protocols import protocol_named
 from counterpoint.eval.metrics.representations import mean_pooling
 from counterpoint.eval.revisions import fingerprint
+from counterpoint.rankers.weight_files import refusals
 
 AT_ONCE = 32
 """Number of texts that are scored before their scores are written down."""
@@ -71,8 +73,8 @@ class MetricModels:
         """The mean of the embedder's last states."""
         if self.embedder is None:
             raise ValueError("no sentence encoder was given (--embedder)")
-        options = {"trust_remote_code": self.trust_remote_code}
-        with quiet():
+        options: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
+        with quiet(), refusals(f"embedder {self.embedder}"):
             model = AutoModel.from_pretrained(self.embedder, **options).to(choose_device(self.device)).eval()
             return mean_pooling(model, AutoTokenizer.from_pretrained(self.embedder, **options))
 

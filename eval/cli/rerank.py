@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     prompts = [each.prefix for each in lists]
     with loading.quiet():
-        with option_names("device"):
-            ranker = building.load_ranker(specs, model, arguments.device, chats_for)
+        with option_names("device", "trust_remote_code"):
+            ranker = building.load_ranker(specs, model, arguments.device, arguments.trust_remote_code, chats_for)
         chats = formats[0] if formats else unread(arguments)
         name = " ".join(map(str, specs))
         show = print_record if arguments.json else print_ranked

@@ -19,6 +19,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.eval.loading import choose_device, on_hub, quiet
+from counterpoint.rankers.weight_files import refusals
 
 BATCH_TOKENS = {"cpu": 1024}
 """Tokens read at once: what keeps a CPU busy; accelerators take ``MORE``."""
@@ -93,7 +94,7 @@ def load_featurizer(
             "local_files_only": folder or not on_hub(str(name)),
         }
         target = choose_device(device)
-        with quiet():
+        with quiet(), refusals(f"featurizer {name}"):
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
             model, report = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True, **options)
     except OSError as error:

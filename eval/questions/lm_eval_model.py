@@ -81,7 +81,8 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         self.contexts: Sequence[str] = ()
         super().__init__(pretrained, **arguments)
         drop_generation_settings(self.model)
-        self.loaded = Loaded(str(pretrained), self.model, self.tokenizer)
+        own_code = bool(arguments.get("trust_remote_code"))
+        self.loaded = Loaded(str(pretrained), self.model, self.tokenizer, trust_remote_code=own_code)
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Refuse a cache (``--use_cache``) that other answers are in: the harness looks them up by the request alone."""

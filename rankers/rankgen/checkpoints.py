@@ -9,7 +9,6 @@ No code that comes with a checkpoint is run.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -23,6 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Config
 
 from counterpoint.rankers.rankgen.array_pickles import read_arrays
 from counterpoint.rankers.rankgen.encoder import RankGenEncoder
+from counterpoint.rankers.weight_files import refusals
 
 PUBLISHED_TOKENIZER = "google/t5-v1_1-base"
 """The tokenizer of T5 1.1, the same for all its sizes."""
@@ -53,15 +53,19 @@ def load_encoder(folder: Path, dtype: torch.dtype) -> RankGenEncoder:
         ValueError: If weights are missing, unexpected, of another shape, NaN or infinite, or the file holds anything but weights.
         OSError: If there is no checkpoint.
     """
-    load: Any = partial(RankGenEncoder.from_pretrained, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True)
-    try:
+    load: Any = partial(
+        RankGenEncoder.from_pretrained,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        trust_remote_code=False,
+    )
+    with refusals(str(folder)):
         if (folder / STATE).is_file():
             state_dict = legacy_state_dict(folder)
             encoder, report = load(None, config=legacy_config(folder, state_dict), state_dict=state_dict)
         else:
             encoder, report = load(folder, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{folder} is not read, since its pickle holds more than weights or is damaged: {error}") from error
     problems = [f"{key} is missing" for key in sorted(report["missing_keys"])]
     problems += [f"{key} is unexpected" for key in sorted(report["unexpected_keys"])]
     problems += [f"{key} has shape {[*found]}, not {[*own]}" for key, found, own in sorted(report["mismatched_keys"])]
@@ -120,7 +124,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     own = any((folder / file).is_file() for file in ("tokenizer.json", "spiece.model"))  # without, T5's would be an empty one
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder if own else PUBLISHED_TOKENIZER)
+        with refusals(f"the tokenizer of {folder}", "no code of a checkpoint is run; pass tokenizer="):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder if own else PUBLISHED_TOKENIZER, trust_remote_code=False
+            )
     except OSError as error:
         raise OSError(
             f"{folder} holds no tokenizer (tokenizer.json or spiece.model), and {PUBLISHED_TOKENIZER} cannot be fetched; pass "

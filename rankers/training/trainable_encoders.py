@@ -19,6 +19,7 @@ from counterpoint.rankers.rankgen.encoder import RankGenEncoder
 from counterpoint.rankers.rankgen.rankgen import RankGenRanker
 from counterpoint.rankers.sentence import SentenceTransformerRanker, ending, length, room_of
 from counterpoint.rankers.training.info_nce import Tokens, TrainableEncoder
+from counterpoint.rankers.weight_files import refusals
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -28,6 +29,7 @@ SENTENCE_FILE = "modules.json"
 RANKGEN = "RankGenEncoder"
 """The architecture that the configuration of a saved RankGen names, or the published name below."""
 PUBLISHED = "T5EncoderWithProjection"
+NOT_RUN = "no code of a model runs in a training; start from one without"
 
 
 class TrainableRankGen(TrainableEncoder):
@@ -111,7 +113,8 @@ def load_encoder(name: str, seed: int = 0) -> TrainableEncoder:
     """
     folder = Path(name)
     if not (folder / SENTENCE_FILE).exists():
-        config = AutoConfig.from_pretrained(name, local_files_only=folder.is_dir())
+        with refusals(name, NOT_RUN):
+            config = AutoConfig.from_pretrained(name, local_files_only=folder.is_dir(), trust_remote_code=False)
         if isinstance(config, T5Config):
             rankgen = {RANKGEN, PUBLISHED} & set(config.architectures or [])
             return TrainableRankGen(RankGenRanker.from_pretrained(name) if rankgen else from_t5(name))
@@ -123,16 +126,19 @@ def load_encoder(name: str, seed: int = 0) -> TrainableEncoder:
         ) from error
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TrainableSentenceEncoder(SentenceTransformer(name, local_files_only=folder.is_dir()))
+        with refusals(name, NOT_RUN):
+            return TrainableSentenceEncoder(SentenceTransformer(name, local_files_only=folder.is_dir(), trust_remote_code=False))
 
 
 def from_t5(name: str) -> RankGenRanker:
     """A RankGen of a T5's encoder: its vectors are the states at the first position until it is trained."""
-    t5: Any = T5EncoderModel.from_pretrained(name, dtype=torch.float32)
+    with refusals(name, NOT_RUN):
+        t5: Any = T5EncoderModel.from_pretrained(name, dtype=torch.float32, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     encoder = RankGenEncoder(t5.config)
     encoder.t5_encoder.load_state_dict(t5.state_dict())
     torch.nn.init.eye_(encoder.projection.weight)
-    return RankGenRanker(encoder, AutoTokenizer.from_pretrained(name))
+    return RankGenRanker(encoder, tokenizer)
 
 
 def load_ranker(folder: Path) -> Ranker:

@@ -182,7 +182,7 @@ def test_malicious_weights_are_refused_and_do_not_run(tmp_path: Path, plain: boo
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps(payload, 2))
     else:
         torch.save({**published_state_dict(tiny_config()), "extra": payload}, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="its pickle holds more than weights or is damaged"):
+    with pytest.raises(ValueError, match="a pickle that holds more than weights, or is damaged"):
         load(folder)
     assert not (tmp_path / "ran").exists()
 
