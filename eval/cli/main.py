@@ -19,7 +19,7 @@ from counterpoint.eval.cli import score as score_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
-from counterpoint.eval.cli.errors import CommandError
+from counterpoint.eval.cli.errors import CommandError, written_as_options
 from counterpoint.eval.cli.parser import Parser
 
 COMMANDS = (
@@ -91,5 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             error, CommandError | ValueError | OSError | ImportError
         )  # the latter from the library, for what it got
         message = str(error) if expected else f"{type(error).__name__}: {error} (--debug shows where)"
-        print("counterpoint: error:", " ".join(message.split()), file=sys.stderr)
+        message = written_as_options(" ".join(message.split()), ("trust_remote_code",))
+        print("counterpoint: error:", message, file=sys.stderr)
         return error.exit_code if isinstance(error, CommandError) else 1

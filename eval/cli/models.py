@@ -38,7 +38,7 @@ def model_errors(*arguments: str) -> Iterator[None]:
     Raises:
         CommandError: In place of a ``ValueError`` or an ``OSError``.
     """
-    with option_names("device", "trust_remote_code", *arguments):
+    with option_names("device", *arguments):
         try:
             yield
         except FileNotFoundError as error:

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     prompts = [each.prefix for each in lists]
     with loading.quiet():
-        with option_names("device", "trust_remote_code"):
+        with option_names("device"):
             ranker = building.load_ranker(specs, model, arguments.device, arguments.trust_remote_code, chats_for)
         chats = formats[0] if formats else unread(arguments)
         name = " ".join(map(str, specs))

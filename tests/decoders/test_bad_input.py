@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +11,38 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 import laws
-from counterpoint.decoders import ContrastiveSearchLogitsProcessor, adaptive_contrastive_search
+from counterpoint.decoders import (
+    ContrastiveDecodingLogitsProcessor,
+    ContrastiveSearchLogitsProcessor,
+    DoLaLogitsProcessor,
+    FrustratinglySimpleLogitsProcessor,
+    LayerFusionLogitsProcessor,
+    SLEDLogitsProcessor,
+    TopNSigmaLogitsProcessor,
+    adaptive_contrastive_search,
+    contrastive_search,
+    speculative_contrastive_decoding,
+)
 from families import FAMILY, prompts
+
+EVERY: dict[str, Callable[[PreTrainedModel], dict[str, Any]]] = {
+    "contrastive search": lambda model: {"custom_generate": contrastive_search, "penalty_alpha": 0.6, "top_k": 4},
+    "adaptive contrastive search": lambda model: {"custom_generate": adaptive_contrastive_search},
+    "speculative": lambda model: {"custom_generate": speculative_contrastive_decoding, "amateur": model},
+    **{
+        build.__name__: lambda model, build=build: {"logits_processor": [build(model)]}
+        for build in (
+            ContrastiveSearchLogitsProcessor,
+            ContrastiveDecodingLogitsProcessor,
+            DoLaLogitsProcessor,
+            SLEDLogitsProcessor,
+        )
+    },
+    "layer fusion": lambda model: {"logits_processor": [LayerFusionLogitsProcessor(model, model, layers=[1])]},
+    "frustratingly simple": lambda model: {"logits_processor": [FrustratinglySimpleLogitsProcessor()]},
+    "top-n-sigma": lambda model: {"logits_processor": [TopNSigmaLogitsProcessor()]},
+}
+"""What ``generate`` is given for each method."""
 
 
 @pytest.fixture
@@ -79,6 +110,30 @@ def test_nan_logits() -> None:
     refused(model, *prompts(model, (5, 3)), r"logits are NaN in rows \[0, 1\]")
 
 
+@pytest.mark.parametrize("build", EVERY.values(), ids=EVERY)
+def test_an_infinite_logit(build: Callable[[PreTrainedModel], dict[str, Any]], model: PreTrainedModel) -> None:
+    """As float16 makes it where it overflows: softmax turns it into NaN, and an argmax of NaN is any token."""
+
+    def overflown(ids: Tensor, scores: Tensor) -> Tensor:
+        return scores.masked_fill(torch.arange(scores.shape[1]) == 7, torch.inf)
+
+    arguments = build(model)
+    processors = [overflown, *arguments.pop("logits_processor", [])]
+    ids, mask = prompts(model, (5,))
+    with pytest.raises(ValueError, match=r"logits are \+inf in rows \[0\]"):
+        model.generate(ids, attention_mask=mask, max_new_tokens=2, do_sample=False, logits_processor=processors, **arguments)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_of_an_amateur_that_are_no_numbers(value: float, model: PreTrainedModel) -> None:
+    class Broken:
+        def logits(self, input_ids: Tensor) -> Tensor:
+            return torch.full((len(input_ids), 96), 0.0).index_fill(1, torch.tensor([3]), value)
+
+    with pytest.raises(ValueError, match=r"Broken gives (NaN|\+inf) as a logit"):
+        ContrastiveDecodingLogitsProcessor(Broken())(torch.tensor([[5]]), torch.zeros(1, 96))
+
+
 def test_nan_from_a_processor(model: PreTrainedModel) -> None:
     def broken(ids: Tensor, scores: Tensor) -> Tensor:
         return scores.masked_fill(torch.arange(len(scores))[:, None] == 1, float("nan"))
@@ -134,7 +189,7 @@ class LastOnly(LlamaForCausalLM):
 
 def test_hidden_states_of_the_prompt_out_of_reach() -> None:
     model = LastOnly(own_model().config).eval()
-    refused(model, *prompts(model, (5,)), "LastOnly unembeds 1 of 5 prompt positions")
+    refused(model, *prompts(model, (5,)), "LastOnly unembeds 1 positions of a text of 5")
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from counterpoint.eval import AMATEUR
 from counterpoint.rankers import SMALL
@@ -144,3 +145,25 @@ def model(kind: str, folder: Path, marker: Path, source: Path = AMATEUR) -> Path
 def ranker(kind: str, folder: Path, marker: Path) -> Path:
     """A spoiled copy of the embedded ranker."""
     return model(kind, folder, marker, SMALL)
+
+
+def write_adapter(folder: Path, marker: Path, kind: str) -> Path:
+    """An adapter of PEFT: a pickle that calls a function, a damaged header, or the weights of another model."""
+    folder.mkdir()
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    changed(folder / "adapter_config.json", **config, base_model_name_or_path="x")
+    if kind == "pickle":
+        torch.save({"weight": Payload(marker)}, folder / "adapter_model.bin")
+    elif kind == "huge header":
+        (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}")
+    else:
+        name = "base_model.model.transformer.h.0.attn.q_proj.lora_{}.weight"
+        save_file({name.format("A"): torch.ones(2, 8), name.format("B"): torch.ones(8, 2)}, folder / "adapter_model.safetensors")
+    return folder
+
+
+def own_module(folder: Path, marker: Path) -> None:
+    """A model of sentence-transformers whose first module is of its own code."""
+    (folder / "own.py").write_text(code(marker), encoding="utf-8")
+    modules = [{"idx": 0, "name": "0", "path": "", "type": "own.Module"}]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from counterpoint.decoders.choosing.grammar import OWN
 from counterpoint.eval.bench.records import read_config
-from counterpoint.eval.cli.errors import usage_errors
+from counterpoint.eval.cli.errors import UsageError, usage_errors
 from counterpoint.eval.cli.options import add_shared
 
 MODELS = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
@@ -82,7 +83,7 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     from counterpoint.eval.report.files import write_files  # these import torch
 
     models = MetricModels(directory, **{name: options[name] for name in MODELS if options.get(name) is not None})
-    names = options.get("metrics") or read_config(directory)["metrics"] or default_metrics(models)
+    names = options.get("metrics") or stored_metrics(directory) or default_metrics(models)
     with usage_errors():
         check_names(names)
     with quiet(), progress_bar("metric", quiet=bool(options.get("quiet"))) as bar:
@@ -94,6 +95,22 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         results = score_directory(directory, names, models, tick)
     write_files(directory, results)
     return results
+
+
+def stored_metrics(directory: Path) -> list[str]:
+    """The metrics that a folder was scored with.
+
+    Raises:
+        UsageError: If one is code of somebody's own, since a folder that came from elsewhere may name any.
+    """
+    names: list[str] = read_config(directory)["metrics"] or []
+    own = next((name for name in names if OWN.fullmatch(name)), None)
+    if own is not None:
+        raise UsageError(
+            f"{directory} names {own}, code of somebody's own, which runs only where a command line names it: "
+            f"--metrics {' '.join(names)}"
+        )
+    return names
 
 
 def show(results: Mapping[str, Any], directory: Path, options: Mapping[str, Any]) -> None:
