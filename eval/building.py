@@ -178,7 +178,7 @@ def build_ranker(
             values["decoder"] = scoring_processors(decoder, loaded, [])
     if "ranker" in values:
         nested = values["ranker"]
-        values["ranker"] = load_ranker(nested, model, device, chats_for) if nested else None
+        values["ranker"] = load_ranker(nested, model, device, trust_remote_code, chats_for) if nested else None
     signature = inspect.signature(target).parameters
     if "device" in signature:
         values["device"] = choose_device(device)
