@@ -57,5 +57,7 @@ from counterpoint.decoders.search.contrastive_search_processor import (
 from counterpoint.decoders.speculative.speculative_contrastive_decoding import (
     speculative_contrastive_decoding as speculative_contrastive_decoding,
 )
+from counterpoint.decoders.watching import SearchStep as SearchStep
+from counterpoint.decoders.watching import watched as watched
 
 __version__: str

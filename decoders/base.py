@@ -25,6 +25,7 @@ from counterpoint.decoders.forwards.text_states import TextStates
 from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.showing import Shown
+from counterpoint.decoders.watching import current_watcher
 
 
 @runtime_checkable
@@ -184,7 +185,12 @@ class DistributionProcessor(ExpertLogitsProcessor):
     def next_scores(
         self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]
     ) -> Float[Tensor, "rows vocabulary"]:
-        return self.process(NextTokenOutputs(input_ids, self.attention_mask), scores)
+        outputs, watcher = NextTokenOutputs(input_ids, self.attention_mask), current_watcher()
+        if watcher is None:
+            return self.process(outputs, scores)
+        parts = self.parts(outputs, scores)
+        watcher(self, input_ids, parts)
+        return parts.scores
 
     @abstractmethod
     def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:

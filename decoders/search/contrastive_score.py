@@ -68,8 +68,12 @@ class Context:
 
     def similarity(self, candidates: Float[Tensor, "rows k hidden"]) -> Float[Tensor, "rows k"]:
         """max_j cos(h_v, h_{x_j}) over the tokens so far, padding left out."""
+        return self.cosine(candidates).amax(dim=-1)
+
+    def cosine(self, candidates: Float[Tensor, "rows k hidden"]) -> Float[Tensor, "rows k length"]:
+        """cos(h_v, h_{x_j}) with each token so far, the smallest of numbers where it is padding."""
         cosine = nn.functional.normalize(candidates, dim=-1) @ self.states[:, : self.length].transpose(1, 2)
         if self.seen is not None:
             prompt = cosine[..., : self.seen.shape[1]]
             prompt.masked_fill_(~self.seen[:, None, :].to(cosine.device), torch.finfo(cosine.dtype).min)
-        return cosine.amax(dim=-1)
+        return cosine

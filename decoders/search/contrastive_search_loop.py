@@ -28,6 +28,7 @@ from counterpoint.decoders.hf.steps import GenerativeModel, after_forward, first
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.hf.warpers import warpers
 from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
+from counterpoint.decoders.watching import SearchStep, current_watcher
 
 Rule = Callable[[Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]]
 """From the probabilities of a step, how many candidates each row has and how much their penalty weighs."""
@@ -89,7 +90,7 @@ def search(
 
     outputs = GenerateOutputs(model, config, model_kwargs)
     unfinished = torch.ones(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-    padding, finished = padding_token(config), False
+    padding, finished, watcher = padding_token(config), False, current_watcher()
     step = 0
     while goes_on(model, finished, synced_gpus, input_ids.device):
         logits = output["logits"][:, -1].to(dtype=torch.float32, device=input_ids.device, copy=True)
@@ -110,8 +111,12 @@ def search(
 
         def choose(hidden: Float[Tensor, "rows k hidden"]) -> Int[Tensor, "rows"]:
             similarity = context.similarity(hidden).to(confidence.device)  # noqa: B023 - called within this step
-            contrastive = contrastive_scores(confidence, similarity, alpha)  # noqa: B023
-            chosen = sampling.pick(contrastive.masked_fill(~allowed, -torch.inf), do_sample)  # noqa: B023
+            contrastive = contrastive_scores(confidence, similarity, alpha).masked_fill(~allowed, -torch.inf)  # noqa: B023
+            chosen = sampling.pick(contrastive, do_sample)
+            if watcher is not None:
+                nearest = context.cosine(hidden).argmax(dim=-1)
+                seen = SearchStep(candidates, confidence, similarity, nearest, contrastive, alpha, chosen)  # noqa: B023
+                watcher(search, input_ids, seen)  # noqa: B023
             context.append(hidden[torch.arange(len(chosen), device=hidden.device), chosen.to(hidden.device)][:, None])
             return chosen
 

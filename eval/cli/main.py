@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from counterpoint.eval.cli import explain as explain_command
 from counterpoint.eval.cli import export as export_command
 from counterpoint.eval.cli import factor as factor_command
 from counterpoint.eval.cli import generate as generate_command
@@ -24,6 +25,7 @@ from counterpoint.eval.cli.parser import Parser
 
 COMMANDS = (
     generate_command,
+    explain_command,
     score_command,
     rerank_command,
     bench_command,

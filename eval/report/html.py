@@ -38,7 +38,7 @@ def html_report(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
         {name: escape(text) for name, text in parts.items()},
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
         script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=policy_hash(script),
         table=table(results),
         notes="\n".join(f"<li>{with_code(note)}</li>" for note in notes(results)),
         pictures="\n".join(picture(place, words, svg) for place, (words, svg) in enumerate(pictures.items()))
@@ -128,4 +128,20 @@ def data(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> st
         "seeds": sorted({record["seed"] for record in records}),
         "left_out": max(0, len(indices) - MOST_PROMPTS),
     }
-    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(content))
+    return as_data(content)
+
+
+def as_data(content: Any) -> str:
+    r"""JSON that can end no element of a page.
+
+    Example:
+        >>> from counterpoint.eval.report.html import as_data
+        >>> as_data("</script>")
+        '"\\u003c/script\\u003e"'
+    """
+    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(content, allow_nan=False))
+
+
+def policy_hash(script: str) -> str:
+    """What a page's policy names its own script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench_cases import named, sentences, write_lines, write_run
+from browsers import check_no_errors, chromium, open_page
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.records import read_generations
@@ -128,40 +129,14 @@ def test_a_page_without_pictures_and_with_some_of_the_prompts(tmp_path: Path, mo
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium without a window."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, of the extra test")
-    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs Chromium and its chromedriver, on Debian the packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    quiet = ("quic", "background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
-    profile = tmp_path_factory.mktemp("profile")
-    arguments = ("--headless", "--no-sandbox", "--no-first-run", f"--user-data-dir={profile}", "--window-size=1400,1000")
-    for argument in (*arguments, *(f"--disable-{name}" for name in quiet)):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
-
-
-def open_page(browser: Any, page: Path) -> None:
-    """Load it, forgetting what was logged before."""
-    browser.get_log("browser")
-    browser.get(page.as_uri())
+    with chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
 
 
 def texts_shown(browser: Any) -> list[list[str]]:
     """For each prompt the texts that are to be seen, decoder by decoder."""
     articles = browser.find_elements("css selector", "article")
     return [[each.get_property("textContent") for each in article.find_elements("css selector", ".text p")] for article in articles]
-
-
-def check_no_errors(browser: Any) -> None:
-    """Nothing was logged, and nothing of what was generated has run."""
-    assert browser.get_log("browser") == []
-    assert browser.execute_script("return window.hacked") is None
 
 
 def test_hostile_texts_in_a_browser(browser: Any, page: Path) -> None:

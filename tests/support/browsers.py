@@ -1,0 +1,44 @@
+"""Chromium without a window, for the tests of pages; without it they are skipped by name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Any]:
+    """A driver whose profile lies in this folder."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, of the extra test")
+    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs Chromium and its chromedriver, on Debian the packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    quiet = ("quic", "background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
+    arguments = ("--headless", "--no-sandbox", "--no-first-run", f"--user-data-dir={profile}", "--window-size=1400,1000")
+    for argument in (*arguments, *(f"--disable-{name}" for name in quiet)):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield found
+    finally:
+        found.quit()
+
+
+def open_page(browser: Any, page: Path) -> None:
+    """Load it, forgetting what was logged before."""
+    browser.get_log("browser")
+    browser.get(page.as_uri())
+
+
+def check_no_errors(browser: Any) -> None:
+    """Nothing was logged, and nothing of what was generated has run."""
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return window.hacked") is None
