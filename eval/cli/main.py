@@ -9,10 +9,8 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from counterpoint.eval.cli import explain as explain_command
 from counterpoint.eval.cli import export as export_command
 from counterpoint.eval.cli import factor as factor_command
-from counterpoint.eval.cli import generate as generate_command
 from counterpoint.eval.cli import induce as induce_command
 from counterpoint.eval.cli import lm_eval as lm_eval_command
 from counterpoint.eval.cli import rerank as rerank_command
@@ -22,6 +20,8 @@ from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
 from counterpoint.eval.cli.errors import CommandError, written_as_options
 from counterpoint.eval.cli.parser import Parser
+from counterpoint.eval.cli.texts import explain as explain_command
+from counterpoint.eval.cli.texts import generate as generate_command
 
 COMMANDS = (
     generate_command,

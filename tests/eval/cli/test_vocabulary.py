@@ -76,7 +76,7 @@ def test_pages_name_options_that_exist(page: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generat", "x"], "invalid choice: 'generat' (did you mean generate?); choose from generate, score, rerank"),
+        (["generat", "x"], "invalid choice: 'generat' (did you mean generate?); choose from generate, explain, score, rerank"),
         (["generat", "x"], "see counterpoint --help or docs/command_line.md\n"),
         (["generate", "x", "--max_new_tokens", "3"], "unknown option --max_new_tokens (did you mean --max-new-tokens?)"),
         (

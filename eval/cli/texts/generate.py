@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     prompts = read_prompts(arguments.prompt, arguments.file)
 
     from counterpoint.eval import chat, generation, loading  # after the arguments, since these import torch
-    from counterpoint.eval.cli import printing
+    from counterpoint.eval.cli.texts import printing
     from counterpoint.eval.reading import Reading
     from counterpoint.eval.texts import Texts
 

@@ -1,0 +1,1 @@
+"""Commands that continue prompts: their texts, and why each token."""
