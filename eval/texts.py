@@ -7,11 +7,13 @@ import json
 import platform
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
 from counterpoint.eval import generation
@@ -20,11 +22,10 @@ from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.chat import ChatFormat
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.generation import Emit, Generated, Request
-from counterpoint.eval.journal import Journal, key_of
+from counterpoint.eval.journal import Journal, key_of, name_other_releases, record_of, releases
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.progress import progress_bar
-from counterpoint.eval.prompts import decoded
-from counterpoint.eval.revisions import revision
+from counterpoint.eval.revisions import dependencies, revision
 
 
 @dataclass(frozen=True)
@@ -112,52 +113,68 @@ class Texts:
             "model": self.loaded.name,
             "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
             "device": str(self.loaded.model.device),
-            "versions": {name: version(name) for name in ("counterpoint", "transformers", "torch")}
-            | {"python": platform.python_version()},
+            "versions": releases() | {"python": platform.python_version()},
         }
 
     def write(self, path: Path) -> list[str]:
         """Write the texts that the file lacks, each as a line of JSON; all of them are returned.
 
         Raises:
-            ValueError: If the file is of another command, or of none.
+            ValueError: If the file is of another command, or of none, or another process writes it.
+            OSError: If it cannot be written.
         """
         run = {"max_new_tokens": self.arguments.max_new_tokens, "revision": revision(self.arguments.model), **self.facts}
+        told = {name: value for name, value in run.items() if name != "versions"}
+        depends_on = {str(spec): dependencies(self.loaded, spec) for spec in self.specs}
         wanted: list[tuple[int, DecoderSpec, int, str]] = []
         for number, prompt in enumerate(self.encoded):
             pictures = {name: key_of(value.tolist()) for name, value in prompt.inputs.items()}
             for spec in self.specs:
-                own = [spec.name, spec.plain(), spec.origins()]
                 for seed in self.seeds():
-                    wanted.append((number, spec, seed, key_of(run, number, prompt.ids, pictures, own, seed)))
-        check_file(path, run, {key for *_, key in wanted})
-        journal = Journal(path)
-        written = []
-        with progress_bar("text", total=len(wanted), done=len(journal.results)) as bar:
-            for number, spec, seed, key in wanted:
-                if key not in journal:
-                    generated = self.text(number, seed, spec, lambda _: None)
-                    journal.add(key, {**self.record(number, spec, seed, generated), **run})
-                    bar.update()
-                written.append(journal[key]["text"])
+                    key = key_of(told, depends_on[str(spec)], number, prompt.ids, pictures, seed)
+                    wanted.append((number, spec, seed, key))
+        with alone(path):
+            check_file(path, told, {key for *_, key in wanted})
+            journal = Journal(path)
+            name_other_releases(journal.results.values(), str(path))
+            written = []
+            with progress_bar("text", total=len(wanted), done=len(journal.results)) as bar:
+                for number, spec, seed, key in wanted:
+                    if key not in journal:
+                        generated = self.text(number, seed, spec, lambda _: None)
+                        journal.add(key, {**self.record(number, spec, seed, generated), **run})
+                        bar.update()
+                    written.append(journal[key]["text"])
         return written
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """The file has no other writer.
+
+    Raises:
+        ValueError: If it has.
+    """
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise ValueError(f"output={path}: another command is writing it; wait, or name another file") from error
+
+
 def check_file(path: Path, run: Mapping[str, Any], keys: Container[str]) -> None:
-    """Refuse a file that has anything but texts of this command, or the beginning of one that a kill cut off.
+    """Refuse a file that has anything but texts of this command, damaged or not.
 
     Raises:
         ValueError: If it has; the message says what differs.
     """
-    content = path.read_bytes() if path.exists() else b""
-    lines = content.split(b"\n")
-    if not lines[-1].startswith(BEGINNING[: len(lines[-1])]):
-        raise ValueError(f"output={path}, line {len(lines)}: no text of `counterpoint generate`; name another file")
-    for number, line in enumerate(lines[:-1], 1):
-        record = decoded(line.decode(errors="replace"))
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str) or "key" not in record:
-            raise ValueError(f"output={path}, line {number}: no text of `counterpoint generate`; name another file")
-        if record["key"] not in keys:
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    found = [(number, line, record_of(line)) for number, line in enumerate(lines, 1) if line]
+    foreign = [number for number, line, record in found if record is None and not line.startswith(BEGINNING[: len(line)])]
+    if foreign and not any(record for _, _, record in found):
+        raise ValueError(f"output={path}, line {foreign[0]}: no text of `counterpoint generate`; name another file")
+    for number, _, record in found:
+        if record is not None and record["key"] not in keys:
             other = next((name for name in run if record.get(name) != run[name]), None)
             names = [other] if other else ["prompt", "decoder", "parameters", "seed"]
             told = ", ".join(f"{name} {json.dumps(record.get(name), ensure_ascii=False)}" for name in names)

@@ -1,60 +1,66 @@
-"""A benchmark's directory has one writer at a time and holds texts of one kind; its files are whole at any time."""
+"""What a benchmark's directory holds: texts of one model on one set of prompts, of all decoders that were ever run in it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
-from filelock import FileLock, Timeout
-
-from counterpoint.eval.bench.records import read_config
+from counterpoint.eval.bench.records import read_config, read_generations
 from counterpoint.eval.bench.run import Run
-from counterpoint.eval.journal import write_whole
+from counterpoint.eval.directories import written_alone as alone
+from counterpoint.eval.journal import line_of, name_other_releases, read_records, write_bytes, write_whole, writing
+
+LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
 def written_alone(run: Run) -> Iterator[None]:
     """The directory is this run's, for all its processes, and ``config.json`` says what it holds.
 
-    The lock is the operating system's, so that it goes with the process, however that ends.
-
     Raises:
         ValueError: If another run writes it, or it holds texts that do not go with this one's.
     """
-    problem: list[str | None] = [None]
-    lock = FileLock(run.directory / ".lock")
-    if run.state.is_main_process:
-        try:
-            run.directory.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-            begin(run)
-        except Timeout:
-            problem = [f"{run.directory}: another `counterpoint bench` is writing it; wait, or give another folder"]
-        except (OSError, ValueError) as error:
-            problem = [str(error)]
-    if run.state.num_processes > 1:
-        broadcast_object_list(problem)
-    try:
-        if problem[0] is not None:
-            raise ValueError(problem[0])
+    with alone(run.directory, lambda: begin(run), run.state):
         yield
-    finally:
-        lock.release()
 
 
 def begin(run: Run) -> None:
-    """Write ``config.json``, unless the directory is of a run that differs in more than decoders, prompts, seeds and metrics."""
+    """Write ``config.json``, unless the directory is of a run that differs in more than decoders, prompts, seeds and metrics.
+
+    Decoders of earlier runs stay. One that is run again, with other models under the same name, is made anew.
+    """
     path = run.directory / "config.json"
+    config = run.config()
     if path.exists():
-        before = read_config(run.directory)["run"]
-        for name in sorted({*before, *run.facts}):
-            if before.get(name) != run.facts.get(name):
+        before = read_config(run.directory)
+        for name in sorted({*before["run"], *run.facts}):
+            if before["run"].get(name) != run.facts.get(name):
                 raise ValueError(
-                    f"{run.directory} holds texts of {name}={before.get(name)}, which do not go with those of "
+                    f"{run.directory} holds texts of {name}={before['run'].get(name)}, which do not go with those of "
                     f"{name}={run.facts.get(name)}; give another folder"
                 )
-    for stale in run.directory.glob("failures*.jsonl"):
-        stale.unlink()  # they are tried again
-    write_whole(path, json.dumps(run.config(), indent=2, ensure_ascii=False) + "\n")
+        config |= joined(before, config)
+        name_other_releases(read_generations(run.directory), str(run.directory))
+    own = {str(task.spec) for task in run.tasks}
+    for failures in run.directory.glob("failures*.jsonl"):  # those of this run's decoders are tried again
+        others = [record for record in read_records(run.directory, failures.name) if record["label"] not in own]
+        with writing(failures):
+            write_bytes(failures, b"".join(map(line_of, others)))
+    write_whole(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def joined(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The decoders of earlier runs and of this one, each with all its seeds and prompts."""
+    decoders = {each["label"]: each for each in before["decoders"]}
+    for each in now["decoders"]:
+        earlier = decoders.get(each["label"])
+        if earlier and earlier["task"] != each["task"]:
+            LOGGER.warning("%s: what it depends on has changed since its texts were written; they are made anew", each["label"])
+        elif earlier:
+            each = {**each, **{name: max(each[name], earlier[name]) for name in ("seeds", "num_prompts")}}
+        decoders[each["label"]] = each
+    counts = {name: max(before[name], now[name]) for name in ("num_prompts", "num_seeds")}
+    return {"decoders": list(decoders.values()), "metrics": now["metrics"] or before["metrics"], **counts}

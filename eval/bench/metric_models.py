@@ -22,7 +22,7 @@ from counterpoint.eval.metrics.mauve import MauveResult, compute_mauve, mauve_sc
 from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_featurizer
 from counterpoint.eval.metrics.mauve_protocols import protocol_named
 from counterpoint.eval.metrics.representations import mean_pooling
-from counterpoint.eval.revisions import fingerprint
+from counterpoint.eval.revisions import revision
 from counterpoint.rankers.weight_files import refusals
 
 AT_ONCE = 32
@@ -66,7 +66,8 @@ class MetricModels:
     @cached_property
     def scoring_key(self) -> str:
         """A name for all that likelihoods depend on besides the texts."""
-        return key_of(fingerprint(self.scoring_model.model), str(self.scoring_model.model.dtype), "tokenised together")
+        model = self.scoring_model.model
+        return key_of(revision(self.scorer), str(model.dtype), model.device.type, "tokenised together")
 
     @cached_property
     def embed(self) -> Embed:

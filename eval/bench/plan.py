@@ -11,16 +11,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from counterpoint.decoders.choosing.specs import Spec
 from counterpoint.eval.bench.passages import Passage, by_length
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.journal import key_of
-from counterpoint.eval.revisions import revision
-from counterpoint.rankers import SMALL
-
-MODELS = ("amateur", "amateur_adapter", "path")
-"""Parameters of decoders that name a model."""
+from counterpoint.eval.revisions import models_of
 
 
 @dataclass(frozen=True)
@@ -47,16 +41,6 @@ def task_of(spec: DecoderSpec, seeds: int, model: str, run: Mapping[str, Any]) -
     """A decoder's task in a run of ``model``; one that draws no random numbers needs one seed only."""
     key = key_of(run, spec.name, spec.plain(), models_of(spec, model), spec.origins())
     return Task(spec, seeds if spec.sampling else 1, key)
-
-
-def models_of(spec: Spec[Any], model: str) -> list[dict[str, str]]:
-    """The revisions of the models that a choice names, and of those in the choices in it."""
-    own = {name: revision(value) for name in MODELS if (value := spec.values.get(name)) and isinstance(value, str)}
-    if spec.values.get("amateur") == "" and model == str(EXPERT):
-        own["amateur"] = revision(str(AMATEUR))
-    if spec.name == "small":
-        own["path"] = revision(str(SMALL))
-    return [own, *(found for each in spec.nested() for found in models_of(each, model))]
 
 
 def batches(tasks: Sequence[Task], passages: Sequence[Passage], batch_size: int) -> list[Batch]:

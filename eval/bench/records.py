@@ -1,12 +1,15 @@
 """The files of a benchmark's directory, as they are read: any number of processes write them, one line a result.
 
-- ``config.json``: what was run: ``run`` (all that every text depends on), ``decoders``, ``num_prompts``, ``num_seeds``,
-  ``metrics``, ``environment``;
-- ``generations*.jsonl``: ``key``, ``decoder``, ``label``, ``parameters``, ``model``, ``revision``, ``dtype``, ``seed``, ``index``,
-  ``prompt``, ``reference``, ``text``, ``tokens``, ``finished``;
+- ``config.json``: what was run: ``run`` (all that every text depends on), ``decoders`` (of all runs in the directory, each with
+  its ``seeds``, ``num_prompts`` and ``task``, a name for what it depends on), ``num_prompts``, ``num_seeds``, ``metrics``,
+  ``versions``, ``environment``;
+- ``generations*.jsonl``: ``key``, ``task``, ``decoder``, ``label``, ``parameters``, ``model``, ``revision``, ``dtype``, ``seed``,
+  ``index``, ``prompt``, ``reference``, ``text``, ``tokens``, ``finished``;
 - ``speed.jsonl``: ``key``, ``decoder``, ``label``, ``tokens_per_second``, ``relative``, ``repeats``, ``peak_memory_bytes``,
   ``batch_size``;
 - ``failures*.jsonl``: ``key``, ``decoder``, ``label``, ``error``.
+
+The lines of ``.jsonl`` files have ``versions``, the releases that made them, and ``checksum`` too.
 """
 
 from __future__ import annotations
@@ -34,20 +37,25 @@ def read_config(directory: Path) -> Record:
 
 
 def read_generations(directory: Path) -> list[Record]:
-    """The texts of what ``config.json`` says, each once, by decoder (in its order), seed and prompt."""
+    """The texts of what ``config.json`` says, none of other weights, each once, by decoder (in its order), seed and prompt."""
     config = read_config(directory)
+    decoders = {decoder["task"]: decoder for decoder in config["decoders"]}
     order = {decoder["label"]: place for place, decoder in enumerate(config["decoders"])}
     found = {
         record["key"]: record
         for record in read_records(directory, "generations*.jsonl")
-        if record["label"] in order and record["seed"] < config["num_seeds"] and record["index"] < config["num_prompts"]
+        if (decoder := decoders.get(record["task"])) is not None
+        and record["seed"] < decoder["seeds"]
+        and record["index"] < decoder["num_prompts"]
     }
     return sorted(found.values(), key=lambda record: (order[record["label"]], record["seed"], record["index"]))
 
 
 def read_speed(directory: Path) -> list[Record]:
     """The speed of each decoder that was timed, the last measurement of each."""
-    return list({record["label"]: record for record in read_records(directory, "speed.jsonl")}.values())
+    tasks = {decoder["task"] for decoder in read_config(directory)["decoders"]}
+    found = [record for record in read_records(directory, "speed.jsonl") if record["task"] in tasks]
+    return list({record["label"]: record for record in found}.values())
 
 
 def read_failures(directory: Path) -> list[Record]:

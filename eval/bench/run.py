@@ -6,7 +6,6 @@ import argparse
 import platform
 from collections.abc import Sequence
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from counterpoint.eval.bench.passages import encode_passages, read_pairs
 from counterpoint.eval.bench.plan import batches, task_of
 from counterpoint.eval.chat import chat_format
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.journal import read_records
+from counterpoint.eval.journal import read_records, releases
 from counterpoint.eval.revisions import revision
 
 IDLE = timedelta(days=7)
@@ -54,7 +53,6 @@ class Run:
             "prompt_tokens": options.prompt_tokens,
             "max_new_tokens": options.max_new_tokens,
             **self.chats.facts(pairs.prompts),
-            **{name: version(name) for name in ("counterpoint", "torch", "transformers")},
         }
         """All that every text depends on, besides its decoder, its prompt and its seed."""
         self.source = pairs.source
@@ -74,6 +72,7 @@ class Run:
         """What ``config.json`` holds."""
         return {
             "run": self.facts,
+            "versions": releases(),
             "model": self.options.model,
             "prompts": self.source,
             "decoders": [
@@ -83,6 +82,8 @@ class Run:
                     "parameters": task.spec.plain(),
                     **({"origins": origins} if (origins := task.spec.origins()) else {}),
                     "seeds": task.seeds,
+                    "num_prompts": len(self.passages),
+                    "task": task.key,
                 }
                 for task in self.tasks
             ],

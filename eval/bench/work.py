@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from counterpoint.eval.bench.speed import REPEATS, measure_speed
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.progress import progress_bar
+from counterpoint.eval.reading import Read
 
 
 def generate_all(run: Run) -> None:
@@ -29,25 +30,29 @@ def generate_all(run: Run) -> None:
     with progress_bar("text", total=total, done=before, quiet=quiet(run)) as bar:
         for batch in left:
             spec = batch.task.spec
-            bar.set_description(spec.name)
+            bar.describe(spec.name)
             if batch.task.key not in failures:
                 begun = time.perf_counter()
                 try:
-                    tokens = generate_batch(run, batch, journal, done)
+                    found = continue_batch(run.loaded, spec, batch.passages, batch.seed, run.options.max_new_tokens)
+                except OSError:
+                    raise  # the disk's, not the decoder's
                 except Exception as error:  # of any kind: the other decoders have nothing to do with it
                     failures.add(batch.task.key, failure(spec, error))
                 else:
-                    bar.set_postfix_str(f"{tokens / (time.perf_counter() - begun):.0f} tokens/s", refresh=False)
+                    keep(run, batch, found, journal, done)
+                    tokens = sum(each.tokens for each in found)
+                    bar.tell(f"{tokens / (time.perf_counter() - begun):.0f} tokens/s")
             bar.update(len(batch.keys))
 
 
-def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, Any]) -> int:
-    """Generate a batch and keep what was missing of it; the number of its tokens."""
+def keep(run: Run, batch: Batch, found: Sequence[Read], journal: Journal, done: Container[str]) -> None:
+    """Write what was missing of a batch."""
     spec = batch.task.spec
-    found = continue_batch(run.loaded, spec, batch.passages, batch.seed, run.options.max_new_tokens)
     for key, passage, continuation in zip(batch.keys, batch.passages, found, strict=True):
         if key not in done and key not in journal:
             record = {
+                "task": batch.task.key,
                 "decoder": spec.name,
                 "label": str(spec),
                 "parameters": spec.plain(),
@@ -64,7 +69,6 @@ def generate_batch(run: Run, batch: Batch, journal: Journal, done: Mapping[str, 
                 **({"thinking_text": continuation.thinking} if run.chats.marks else {}),
             }
             journal.add(key, record)
-    return sum(continuation.tokens for continuation in found)
 
 
 def failure(spec: DecoderSpec, error: Exception) -> dict[str, Any]:
@@ -82,17 +86,18 @@ def time_decoders(run: Run) -> None:
     keys = {
         str(task.spec): key_of(task.key, "speed", [each.facts() for each in batch], torch.get_num_threads()) for task in run.tasks
     }
+    tasks = {str(task.spec): task.key for task in run.tasks}
     left = [task.spec for task in run.tasks if str(task.spec) not in failed and keys[str(task.spec)] not in journal]
     if not left:
         return
-    with progress_bar("batch", total=(REPEATS + 1) * (len(left) + 1), quiet=quiet(run)) as bar:
+    with progress_bar("batch", total=(REPEATS + 1) * (len(left) + 1), quiet=quiet(run), kept="all texts are kept") as bar:
 
         def tick(name: str) -> None:
-            bar.set_description(f"speed of {name}")
+            bar.describe(f"speed of {name}")
             bar.update()
 
         for record in measure_speed(run.loaded, left, batch, run.options.max_new_tokens, tick):
-            journal.add(keys[record["label"]], record)
+            journal.add(keys[record["label"]], {"task": tasks[record["label"]], **record})
 
 
 def quiet(run: Run) -> bool:

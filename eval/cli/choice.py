@@ -6,7 +6,6 @@ import argparse
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.errors import usage_errors
 from counterpoint.eval.cli.models import chosen_format, load_model, warn_of_empty
 from counterpoint.eval.cli.options import add_chat_options, add_output_dir, add_shared
-from counterpoint.eval.journal import Journal
+from counterpoint.eval.directories import written_alone
+from counterpoint.eval.journal import Journal, name_other_releases, releases
 
 if TYPE_CHECKING:
     from counterpoint.eval.chat import ChatFormat
@@ -72,40 +72,42 @@ def run_choice(
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
     from counterpoint.eval.questions import choice_task, open_answers
+    from counterpoint.eval.questions.results import write_results
 
-    with loading.quiet():
+    wanted = questions[: arguments.limit]
+    with loading.quiet(), written_alone(arguments.output_dir):
         loaded = load_model(arguments)
         chats = chosen_format(arguments, loaded)
         task = make(loaded, spec, chats)
-        journal = Journal(arguments.output_dir / f"questions-{task.key}.jsonl")
+        journal = Journal(arguments.output_dir / f"scores-{task.key}.jsonl")
+        name_other_releases(journal.results.values(), str(journal.path))
         answer = open_answers.answer if generate else choice_task.answer
-        records = answer(task, questions[: arguments.limit], journal, arguments.quiet)
+        records = answer(task, wanted, journal, arguments.quiet)
         if generate:
             warn_of_empty([record["answer"] for record in records], chats, loaded)
-        others = more(questions[: arguments.limit], records, journal) if more else {}
-    results: dict[str, Any] = {
-        "metrics": {**mean_measures([record["measures"] for record in records]), **others},
-        "questions": len(records),
-        **({} if generate else score_facts(arguments, spec, records)),
-        **facts,
-        **chats.facts(),
-        "decoder": spec.name,
-        "parameters": spec.plain(),
-        **({"origins": origins} if (origins := spec.origins()) else {}),
-        "model": loaded.name,
-        "weights_sha256": task.weights,
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "device": str(loaded.model.device),
-        "versions": {name: version(name) for name in ("counterpoint", "transformers", "torch")}
-        | {"python": platform.python_version()},
-        "question_results": journal.path.name,
-    }
-    path = arguments.output_dir / "results.json"
-    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        others = more(wanted, records, journal) if more else {}
+        results: dict[str, Any] = {
+            "metrics": {**mean_measures([record["measures"] for record in records]), **others},
+            "questions": len(records),
+            **({"partial": {"questions": len(records), "of": len(questions)}} if len(records) < len(questions) else {}),
+            **({} if generate else score_facts(arguments, spec, records)),
+            **facts,
+            **chats.facts(),
+            "decoder": spec.name,
+            "label": str(spec),
+            "parameters": spec.plain(),
+            **({"origins": origins} if (origins := spec.origins()) else {}),
+            "model": loaded.name,
+            "depends_on": task.depends_on,
+            "dtype": str(loaded.model.dtype).removeprefix("torch."),
+            "device": str(loaded.model.device),
+            "versions": releases() | {"python": platform.python_version()},
+        }
+        results = write_results(arguments.output_dir, task.key, results, records)
     if arguments.json:
         print(json.dumps(results, ensure_ascii=False))
     elif not arguments.quiet:
-        print_results(results, path)
+        print_results(results, arguments.output_dir)
     return 0
 
 
@@ -124,12 +126,53 @@ def mean_measures(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(each[name] for each in measures) / len(measures) for name in measures[0]}
 
 
-def print_results(results: Mapping[str, Any], path: Path) -> None:
-    """Print the measures, the number of questions and the file of the results."""
+def print_results(results: Mapping[str, Any], directory: Path) -> None:
+    """Print the measures, the number of questions, and the table where the directory has other decoders' results too."""
+    from counterpoint.eval.questions.results import markdown, read_results
+
     for name, value in results["metrics"].items():
         print(f"{name:<17}{value:.4f}")
     scored = f", {results['answers']} answers, scores: {results['scores']}" if "scores" in results else ""
-    print(f"{results['questions']} questions{scored}")
+    partial = f" of {results['partial']['of']} (partial)" if "partial" in results else ""
+    print(f"{results['questions']}{partial} questions{scored}")
     if results.get("banned_answers"):
         print(f"{results['banned_answers']} answers have a token that the decoder bans: they beat no other")
-    print(path)
+    everything = read_results([directory])
+    if len(everything) > 1:
+        print(f"\n{markdown(everything)}")
+    print(directory / "results.json")
+
+
+def add_compare(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    """Declare ``compare`` as a command of a command of questions, which alone is ``run``."""
+    parser.set_defaults(questions=run)
+    commands = parser.add_subparsers(title="commands, each with --help", metavar="COMMAND")
+    subparser = commands.add_parser(
+        "compare",
+        help="one table of all results in folders",
+        description="One table of the results of all decoders in one folder or more: means with intervals, and paired tests "
+        "against the first.",
+        allow_abbrev=False,
+    )
+    subparser.add_argument("directories", metavar="DIR", nargs="+", type=Path, help="folders of --output-dir")
+    add_shared(subparser, "--json")
+    subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+    subparser.set_defaults(questions=compare)
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Print the table, or all results with how each differs from the first."""
+    from counterpoint.eval.questions.results import comparisons, markdown, read_results
+
+    found = read_results(arguments.directories)
+    if not arguments.json:
+        print(markdown(found).rstrip())
+        return 0
+    tests: list[list[dict[str, Any]]] = [[] for _ in found]
+    for task in dict.fromkeys(each.get("task") for each in found):
+        places = [place for place, each in enumerate(found) if each.get("task") == task]
+        for (place, measure), test in comparisons([found[each] for each in places]).items():
+            tests[places[place]].append({"measure": measure, "against": found[places[0]]["label"], **test})
+    told = [{**each, "comparisons": own} for each, own in zip(found, tests, strict=True)]
+    print(json.dumps([{name: value for name, value in each.items() if name != "by_question"} for each in told], ensure_ascii=False))
+    return 0

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.cli.choice import add_choice_options, chosen_decoder, run_choice
-from counterpoint.eval.cli.errors import CommandError
+from counterpoint.eval.cli.choice import add_choice_options, add_compare, chosen_decoder, run_choice
+from counterpoint.eval.cli.errors import CommandError, UsageError
 from counterpoint.eval.questions.factor import CONTEXTS, read_completions
 
 if TYPE_CHECKING:
@@ -27,19 +27,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Started again after a kill it goes on where it stopped.",
         allow_abbrev=False,
     )
-    parser.add_argument("--file", metavar="FILE", type=Path, required=True, help="one of the benchmark's CSV files")
+    parser.add_argument("--file", metavar="FILE", type=Path, help="one of the benchmark's CSV files")
     parser.add_argument(
         "--context",
         choices=CONTEXTS,
         help="column that has the contexts (default: full_prefix for news, otherwise turncated_prefixes, as the files spell it)",
     )
     add_choice_options(parser, "factor", "none")
+    add_compare(parser, ask)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark, or the command of it that was chosen."""
+    code: int = arguments.questions(arguments)
+    return code
+
+
+def ask(arguments: argparse.Namespace) -> int:
     """Score the rows, and write ``results.json`` and a file with the results of each row."""
     chosen_decoder(arguments)  # its errors come first
+    if arguments.file is None:
+        raise UsageError("--file is missing: name one of the benchmark's CSV files")
     try:
         data = read_completions(arguments.file, arguments.context)
     except (ImportError, OSError, ValueError) as error:

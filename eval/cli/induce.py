@@ -96,12 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
     with loading.quiet():
         loaded = load_model(arguments)
         chosen_format(arguments, loaded)  # its errors and its note come first
-        with progress_bar("step", quiet=arguments.quiet) as bar:
+        with progress_bar("step", quiet=arguments.quiet, kept="{done} steps; what the last checkpoint holds is kept") as bar:
 
             def report(step: int, steps: int, loss: float) -> None:
-                bar.total = steps
-                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-                bar.update(step - bar.n)
+                bar.tell(f"loss={loss:.3f}")
+                bar.reach(step, steps)
 
             induced = induction.induce(
                 loaded.model,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
+import logging
 import os
 import sys
 import traceback
@@ -71,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         2
     """
     debug = False
+    tolerant_streams()
+    told, logger = Told(logging.WARNING), logging.getLogger("counterpoint")
+    logger.addHandler(told)
     try:
         try:
             parser = build_parser()
@@ -80,8 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = arguments.run(arguments)
             return code
         finally:
+            logger.removeHandler(told)
             sys.stdout.flush()  # here, so that a closed pipe is met inside this function
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if str(error):  # what is kept
+            print(f"counterpoint: {error}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter's last flush complains
@@ -96,3 +105,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = written_as_options(" ".join(message.split()), ("trust_remote_code",))
         print("counterpoint: error:", message, file=sys.stderr)
         return error.exit_code if isinstance(error, CommandError) else 1
+
+
+class Told(logging.Handler):
+    """Prints the library's warnings like the command's own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one."""
+        print(f"counterpoint: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
+def tolerant_streams() -> None:
+    r"""Standard output takes any text in any encoding, and standard input is UTF-8 whatever the locale says.
+
+    A character that the encoding lacks is written as JSON escapes it, ``\u`` and four digits, so that ``--json`` stays JSON.
+    Bytes that are no UTF-8 are met where the text is read, with the number of their line.
+    """
+    codecs.register_error("counterpoint", escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="counterpoint")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")
+
+
+def escaped(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that cannot be encoded, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", errors="surrogatepass")
+    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2)), error.end

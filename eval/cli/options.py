@@ -56,6 +56,15 @@ def new_file(text: str) -> Path:
     return path
 
 
+def folder(text: str) -> Path:
+    """Parse the path of a folder to write to, which may be new: no file is in its way."""
+    path = Path(text)
+    for each in (path, *path.parents):
+        if each.exists() and not each.is_dir():
+            raise argparse.ArgumentTypeError(f"{each} is a file: name a folder")
+    return path
+
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "--model": {
         "metavar": "ID_OR_PATH",
@@ -88,7 +97,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "switch it off by the chat template (default: keep)",
     },
     "--trust-remote-code": {"action": "store_true", "help": "run code that comes with a model"},
-    "--output-dir": {"metavar": "DIR", "type": Path, "help": "folder to write to"},
+    "--output-dir": {"metavar": "DIR", "type": folder, "help": "folder to write to"},
     "--output": {"metavar": "FILE", "type": new_file, "help": "write to this file instead of standard output"},
     "--no-renormalise": {
         "dest": "renormalise",

@@ -11,6 +11,9 @@ from counterpoint.eval import EXPERT
 from counterpoint.eval.cli.errors import CommandError, option_names
 from counterpoint.eval.cli.options import above_zero, add_shared, non_negative, positive
 
+KEPT = "{done}; what was written and the last checkpoint are kept"
+"""What is said after Ctrl-C."""
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Declare the options of ``counterpoint train-ranker``."""
@@ -124,15 +127,13 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.eval.training.ranker_training import Data, train_ranker
     from counterpoint.rankers.training.contrastive_training import Settings
 
-    with loading.quiet(), progress_bar("step", quiet=arguments.quiet) as bar:
+    with loading.quiet(), progress_bar("step", quiet=arguments.quiet, kept=KEPT) as bar:
 
         def report(what: str, done: int, of: int, loss: float | None) -> None:
-            bar.set_description(what, refresh=False)
-            bar.total = of
+            bar.describe(what)
             if loss is not None:
-                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.n = done
-            bar.refresh()
+                bar.tell(f"loss={loss:.3f}")
+            bar.reach(done, of)
 
         with option_names("device"):
             generator = loading.load(arguments.generator, arguments.device, "auto", False) if arguments.negatives else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.cli.choice import add_choice_options, chosen_decoder, mean_measures, run_choice
+from counterpoint.eval.cli.choice import add_choice_options, add_compare, chosen_decoder, mean_measures, run_choice
 from counterpoint.eval.cli.errors import CommandError, UsageError, option_names, usage_errors
 from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.journal import Journal
@@ -66,10 +66,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     group.add_argument("--truth-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is true; with --info-judge")
     group.add_argument("--info-judge", metavar="ID_OR_PATH", help="a model that says whether an answer is informative")
     group.add_argument("--bleurt", metavar="DIR", help="a checkpoint of BLEURT")
+    add_compare(parser, ask)
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark, or the command of it that was chosen."""
+    code: int = arguments.questions(arguments)
+    return code
+
+
+def ask(arguments: argparse.Namespace) -> int:
     """Score the questions, and write ``results.json`` and a file with the results of each question."""
     generate = arguments.task == "generation"
     chosen_decoder(arguments, scoring=not generate)  # its errors come first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from counterpoint.decoders import Score, score_each
@@ -16,9 +16,19 @@ from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.progress import progress_bar
-from counterpoint.eval.revisions import fingerprint
+from counterpoint.eval.revisions import dependencies
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An answer's score."""
+
+    total: float
+    """Sum over its tokens."""
+    tokens: int
+    """How many there are."""
 
 
 class ChoiceTask:
@@ -37,16 +47,9 @@ class ChoiceTask:
         self, loaded: Loaded, spec: DecoderSpec, renormalise: bool, *settings: Any, seed: int = 0, chats: ChatFormat = TEXTS
     ) -> None:
         self.loaded, self.spec, self.renormalise, self.seed, self.chats = loaded, spec, renormalise, seed, chats
-        amateur = building.model_amateur_of(spec, loaded)
-        self.weights = [fingerprint(model) for model in (loaded.model, *([amateur.model] if amateur else []))]
-        """Hashes of the weights of the model and of an amateur."""
-        self.key = key_of(
-            {name: version(name) for name in ("counterpoint", "transformers", "torch")},
-            self.weights,
-            [str(loaded.model.dtype), loaded.model.device.type],
-            [spec.name, spec.plain(), spec.origins(), renormalise],
-            [type(self).__name__, *settings, seed, *([facts] if (facts := chats.facts()) else [])],
-        )[:12]
+        self.depends_on = dependencies(loaded, spec)
+        settings = (type(self).__name__, *settings, renormalise, seed, chats.facts())
+        self.key = key_of(self.depends_on, settings)[:12]
 
     def name(self, question: Any) -> str:
         """What the question is called in the results."""
@@ -68,13 +71,16 @@ class ChoiceTask:
         """The answers."""
         raise NotImplementedError
 
-    def measures(self, question: Any, scores: Mapping[str, Score]) -> dict[str, float]:
+    def measures(self, question: Any, scores: Mapping[str, Scored]) -> dict[str, float]:
         """The question's measures, from its answers' scores."""
         raise NotImplementedError
 
 
 def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: bool = False) -> list[dict[str, Any]]:
-    """The record of each question, from the journal or scored now and written there."""
+    """The record of each question with its measures, whose scores are from the journal or computed now and written there.
+
+    Measures are computed anew from the scores, since they depend on which of the answers are true.
+    """
     model, tokenizer = task.loaded.model, task.loaded.tokenizer
     prompts = [task.prompt(question) for question in questions]
     encoded = [encode(model, tokenizer, prompt, task.given(question)) for prompt, question in zip(prompts, questions, strict=True)]
@@ -92,18 +98,26 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
     )
     for index, scores in progress(pending, found, len(questions), quiet):
         journal.add(keys[index], record_of(task, questions[index], scores))
-    return [journal[key] for key in keys]
+    return [measured(task, question, journal[key]) for question, key in zip(questions, keys, strict=True)]
 
 
 def record_of(task: ChoiceTask, question: Any, scores: Sequence[Score]) -> dict[str, Any]:
-    """A question's result; a banned answer's score, minus infinity, is null."""
+    """A question's scores; a banned answer's, minus infinity, is null."""
     found = dict(zip(task.answers(question), scores, strict=True))
     return {
         "question": task.name(question),
-        "measures": task.measures(question, found),
         "scores": {each: None if score.total == -math.inf else score.total for each, score in found.items()},
         "tokens": [len(score.tokens) for score in scores],
     }
+
+
+def measured(task: ChoiceTask, question: Any, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the measures of its question as the data has it now."""
+    scores = {
+        each: Scored(-math.inf if total is None else total, count)
+        for (each, total), count in zip(record["scores"].items(), record["tokens"], strict=True)
+    }
+    return {**record, "measures": task.measures(question, scores)}
 
 
 def progress(pending: Sequence[int], found: Iterator[Found], total: int, quiet: bool) -> Iterator[tuple[int, Found]]:

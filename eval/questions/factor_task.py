@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from counterpoint.decoders import Score
-from counterpoint.eval.questions.choice_task import ChoiceTask
+from counterpoint.eval.questions.choice_task import ChoiceTask, Scored
 from counterpoint.eval.questions.factor import Completion, factor_accuracy
 
 
@@ -24,7 +23,7 @@ class FactorTask(ChoiceTask):
         """All completions, each once."""
         return list(dict.fromkeys([question.true, *question.false]))
 
-    def measures(self, question: Completion, scores: Mapping[str, Score]) -> dict[str, float]:
+    def measures(self, question: Completion, scores: Mapping[str, Scored]) -> dict[str, float]:
         """Accuracy by the sum of the tokens' scores, as DoLa's released code, and by their mean, as the benchmark's own."""
         true, false = scores[question.true], [scores[each] for each in question.false]
         return {
@@ -33,6 +32,6 @@ class FactorTask(ChoiceTask):
         }
 
 
-def per_token(score: Score) -> float:
+def per_token(score: Scored) -> float:
     """The mean score of a completion's tokens, with which a long completion is not at a disadvantage."""
-    return score.total / len(score.tokens)
+    return score.total / score.tokens

@@ -66,10 +66,10 @@ def judge_answers(loaded: Any, asks: str, records: Sequence[Mapping[str, Any]], 
     """A loaded judge's probability for the answer in each record, from the journal or asked for now and written there."""
     from counterpoint.eval.journal import key_of
     from counterpoint.eval.questions.choice_task import progress  # imports torch
-    from counterpoint.eval.revisions import fingerprint
+    from counterpoint.eval.revisions import revision
 
-    name = fingerprint(loaded.model)
-    keys = [key_of(name, asks, record["question"], record["answer"]) for record in records]
+    judge_is = [revision(loaded.name), str(loaded.model.dtype), loaded.model.device.type]
+    keys = [key_of(judge_is, asks, record["question"], record["answer"]) for record in records]
     pending = [index for index, key in enumerate(keys) if key not in journal]
 
     def probabilities() -> Iterator[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from counterpoint.eval import generation
@@ -16,9 +16,12 @@ MAX_NEW_TOKENS = 50
 
 
 def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: bool = False) -> list[dict[str, Any]]:
-    """The record of each question, from the journal or generated now and written there."""
+    """The record of each question with its measures, whose text is from the journal or generated now and written there.
+
+    What is an answer in the text, and its measures, are found anew, since they depend on the references.
+    """
     prompts = [task.prompt(question) for question in questions]
-    keys = [key_of(task.key, question.text, task.text(question)) for question in questions]
+    keys = [key_of(task.key, MAX_NEW_TOKENS, question.text, task.text(question)) for question in questions]
     pending = [index for index, key in enumerate(keys) if key not in journal]
 
     def texts() -> Iterator[str]:
@@ -27,7 +30,11 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
             yield generation.generate(task.loaded, request, MAX_NEW_TOKENS, task.seed, task.spec, lambda _: None).text
 
     for index, text in progress(pending, texts(), len(questions), quiet):
-        question, written = questions[index], text.partition("Q:")[0].strip()  # a next question is not part of the answer
-        measures = similarity_measures(written, question.true, question.false)
-        journal.add(keys[index], {"question": question.text, "answer": written, "measures": measures})
-    return [journal[key] for key in keys]
+        journal.add(keys[index], {"question": questions[index].text, "text": text})
+    return [measured(question, journal[key]) for question, key in zip(questions, keys, strict=True)]
+
+
+def measured(question: Any, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the answer in its text, and the answer's measures by the references as the data has them now."""
+    answer = record["text"].partition("Q:")[0].strip()  # a next question is not part of the answer
+    return {**record, "answer": answer, "measures": similarity_measures(answer, question.true, question.false)}

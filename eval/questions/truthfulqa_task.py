@@ -6,11 +6,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 
-from counterpoint.decoders import Score
 from counterpoint.eval.chat import TEXTS, ChatFormat
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.questions.choice_task import ChoiceTask
+from counterpoint.eval.questions.choice_task import ChoiceTask, Scored
 from counterpoint.eval.questions.multiple_choice import mc1
 from counterpoint.eval.questions.qa_prompts import Preset
 from counterpoint.eval.questions.truthfulqa import BEST_INCORRECT, Question
@@ -47,7 +46,7 @@ class TruthfulQATask(ChoiceTask):
         """All answers, or the letters of the two."""
         return ["A", "B"] if self.binary else question.answers()
 
-    def measures(self, question: Question, scores: Mapping[str, Score]) -> dict[str, float]:
+    def measures(self, question: Question, scores: Mapping[str, Scored]) -> dict[str, float]:
         """MC1, MC2 and MC3, or whether the best answer's letter is the likelier one."""
         if not self.binary:
             return question.measures({each: score.total for each, score in scores.items()})

@@ -16,6 +16,7 @@ from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.eval.journal import Journal, key_of, read_records
+from counterpoint.eval.revisions import fingerprint, tokenizer_fingerprint
 from counterpoint.rankers.continuation_texts import continuation_text
 from counterpoint.rankers.ngrams import words
 from counterpoint.rankers.training.passages import Passage, whole_sentences
@@ -64,7 +65,8 @@ def generate_negatives(
     """
     state = PartialState()
     journal = Journal(folder / f"negatives-{state.process_index}.jsonl")
-    settings = {"model": model.name_or_path, "top_p": top_p, "seed": seed, "shortest": shortest}
+    settings: dict[str, Any] = {"model": fingerprint(model), "tokenizer": tokenizer_fingerprint(tokenizer)}
+    settings |= {"device": model.device.type, "top_p": top_p, "seed": seed, "shortest": shortest}
     found: dict[Wanted, str] = {}
     for attempt in range(ROUNDS):
         batches = in_batches(

@@ -20,8 +20,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.forwards.layers import depth_of
 from counterpoint.eval.chat import ChatFormat, chat_format
-from counterpoint.eval.journal import write_whole
+from counterpoint.eval.directories import written_alone
+from counterpoint.eval.journal import key_of, write_whole, writing
 from counterpoint.eval.loading import Loaded
+from counterpoint.eval.revisions import fingerprint as weights_of
 from counterpoint.eval.training.amateur_card import card
 from counterpoint.eval.training.answers import Row, answer_loss, encode, mean_answer_loss
 from counterpoint.eval.training.run_folder import as_json, begin, versions, write_record
@@ -147,36 +149,36 @@ def induce(
     except ImportError as error:
         raise ImportError("induction trains an adapter by PEFT: pip install counterpoint[adapters]") from error
     output = Path(output)
-    run = {"model": model.name_or_path, "dtype": str(model.dtype).removeprefix("torch."), **asdict(settings)}
-    run |= {"pairs": len(pairs), "pairs_sha256": fingerprint(pairs), "held_out": len(held_out)}
-    run |= {"held_out_sha256": fingerprint(held_out)}
     loaded = Loaded(str(model.name_or_path), model, tokenizer)
     chats = chat_format(loaded, settings.chat_template, settings.system)
-    run |= chats.facts()
-    run = as_json(run)
-    record = begin(output, run)
     rows, too_long = encoded(tokenizer, pairs, settings, chats)
-    if not rows:
-        raise ValueError(f"pairs: none of the {len(pairs)} has at most max_length={settings.max_length} tokens; raise it")
     measured = encoded(tokenizer, sample(held_out, settings.seed), settings, chats)[0]
-    adapted = with_adapter(model.eval(), settings)
-    batches = schedule(len(rows), settings)
-    if "loss_after" in record:
-        set_peft_model_state_dict(adapted, load_file(output / "adapter_model.safetensors"))
-        return Induced(adapted, len(batches), too_long, record["loss_before"], record["loss_after"])
+    run = {"model": model.name_or_path, "dtype": str(model.dtype).removeprefix("torch."), **asdict(settings)}
+    run |= {"pairs": len(pairs), "pairs_sha256": fingerprint(pairs), "held_out": len(held_out)}
+    run |= {"held_out_sha256": fingerprint(held_out), **chats.facts()}
+    run |= {"weights": weights_of(model), "tokens": key_of([[row.ids, row.start] for row in (*rows, *measured)])}
+    with written_alone(output):
+        record = begin(output, as_json(run))
+        if not rows:
+            raise ValueError(f"pairs: none of the {len(pairs)} has at most max_length={settings.max_length} tokens; raise it")
+        adapted = with_adapter(model.eval(), settings)
+        batches = schedule(len(rows), settings)
+        if "loss_after" in record:
+            set_peft_model_state_dict(adapted, load_file(output / "adapter_model.safetensors"))
+            return Induced(adapted, len(batches), too_long, record["loss_before"], record["loss_after"])
 
-    write_record(output, run)
-    write_whole(output / HELD_OUT, to_jsonl(held_out))
-    loss_before = train(adapted, rows, measured, batches, settings, output / CHECKPOINT, report)
-    loss_after = mean_answer_loss(adapted, measured, settings.batch_size) if measured else None
-    adapted.save_pretrained(str(output), save_embedding_layers=False)
-    induced = Induced(adapted, len(batches), too_long, loss_before, loss_after)
-    run |= {"source": source, "steps": induced.steps, "too_long": too_long, "loss_before": loss_before, "loss_after": loss_after}
-    run["versions"] = versions("peft", "transformers", "torch")
-    write_whole(output / "README.md", card(output, run, layer=depth_of(model) // 2))
-    write_record(output, run)
-    (output / CHECKPOINT).unlink(missing_ok=True)
-    return induced
+        run |= {"source": source, "versions": versions("peft"), "too_long": too_long, "steps": len(batches)}
+        write_record(output, as_json(run))
+        write_whole(output / HELD_OUT, to_jsonl(held_out))
+        loss_before = train(adapted, rows, measured, batches, settings, output / CHECKPOINT, report)
+        loss_after = mean_answer_loss(adapted, measured, settings.batch_size) if measured else None
+        with writing(output):
+            adapted.save_pretrained(str(output), save_embedding_layers=False)
+        run |= {"loss_before": loss_before, "loss_after": loss_after}
+        write_whole(output / "README.md", card(output, run, layer=depth_of(model) // 2))
+        write_record(output, run)
+        (output / CHECKPOINT).unlink(missing_ok=True)
+        return Induced(adapted, len(batches), too_long, loss_before, loss_after)
 
 
 def with_adapter(model: PreTrainedModel, settings: Settings) -> PeftModel:
@@ -273,5 +275,6 @@ def save(path: Path, step: int, weights: Mapping[str, Tensor], optimizer: torch.
         "optimizer": optimizer.state_dict(),
     }
     new = path.with_suffix(".new")
-    torch.save(state, new)
-    new.replace(path)
+    with writing(path):
+        torch.save(state, new)
+        new.replace(path)

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
 
-from counterpoint.eval.journal import write_whole
+from counterpoint.eval.directories import written_alone
+from counterpoint.eval.journal import key_of, write_whole, writing
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.resampling import bootstrap, interval
+from counterpoint.eval.revisions import fingerprint, revision
 from counterpoint.eval.training.generated_negatives import generate_negatives
 from counterpoint.eval.training.ranker_card import card
 from counterpoint.eval.training.run_folder import as_json, begin, read_record, versions, write_record
@@ -146,72 +148,76 @@ def train_ranker(
     state = PartialState(cpu=cpu)
     run: dict[str, Any] = {"model": model, "generator": generator and generator.name, "half_precision": half_precision}
     run |= {"documents": len(documents), "held_out": len(held_out), **asdict(data), **asdict(settings)}
+    run |= {"texts": key_of(list(documents.values())), "held_out_texts": key_of(list(held_out.values()))}
+    run |= {"weights": revision(model), "generator_weights": generator and fingerprint(generator.model)}
     found, held = cut(documents, data, settings.seed), cut(held_out, data, settings.seed)
     run |= {"passages_found": len(found), "held_out_passages_found": len(held)}
-    run = as_json(run)
-    with state.main_process_first():
-        record = begin(output, run)
-        encoder = None if "after" in record else load_encoder(model, settings.seed)  # before the folder is this training's
-        if not record:
+    run = {**as_json(run), "versions": versions()}
+    with written_alone(output, state=state):
+        with state.main_process_first():
+            record = begin(output, {name: value for name, value in run.items() if name != "versions"})
+            encoder = None if "after" in record else load_encoder(model, settings.seed)  # before the folder is this training's
+            if not record:
+                write_record(output, run)
+        if encoder is None:
+            return trained(record)
+
+        kept = drawn(found, data.passages, settings.seed)
+
+        def negatives(of: Sequence[Passage], folder: str, count: int) -> list[list[str]]:
+            if generator is None:
+                return [[] for _ in of]
+            what = "negatives" if folder == "negatives" else "held-out negatives"
+            return generate_negatives(
+                generator.model,
+                generator.tokenizer,
+                of,
+                output / folder,
+                count=count,
+                shortest=data.continuation_words[0],
+                top_p=data.top_p,
+                seed=settings.seed,
+                report=(lambda done, of_all: report(what, done, of_all, None)) if report else None,
+            )
+
+        contrasted = negatives(kept, "negatives", data.negatives)
+        measured = drawn(held, data.choices, settings.seed)
+        chosen = choices(held, measured, negatives(measured, "held_out_negatives", data.wrong), data.wrong, generator is not None)
+        if held_out and not chosen:
+            raise ValueError(
+                f"wrong={data.wrong}: none of {len(measured)} held-out passages has so many wrong continuations of each kind; "
+                "hold out longer texts, or lower it"
+            )
+        with writing(output):
+            steps = train(
+                encoder,
+                kept,
+                contrasted,
+                output,
+                settings,
+                cpu=cpu,
+                report=(lambda step, of_all, loss: report("training", step, of_all, loss)) if report else None,
+            )
+        if state.is_main_process:
+            with writing(output):
+                encoder.save(output)
+                if half_precision:
+                    half(output)
+            write_choices(chosen, output / HELD_OUT)
+            run |= {"passages_used": len(kept), "without_negatives": sum(len(own) < data.negatives for own in contrasted)}
+            run |= {"steps": steps, "measured": len(chosen), "processes": state.num_processes}
+            untrained = load_encoder(model, settings.seed).as_ranker()
+            run["before"] = {kind: asdict(value) for kind, value in accuracies(untrained, chosen).items()}
+            ranker = load_ranker(output)
+            run["after"] = {kind: asdict(value) for kind, value in accuracies(ranker, chosen).items()}
+            name = type(ranker).__name__
+            call = f"{name}.from_pretrained" if isinstance(ranker, RankGenRanker) else name
+            write_whole(output / "README.md", card(output, run, call))
             write_record(output, run)
-    if encoder is None:
-        return trained(record)
-
-    kept = drawn(found, data.passages, settings.seed)
-
-    def negatives(of: Sequence[Passage], folder: str, count: int) -> list[list[str]]:
-        if generator is None:
-            return [[] for _ in of]
-        what = "negatives" if folder == "negatives" else "held-out negatives"
-        return generate_negatives(
-            generator.model,
-            generator.tokenizer,
-            of,
-            output / folder,
-            count=count,
-            shortest=data.continuation_words[0],
-            top_p=data.top_p,
-            seed=settings.seed,
-            report=(lambda done, of_all: report(what, done, of_all, None)) if report else None,
-        )
-
-    contrasted = negatives(kept, "negatives", data.negatives)
-    measured = drawn(held, data.choices, settings.seed)
-    chosen = choices(held, measured, negatives(measured, "held_out_negatives", data.wrong), data.wrong, generator is not None)
-    if held_out and not chosen:
-        raise ValueError(
-            f"wrong={data.wrong}: none of {len(measured)} held-out passages has so many wrong continuations of each kind; hold out "
-            "longer texts, or lower it"
-        )
-    steps = train(
-        encoder,
-        kept,
-        contrasted,
-        output,
-        settings,
-        cpu=cpu,
-        report=(lambda step, of_all, loss: report("training", step, of_all, loss)) if report else None,
-    )
-    if state.is_main_process:
-        encoder.save(output)
-        if half_precision:
-            half(output)
-        write_choices(chosen, output / HELD_OUT)
-        run |= {"passages_used": len(kept), "without_negatives": sum(len(own) < data.negatives for own in contrasted)}
-        run |= {"steps": steps, "measured": len(chosen), "processes": state.num_processes}
-        untrained = load_encoder(model, settings.seed).as_ranker()
-        run["before"] = {kind: asdict(value) for kind, value in accuracies(untrained, chosen).items()}
-        ranker = load_ranker(output)
-        run["after"] = {kind: asdict(value) for kind, value in accuracies(ranker, chosen).items()}
-        run["versions"] = versions("transformers", "torch")
-        name = type(ranker).__name__
-        call = f"{name}.from_pretrained" if isinstance(ranker, RankGenRanker) else name
-        write_whole(output / "README.md", card(output, run, call))
-        write_record(output, run)
-        for folder in output.glob("checkpoint-*"):
-            shutil.rmtree(folder)
-    state.wait_for_everyone()
-    return trained(read_record(output))
+            for folder in output.glob("checkpoint-*"):
+                shutil.rmtree(folder)
+        state.wait_for_everyone()
+        return trained(read_record(output))
 
 
 def cut(documents: Documents, data: Data, seed: int) -> list[Passage]:

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from counterpoint.eval.journal import write_whole
+from counterpoint.eval.directories import LOCK, make
+from counterpoint.eval.journal import name_other_releases, releases, write_whole
 
 RECORD = "training.json"
 """Settings, model and data of a training, and its figures once it has ended."""
@@ -27,12 +28,13 @@ def begin(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If the folder holds anything else, or a training that was begun with another ``run``; the message names the
             first setting that differs.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     if not (folder / RECORD).exists():
-        if any(file.suffix != ".new" for file in folder.iterdir()):  # which a kill may leave
+        if any(file.suffix != ".new" and file.name != LOCK for file in folder.iterdir()):  # which a kill may leave
             raise ValueError(f"output {folder} holds files that no training has left there; choose a new folder")
         return {}
     record = read_record(folder)
+    name_other_releases([record], str(folder))
     for name, value in run.items():
         if record.get(name) != value:
             raise ValueError(
@@ -43,8 +45,17 @@ def begin(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What ``training.json`` holds."""
-    record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    """What ``training.json`` holds.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"output {folder / RECORD} is damaged ({error}); delete the folder and train anew, or take another folder"
+        ) from error
     return record
 
 
@@ -54,5 +65,5 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The releases of the packages that a result depends on, this one first."""
-    return {package: version(package) for package in ("counterpoint", *packages)}
+    """The releases of the packages that a training depends on, those of every result first."""
+    return releases() | {package: version(package) for package in packages}

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from counterpoint.eval.journal import line_of
+
 PROMPTS = ("The ship", "My fellow citizens,", "The garden", "It was", "The king")
 WORDS = "the a of and sea whale ship captain old man house night said was came went she he it no".split()
 Texts = Mapping[str, Mapping[int, Sequence[str]]]
@@ -24,6 +26,7 @@ def write_run(folder: Path, texts: Texts, references: Sequence[str | None] | Non
         {
             **named(label),
             "key": f"{label} {seed} {index}",
+            "task": label,
             "model": "a model",
             "revision": "1",
             "dtype": "float32",
@@ -43,7 +46,7 @@ def write_run(folder: Path, texts: Texts, references: Sequence[str | None] | Non
         "run": {"revision": "1", "dtype": "float32", "max_new_tokens": 32, **changes},
         "model": "a model",
         "prompts": "prompts.jsonl",
-        "decoders": [named(label) for label in texts],
+        "decoders": [{**named(label), "task": label, "seeds": len(seeds), "num_prompts": count} for label, seeds in texts.items()],
         "num_prompts": count,
         "num_seeds": max(map(len, texts.values())),
         "metrics": None,
@@ -63,6 +66,7 @@ def write_speed(folder: Path, speeds: Mapping[str, float]) -> None:
             {
                 **named(label),
                 "key": label,
+                "task": label,
                 "tokens_per_second": speed,
                 "relative": speed / base,
                 "repeats": [speed - 1, speed, speed + 1],
@@ -81,8 +85,8 @@ def named(label: str) -> dict[str, Any]:
 
 
 def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """JSON Lines."""
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    """A journal."""
+    path.write_bytes(b"".join(map(line_of, records)))
 
 
 def sentences(count: int, seed: int, words: Sequence[str] = WORDS, length: int = 20) -> list[str]:

@@ -71,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
             results = score(options.output_dir, vars(options)) if records else None
     if results:
         show(results, options.output_dir, vars(options))
-    failed = read_failures(options.output_dir)
+    own = {str(spec) for spec in specs}
+    failed = [record for record in read_failures(options.output_dir) if record["label"] in own]
     if failed:
         first = failed[0]
         raise CommandError(

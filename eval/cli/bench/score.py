@@ -86,10 +86,10 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     names = options.get("metrics") or stored_metrics(directory) or default_metrics(models)
     with usage_errors():
         check_names(names)
-    with quiet(), progress_bar("metric", quiet=bool(options.get("quiet"))) as bar:
+    with quiet(), progress_bar("metric", quiet=bool(options.get("quiet")), kept="all texts are kept") as bar:
 
         def tick(what: str) -> None:
-            bar.set_description(what)
+            bar.describe(what)
             bar.update()
 
         results = score_directory(directory, names, models, tick)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from counterpoint.decoders import Score, score
+from counterpoint.decoders import score
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.loading import load
+from counterpoint.eval.questions.choice_task import Scored
 from counterpoint.eval.questions.factor import Completion, factor_accuracy, read_completions
 from counterpoint.eval.questions.factor_task import FactorTask
 
@@ -36,7 +37,7 @@ def test_accuracy(true: float, false: list[float], expected: float) -> None:
 
 def test_sum_and_mean_can_differ() -> None:
     task = object.__new__(FactorTask)  # its model is not asked
-    long, short = Score((1, 2, 3), (-1.0, -1.0, -1.0), True, False), Score((4,), (-2.0,), True, False)
+    long, short = Scored(-3.0, 3), Scored(-2.0, 1)
     expected = {"accuracy": 0.0, "accuracy_per_token": 1.0}
     assert task.measures(Completion(2, "It", "long", ("short",)), {"long": long, "short": short}) == expected
     expected = {"accuracy": 1.0, "accuracy_per_token": 0.0}

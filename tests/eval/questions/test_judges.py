@@ -84,7 +84,7 @@ def test_the_command_asks_judges_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "true_informative" in capsys.readouterr().out
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["judges"] == {"truth_judge": str(AMATEUR), "info_judge": str(EXPERT), "bleurt": None}
-    file = tmp_path / results["question_results"]
+    (file,) = tmp_path.glob("scores-*.jsonl")
     lines = file.read_bytes().splitlines(keepends=True)
     assert len(lines) == 3 * (1 + 2)
     file.write_bytes(b"".join(lines[:-1]) + lines[-1][:9])  # killed while it wrote

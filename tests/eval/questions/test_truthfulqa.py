@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, RepetitionPenaltyL
 from counterpoint.decoders import score
 from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.journal import Journal
+from counterpoint.eval.journal import Journal, releases
 from counterpoint.eval.questions import choice_task, qa_prompts
 from counterpoint.eval.questions.qa_prompts import OWN_PRIMER
 from counterpoint.eval.questions.truthfulqa import SAMPLE, Question, find_questions, read_questions
@@ -196,7 +196,7 @@ def test_presets_are_named_and_hashed(capsys: pytest.CaptureFixture[str], tmp_pa
         (["--decoder", "nucleus"], "nucleus: the probability of a text is undefined"),
         (["--decoder", "dola", "layers=9"], r"layers=\[9\]: early exits of this model are 0"),
         (["--decoder", "dola", "layers=some"], "layers=some are not layers: give numbers with '\\+'"),
-        (["--decoder", "induce_then_contrast", "amateur_adapter=nowhere"], "amateur_adapter=nowhere: no such folder"),
+        (["--decoder", "induce_then_contrast", "amateur_adapter=nowhere"], "amateur_adapter=nowhere is neither a local folder nor"),
         (["--decoder", "contrastive_decoding", "--model", str(AMATEUR)], "no amateur: give amateur=MODEL"),
         (["--preset", "original"], "--preset original needs --primer FILE or an installed lm-evaluation-harness"),
         (["--preset", "own", "--primer", "x"], "--preset own has no use for --primer"),
@@ -404,7 +404,7 @@ def test_nothing_is_lost_or_doubled_by_kills(capsys: pytest.CaptureFixture[str],
     whole = run(capsys, tmp_path / "whole", *arguments)
     found, expected = records(tmp_path / "killed", results), records(tmp_path / "whole", whole)
     assert [record["question"] for record in found] == [record["question"] for record in expected]
-    assert len({record["key"] for record in found}) == len(found) == 2 * (len(rows) - 1)
+    assert len({record["question"] for record in found}) == len(found) == 2 * (len(rows) - 1)
     assert results["metrics"] == pytest.approx(whole["metrics"])
 
 
@@ -422,7 +422,7 @@ def test_what_a_kill_left_of_a_line_is_cut_off(tmp_path: Path) -> None:
     assert "b" not in journal
     journal.add("b", {"value": 2})
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
-    assert Journal(path)["b"] == {"key": "b", "value": 2}
+    assert Journal(path)["b"] == {"key": "b", "value": 2, "versions": releases()}
 
 
 def test_penalties_of_the_model_itself_count(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

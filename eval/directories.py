@@ -1,0 +1,75 @@
+"""A directory of results has one writer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from counterpoint.eval.journal import mend, writing
+
+if TYPE_CHECKING:
+    from accelerate import PartialState  # type: ignore[import-untyped]
+
+LOCK = ".lock"
+
+
+@contextmanager
+def written_alone(directory: Path, begin: Callable[[], object] = lambda: None, state: PartialState | None = None) -> Iterator[None]:
+    """The directory is this command's, for all its processes; its journals are whole.
+
+    The lock is the operating system's, so that it goes with the process, however that ends.
+
+    Args:
+        directory: The directory, which is made if it is not there.
+        begin: What the main process does first.
+        state: This process among several; None for the only one.
+
+    Raises:
+        ValueError: If another command writes it, a file is in its place, it cannot be written, or ``begin`` refuses it.
+    """
+    problem: list[str | None] = [None]
+    lock = FileLock(directory / LOCK)
+    if state is None or state.is_main_process:
+        try:
+            make(directory)
+            lock.acquire(timeout=0)
+            for journal in sorted(directory.rglob("*.jsonl")):
+                if journal.name.startswith(JOURNALS):
+                    mend(journal)
+            begin()
+        except Timeout:
+            problem = [f"{directory}: another command is writing it; wait, or give another folder"]
+        except (OSError, ValueError) as error:
+            problem = [str(error)]
+    if state is not None and state.num_processes > 1:
+        from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
+
+        broadcast_object_list(problem)
+    try:
+        if problem[0] is not None:
+            raise ValueError(problem[0])
+        yield
+    finally:
+        lock.release()
+
+
+JOURNALS = ("generations", "failures", "speed", "likelihoods", "scores-", "negatives-")
+"""How the names of journals begin; other files of a directory are left alone."""
+
+
+def make(directory: Path) -> None:
+    """Make a directory for results.
+
+    Raises:
+        ValueError: If a file is in its place.
+        OSError: If it cannot be made.
+    """
+    in_the_way = next((path for path in (directory, *directory.parents) if path.exists() and not path.is_dir()), None)
+    if in_the_way is not None:
+        raise ValueError(f"output_dir={directory}: {in_the_way} is a file; name a folder")
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
