@@ -21,7 +21,7 @@ LOCK = ".lock"
 def written_alone(directory: Path, begin: Callable[[], object] = lambda: None, state: PartialState | None = None) -> Iterator[None]:
     """The directory is this command's, for all its processes; its journals are whole.
 
-    The lock is the operating system's, so that it goes with the process, however that ends.
+    The lock is the operating system's, so that it goes with the process, however that ends. Its file is gone afterwards.
 
     Args:
         directory: The directory, which is made if it is not there.
@@ -37,6 +37,8 @@ def written_alone(directory: Path, begin: Callable[[], object] = lambda: None, s
         try:
             make(directory)
             lock.acquire(timeout=0)
+            if not (directory / LOCK).exists():  # its last holder took it away in this very moment
+                raise Timeout(lock.lock_file)
             for journal in sorted(directory.rglob("*.jsonl")):
                 if journal.name.startswith(JOURNALS):
                     mend(journal)
@@ -54,6 +56,8 @@ def written_alone(directory: Path, begin: Callable[[], object] = lambda: None, s
             raise ValueError(problem[0])
         yield
     finally:
+        if lock.is_locked:
+            (directory / LOCK).unlink(missing_ok=True)
         lock.release()
 
 

@@ -14,7 +14,9 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -87,16 +89,23 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
     """
     target = choose_device(device)
     local = Path(name).is_dir()
+    if local and not (Path(name) / "config.json").is_file():
+        what = "has no config.json" if any(Path(name).iterdir()) else "is empty"
+        raise ValueError(f"model {name}: the folder {what}; name one that save_pretrained() or `hf download` wrote")
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": local or not on_hub(name)}
     try:
         with refusals(f"model {name}"):
+            config = AutoConfig.from_pretrained(name, **options)
+            check_continues(name, config)
+            pictures = takes_pictures(config)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
-            pictures = takes_pictures(AutoConfig.from_pretrained(name, **options))
             kind: Any = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
             model, report = cast(
                 "tuple[PreTrainedModel, dict[str, Any]]",
                 kind.from_pretrained(name, dtype=dtype, device_map=device_map, output_loading_info=True, **options),
             )
+    except NoLanguageModelError:
+        raise
     except (OSError, ValueError) as error:
         if str(error).startswith(f"model {name} "):
             raise
@@ -116,6 +125,29 @@ def load(name: str, device: str | None, dtype: str, trust_remote_code: bool, dev
     if device_map is None:
         model.to(target)  # type: ignore[arg-type]
     return Loaded(name, model.eval(), tokenizer, trust_remote_code=trust_remote_code)
+
+
+class NoLanguageModelError(ValueError):
+    """A model that does not continue text."""
+
+
+def check_continues(name: str, config: Any) -> None:
+    """Refuse an encoder, which does not continue text, or would write nonsense under a head that it was not trained with.
+
+    Raises:
+        NoLanguageModelError: If it is one.
+    """
+    kind = type(config)
+    own = " ".join(config.architectures or ())
+    heads = MODEL_FOR_CAUSAL_LM_MAPPING.get(kind, ())
+    known = [head.__name__ for head in (heads if isinstance(heads, tuple) else (heads,)) if head is not None]
+    reads_both_ways = kind in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", True) and own not in known
+    has_code = bool(getattr(config, "auto_map", None))
+    if (not known and not takes_pictures(config) and not has_code) or (reads_both_ways and not config.is_encoder_decoder):
+        raise NoLanguageModelError(
+            f"model {name} is {own or kind.__name__}, an encoder or another model that does not continue text; name a causal "
+            "language model"
+        )
 
 
 def takes_pictures(config: Any) -> bool:

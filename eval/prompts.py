@@ -1,39 +1,28 @@
-"""Prompts in texts: one a line, or JSON Lines of texts and chats."""
+"""Prompts in files: one a line, or JSON Lines of texts and chats, or CSV."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from counterpoint.decoders.forwards.chats import Chat, Prompt, checked_messages
+from counterpoint.eval.inputs import Row, check_text, lines_or_records
 
 
 def parse_prompts(content: str, source: str) -> list[Prompt]:
-    """One prompt a line, or one JSON object with "prompt" or "messages" if the first line is one; blank lines are skipped."""
-    lines = [(number, line) for number, line in enumerate(content.removesuffix("\n").split("\n"), 1) if line.strip()]
-    if not lines:
-        raise ValueError(f"{source}: no prompts in it; write one a line")
-    is_jsonl = isinstance(decoded(lines[0][1]), dict)
-    prompts: list[Prompt] = []
-    for number, line in lines:
-        where = f"{source}, line {number}"
-        prompts.append(prompt_field(line, where) if is_jsonl else checked(line.removesuffix("\r"), where))
-    return prompts
+    """One prompt a line, or one a record of JSON Lines or CSV, as :func:`~counterpoint.eval.inputs.lines_or_records` tells them."""
+    found = lines_or_records(content, source)
+    return [checked(each, where) if isinstance(each, str) else prompt_field(each, where) for where, each in found]
 
 
-def prompt_field(line: str, where: str) -> Prompt:
-    """The "prompt" of a line of JSON, or the chat of its "messages"."""
-    record = decoded(line)
-    fields: Mapping[str, Any] = record if isinstance(record, dict) else {}
+def prompt_field(fields: Row, where: str) -> Prompt:
+    """The "prompt" of a record, or the chat of its "messages"."""
     if "messages" in fields and "prompt" not in fields:
         return chat_of(fields["messages"], where)
     prompt = fields.get("prompt")
     if not isinstance(prompt, str) or "messages" in fields:
-        raise ValueError(
-            f'{where}: not a JSON object with a text under "prompt" (or a chat under "messages"), unlike the first line'
-        )
+        raise ValueError(f'{where}: not a JSON object with a text under "prompt" (or a chat under "messages")')
     return checked(prompt, where)
 
 
@@ -58,16 +47,8 @@ def picture_place(part: Mapping[str, Any]) -> str | None:
     return next((str(part[key]) for key in ("path", "url", "image") if isinstance(part.get(key), str)), None)
 
 
-def decoded(line: str) -> object:
-    """The JSON value of a line, None if it is not JSON."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
 def checked(prompt: str, where: str) -> str:
-    """The prompt, unless it is blank."""
+    """The prompt, unless it is blank or holds half of a character."""
     if not prompt.strip():
         raise ValueError(f"{where} is empty; a decoder needs words to continue")
-    return prompt
+    return check_text(prompt, where)

@@ -156,8 +156,9 @@ def alone(path: Path) -> Iterator[None]:
         ValueError: If it has.
     """
     try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=0):
+        with FileLock(lock := path.with_name(f".{path.name}.lock"), timeout=0):
             yield
+            lock.unlink(missing_ok=True)
     except Timeout as error:
         raise ValueError(f"output={path}: another command is writing it; wait, or name another file") from error
 

@@ -61,11 +61,11 @@ class Parameter:
             raise ValueError(f"{key}={value!r} is not text; the default is {key}={self.default}")
         found = literal(value) if isinstance(value, str) else value
         if isinstance(self.default, float) and type(found) is int:
-            found = float(found)
+            found = float(found) if abs(found) < 2**1023 else math.inf
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(self.default)]
         if not isinstance(found, bool | int | float) or type(found) is not type(self.default):
             raise ValueError(f"{key}={value} is not {kind}; the default is {key}={self.default}")
-        if not isinstance(found, bool) and not self.low <= found <= self.high:
+        if not isinstance(found, bool) and not (self.low <= found <= self.high and math.isfinite(found)):
             limits = f"between {self.low:g} and {self.high:g}" if self.high < math.inf else f"of {self.low:g} or more"
             raise ValueError(f"{key}={value} is not {kind} {limits}; the default is {key}={self.default}")
         return found

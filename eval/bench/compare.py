@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from counterpoint.eval.report.table import called as row_name
 from counterpoint.eval.report.table import code, heading, number, shown_columns, table
 
 Runs = Mapping[str, Mapping[str, Any]]
@@ -24,7 +25,7 @@ def comparison(runs: Runs) -> str:
                 columns.setdefault((name, settings(results, name)), heading(results["columns"][name]))
     titles = [titled(title, *key, columns) for key, title in columns.items()]
     rows = [
-        [code(called), code(row["name"]), *(cell(results, row, *key) for key in columns)]
+        [code(called), row_name(row) if "planned" in row else code(row["name"]), *(cell(results, row, *key) for key in columns)]
         for called, results in runs.items()
         for row in [*results["rows"], *([results["human"]] if results["human"] else [])]
     ]

@@ -53,7 +53,7 @@ def begin(run: Run) -> None:
 
 
 def joined(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """The decoders of earlier runs and of this one, each with all its seeds and prompts."""
+    """The decoders of earlier runs and of this one, each with all its seeds and prompts; in this one's order if it names all."""
     decoders = {each["label"]: each for each in before["decoders"]}
     for each in now["decoders"]:
         earlier = decoders.get(each["label"])
@@ -62,5 +62,7 @@ def joined(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
         elif earlier:
             each = {**each, **{name: max(each[name], earlier[name]) for name in ("seeds", "num_prompts")}}
         decoders[each["label"]] = each
+    order = [each["label"] for each in now["decoders"]]
+    decoders = {label: decoders[label] for label in ([*order] if decoders.keys() == {*order} else [*decoders])}
     counts = {name: max(before[name], now[name]) for name in ("num_prompts", "num_seeds")}
     return {"decoders": list(decoders.values()), "metrics": now["metrics"] or before["metrics"], **counts}

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.journal import Journal, key_of
-from counterpoint.eval.loading import Loaded, choose_device, load, quiet
+from counterpoint.eval.loading import LONGEST, Loaded, choose_device, load, quiet
 from counterpoint.eval.metrics.coherence import Embed, embedding_coherence_of_each
 from counterpoint.eval.metrics.likelihoods import log_probabilities
 from counterpoint.eval.metrics.mauve import MauveResult, compute_mauve, mauve_score
@@ -126,3 +127,30 @@ class MetricModels:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there are too few texts is in the result
             return mauve_score(before, after, human, protocol=self.mauve_protocol, featurizer=self.featurizer_model)
+
+
+def check(names: Sequence[str], **options: Any) -> None:
+    """Refuse models of metrics that cannot be loaded; no weights are read.
+
+    Args:
+        names: The metrics.
+        **options: Fields of :class:`MetricModels`.
+
+    Raises:
+        ValueError: If one cannot be loaded.
+        OSError: If there is none of that name.
+        ImportError: If MAUVE is not installed, and asked for.
+    """
+    models = MetricModels(Path(), **options)
+    if "coherence" in names or "scorer" in options:
+        load(models.scorer, "cpu", "auto", models.trust_remote_code, device_map="meta")
+    if "mauve" in names:
+        compute_mauve()
+    others = {"featurizer": models.featurizer_name if "mauve" in names or models.featurizer else None, "embedder": models.embedder}
+    for name, model in others.items():
+        if model is not None:
+            try:
+                AutoConfig.from_pretrained(model, trust_remote_code=models.trust_remote_code)
+                AutoTokenizer.from_pretrained(model, trust_remote_code=models.trust_remote_code)
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{name}={model}: no model that can be loaded: {shorten(str(error), LONGEST)}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
 from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.eval.chat import TEXTS, ChatFormat, make_prompt
 from counterpoint.eval.generation import Request, encode, request
+from counterpoint.eval.inputs import JSON_LINES, PLAIN, Row, check_text, decoded, lines_or_records
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.prompts import chat_of, checked, decoded, picture_place
+from counterpoint.eval.prompts import chat_of, checked, picture_place
 from counterpoint.eval.reading import Reading
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 
@@ -81,26 +82,23 @@ def read_pairs(file: str | None) -> Pairs:
     path = PROMPTS if file is None else Path(file)
     if path.is_file():
         try:
-            content = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"file={path}: {error}") from error
+            content = decoded(path.read_bytes(), f"file={path}")
+        except OSError as error:
+            raise ValueError(f"file={path}: {error.strerror or error}") from error
         return Pairs(str(path), parse_pairs(content, f"file={path}"))
+    if path.suffix.lower() in (*JSON_LINES, *PLAIN, ".csv"):
+        raise ValueError(f"file={file} is not there")
     return Pairs(str(file), dataset_pairs(str(file)))
 
 
 def parse_pairs(content: str, source: str) -> list[tuple[Prompt, str | None]]:
-    """A prompt a line, or a JSON object a line if the first line is one; blank lines are skipped."""
-    lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise ValueError(f"{source}: no prompts in it; write one a line")
-    if not isinstance(decoded(lines[0][1]), dict):
-        return [(line.removesuffix("\r"), None) for _, line in lines]
-    return [pair_of(decoded(line), f"{source}, line {number}") for number, line in lines]
+    """A prompt a line, or a record of JSON Lines or CSV, as :func:`~counterpoint.eval.inputs.lines_or_records` tells them."""
+    found = lines_or_records(content, source)
+    return [(each, None) if isinstance(each, str) else pair_of(each, where) for where, each in found]
 
 
-def pair_of(row: object, where: str) -> tuple[Prompt, str | None]:
+def pair_of(fields: Row, where: str) -> tuple[Prompt, str | None]:
     """Prompt and reference of a row."""
-    fields: Mapping[str, Any] = row if isinstance(row, dict) else {}
     prompt, reference = fields.get("prompt", fields.get("text")), fields.get("reference")
     if reference is not None and not isinstance(reference, str):
         raise ValueError(f'{where}: "reference" is no text')
@@ -108,7 +106,7 @@ def pair_of(row: object, where: str) -> tuple[Prompt, str | None]:
         return chat_of(fields["messages"], where), reference
     if not isinstance(prompt, str):
         raise ValueError(f'{where}: no text under "prompt" (or "text"), and no chat under "messages"')
-    return checked(prompt, where), reference
+    return checked(prompt, where), None if reference is None else check_text(reference, where)
 
 
 def dataset_pairs(name: str) -> list[tuple[Prompt, str | None]]:

@@ -48,6 +48,7 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
     if not rows:
         raise ValueError(f"{directory}: no texts to score; `counterpoint bench run` generates them")
     human = human_row(records)
+    planned = {each["label"]: each["seeds"] * each["num_prompts"] for each in config["decoders"]}
     columns = {key: (name, column) for name in names for key, column in columns_of(name).items()}
     cells: dict[str, dict[str, Cell]] = {}
     for row in [*rows, *([human] if human else [])]:
@@ -61,10 +62,11 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         "first": rows[0].label,
         "columns": {key: describe_column(name, column, models) for key, (name, column) in columns.items()},
         "rows": [
-            describe_row(row, records) | {"name": name, "figures": figures[row.label]}
+            describe_row(row, records) | {"name": name, "planned": planned[row.label], "figures": figures[row.label]}
             for row, name in zip(rows, short_names(rows), strict=True)
         ],
         "human": describe_row(human, []) | {"name": HUMAN, "figures": figures[HUMAN]} if human else None,
+        "without_texts": [label for label in planned if label not in {row.label for row in rows}],
         "failures": [{name: failure[name] for name in ("decoder", "label", "error")} for failure in read_failures(directory)],
         "statistics": {
             "confidence": CONFIDENCE,

@@ -10,7 +10,8 @@ from typing import Any
 from counterpoint.decoders.forwards.chats import Prompt, shown
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.prompts import read_file
-from counterpoint.eval.prompts import chat_of, decoded
+from counterpoint.eval.inputs import json_object
+from counterpoint.eval.prompts import chat_of
 
 PREFIX_KEYS = ("prompt", "prefix", "messages")
 
@@ -50,9 +51,7 @@ def parse_line(line: str, where: str) -> CandidateList:
         >>> parse_line('{"prefix": "It was", "candidates": [" late.", " I."], "id": 7}', "line 1").candidates
         [' late.', ' I.']
     """
-    record = decoded(line)
-    if not isinstance(record, dict):
-        raise CommandError(f"{where}: not a JSON object")
+    record = json_object(line, where)
     prefixes = [record[key] for key in PREFIX_KEYS if key in record]
     if len(prefixes) == 1 and "messages" in record:
         with usage_errors():

@@ -61,6 +61,10 @@ def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse
         >>> str(spec)
         'nucleus:top_p=0.8,top_k=0,temperature=1.0'
     """
+    for words in named:
+        names = words[0].split(",")
+        if len(names) > 1 and all(name.partition(":")[0] in TABLE.rows for name in names):
+            raise UsageError(f"{option}: {words[0]} is one word; several decoders stand side by side: {option} {' '.join(names)}")
     specs = [parse_decoder(words) for words in named]
     given = {key: value for key in ALIASES if (value := vars(arguments).get(key)) is not None}
     for key, value in given.items():

@@ -21,7 +21,7 @@ from counterpoint.eval.cli import score as score_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
-from counterpoint.eval.cli.errors import CommandError, written_as_options
+from counterpoint.eval.cli.errors import CommandError, UsageError, written_as_options
 from counterpoint.eval.cli.parser import Parser
 from counterpoint.eval.cli.texts import explain as explain_command
 from counterpoint.eval.cli.texts import generate as generate_command
@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.addHandler(told)
     try:
         try:
+            check_words(sys.argv[1:] if argv is None else argv)
             parser = build_parser()
             arguments, others = parser.parse_known_args(argv)
             arguments.others = others  # for a command that passes them on
@@ -105,6 +106,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = written_as_options(" ".join(message.split()), ("trust_remote_code",))
         print("counterpoint: error:", message, file=sys.stderr)
         return error.exit_code if isinstance(error, CommandError) else 1
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a word of the command line that is no text.
+
+    Raises:
+        UsageError: If one is in another encoding than UTF-8.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the argument {word!r} is not UTF-8 text: set the terminal to UTF-8, or give it by a file") from error
 
 
 class Told(logging.Handler):

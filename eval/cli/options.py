@@ -22,6 +22,8 @@ def non_negative(text: str) -> int:
 
 def at_least(least: int, text: str) -> int:
     """Parse a whole number that is not below ``least``."""
+    if text.isdecimal() and len(text) > 18:
+        raise argparse.ArgumentTypeError(f"a number of {len(text)} digits is too large: {text[:18]}...")
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
     return int(text)
@@ -43,6 +45,22 @@ def share(text: str) -> float:
     number = above_zero(text)
     if number >= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return number
+
+
+def probability(text: str) -> float:
+    """Parse a number above 0, 1 at most."""
+    number = above_zero(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability above 0, 1 at most")
+    return number
+
+
+def below_one(text: str) -> float:
+    """Parse a number of 0 or more that is below 1."""
+    number = 0.0 if text in ("0", "0.0") else above_zero(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more, below 1")
     return number
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.eval.cli.errors import CommandError, UsageError
+from counterpoint.eval.inputs import decoded
 from counterpoint.eval.prompts import checked, parse_prompts
 
 
@@ -34,6 +35,8 @@ def read_prompts(prompt: str | None, file: str | None) -> list[Prompt]:
 def read_file(path: str) -> str:
     """The text of a UTF-8 file, without a byte order mark."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--file {path}: {error}") from error
+        return decoded(Path(path).read_bytes(), f"--file {path}")
+    except OSError as error:
+        raise CommandError(f"--file {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(str(error)) from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.errors import CommandError, option_names
-from counterpoint.eval.cli.options import above_zero, add_shared, non_negative, positive
+from counterpoint.eval.cli.errors import UsageError, option_names
+from counterpoint.eval.cli.options import above_zero, add_shared, at_least, below_one, non_negative, positive, probability
 
 KEPT = "{done}; what was written and the last checkpoint are kept"
 """What is said after Ctrl-C."""
@@ -72,7 +73,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the language model that writes the negatives (default: the embedded expert)",
     )
     data.add_argument(
-        "--top-p", metavar="P", type=above_zero, default=0.9, help="nucleus that negatives are drawn from (default: %(default)s)"
+        "--top-p", metavar="P", type=probability, default=0.9, help="nucleus that negatives are drawn from (default: %(default)s)"
     )
     data.add_argument(
         "--choices", metavar="N", type=positive, default=200, help="held-out prefixes to measure on, at most (default: %(default)s)"
@@ -89,13 +90,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="largest step size of the optimiser (default: %(default)s)",
     )
     training.add_argument(
-        "--warmup", metavar="SHARE", type=float, default=0.05, help="share of the steps that warm up (default: %(default)s)"
+        "--warmup", metavar="SHARE", type=below_one, default=0.05, help="share of the steps that warm up (default: %(default)s)"
     )
     training.add_argument("--epochs", metavar="N", type=positive, default=1, help="passes over the passages (default: %(default)s)")
     training.add_argument(
         "--batch-size",
         metavar="N",
-        type=positive,
+        type=partial(at_least, 2),
         default=32,
         help="passages of a text in a step and process (default: %(default)s)",
     )
@@ -118,9 +119,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Train the ranker, and print its accuracies and the folder."""
     from counterpoint.rankers.training.passages import read_documents
 
+    if arguments.continuation_words[0] > arguments.continuation_words[1]:
+        raise UsageError(f"--continuation-words {' '.join(map(str, arguments.continuation_words))}: the least, and then the most")
+    if arguments.passages == 1:
+        raise UsageError("--limit 1: a passage is told from others, so that 2 are the least")
     documents, held_out = read_documents(arguments.file), read_documents(arguments.held_out_file)
     if twice := documents.keys() & held_out.keys():
-        raise CommandError(f"{min(twice)} is both trained on and held out; name it once")
+        raise UsageError(f"{min(twice)} is both trained on and held out; name it once")
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
     from counterpoint.eval.progress import progress_bar

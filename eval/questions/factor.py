@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from counterpoint.eval.questions.truthfulqa import csv_rows
+from counterpoint.eval.questions.truthfulqa import rows_of_file
 
 CONTEXTS = ("full_prefix", "turncated_prefixes")
 """Columns that hold the context; the second is spelled so in the benchmark."""
@@ -64,7 +64,7 @@ def read_completions(path: Path, context: str | None = None) -> Completions:
         OSError: If it cannot be read.
         ValueError: If it is no such file; the message names file, row (the header is row 1) and column.
     """
-    content, rows = csv_rows(path)
+    content, rows = rows_of_file(path)
     header = rows[0] if rows else []
     false = [column for column in header if column.startswith(FALSE)]
     wanted_contexts = [context] if context else sorted(CONTEXTS, reverse="news" not in path.name)

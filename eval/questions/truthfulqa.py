@@ -5,15 +5,14 @@ Lin et al., *TruthfulQA: Measuring How Models Mimic Human Falsehoods* (2022, arX
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from counterpoint.eval.inputs import csv_rows
 from counterpoint.eval.questions.multiple_choice import mc1, mc2, mc3
 
 SAMPLE = Path(__file__).parents[1] / "data" / "truthful_sample.csv"
@@ -75,7 +74,7 @@ def read_questions(path: Path) -> Questions:
         >>> len(read_questions(SAMPLE).questions) >= 40
         True
     """
-    content, rows = csv_rows(path)
+    content, rows = rows_of_file(path)
     header = rows[0] if rows else []
     missing = [column for column in REQUIRED if column not in header]
     if missing:
@@ -128,18 +127,18 @@ def find_questions(name: str) -> Questions:
     return Questions(tuple(questions), name, hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest())
 
 
-def csv_rows(path: Path) -> tuple[bytes, list[list[str]]]:
+def rows_of_file(path: Path) -> tuple[bytes, list[list[str]]]:
     """A UTF-8 file, with or without a byte order mark, and its rows.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If a cell is not UTF-8.
+        ValueError: If it is no CSV, or a cell is not UTF-8.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise OSError(f"{path}: {error.strerror or error}") from error
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig", errors="surrogateescape"), newline="")))
+    rows = csv_rows(content.decode("utf-8-sig", errors="surrogateescape"), str(path))
     for number, row in enumerate(rows, 1):
         for column, cell in enumerate(row):
             if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):

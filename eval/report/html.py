@@ -13,7 +13,7 @@ from string import Template
 from typing import Any
 
 from counterpoint.eval.embedded import EXPERT
-from counterpoint.eval.report.table import MARK, differs, heading, notes, number, shown_columns
+from counterpoint.eval.report.table import MARK, differs, heading, notes, number, partial, shown_columns
 
 FOLDER = Path(__file__).parent
 MOST_PROMPTS = 200
@@ -65,7 +65,7 @@ def table(results: Mapping[str, Any]) -> str:
     names = sorted(shown_columns(results), key=lambda name: results["columns"][name]["detail"])
     head = "".join(f'<th scope="col">{escape(heading(results["columns"][name]))}</th>' for name in names)
     rows = [
-        f'<tr><th scope="row" title="{escape(row["label"])}">{escape(row["name"])}</th>'
+        f'<tr><th scope="row" title="{escape(row["label"])}">{escape(row["name"])}{" (partial)" if partial(row) else ""}</th>'
         + "".join(cell(results, row, name) for name in names)
         + "</tr>"
         for row in results["rows"]

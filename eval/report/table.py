@@ -22,7 +22,7 @@ def markdown(results: Mapping[str, Any], details: bool = True) -> str:
 
 def figures_table(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     """Some columns for all decoders, and for human texts."""
-    rows = [[code(row["name"]), *(cell(results, row, name) for name in names)] for row in results["rows"]]
+    rows = [[called(row), *(cell(results, row, name) for name in names)] for row in results["rows"]]
     if results["human"]:
         rows.append(["*human*", *(number(results["columns"][name], results["human"]["figures"][name]) for name in names)])
     return table(["decoder", *(heading(results["columns"][name]) for name in names)], rows)
@@ -47,6 +47,16 @@ def aligned(row: Sequence[str], widths: Sequence[int], names: int) -> list[str]:
 def code(text: str) -> str:
     """Text that Markdown is to leave alone."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
+
+
+def called(row: Mapping[str, Any]) -> str:
+    """A decoder by its name, and that it is partial."""
+    return code(row["name"]) + (" (partial)" if partial(row) else "")
+
+
+def partial(row: Mapping[str, Any]) -> str:
+    """How many texts of how many a row is of, "" if of all."""
+    return f"{row['texts']} of {row['planned']} texts" if row["texts"] < row["planned"] else ""
 
 
 def shown_columns(results: Mapping[str, Any]) -> list[str]:
@@ -107,6 +117,11 @@ def verdicts(results: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def failed(results: Mapping[str, Any]) -> list[str]:
+    """The labels of decoders that failed."""
+    return [failure["label"] for failure in results["failures"]]
+
+
 def any_of(names: Sequence[str]) -> str:
     """Names in a sentence.
 
@@ -139,6 +154,10 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     found += verdicts(results)
     if parameters := [code(row["label"]) for row in results["rows"] if row["label"] != row["name"]]:
         found.append(f"Parameters: {', '.join(parameters)}.")
+    found += [
+        f"{code(row['name'])} is partial: {partial(row)}; the same command continues." for row in results["rows"] if partial(row)
+    ]
+    found += [f"{code(label)} has no texts yet." for label in results["without_texts"] if label not in failed(results)]
     found += chats_of(results["config"]["run"])
     found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]
     found += [f"{text}." for text in warnings_of(results)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from counterpoint.eval.inputs import JSON_LINES, csv_records, decoded, json_object
 
 Record = Mapping[str, Any]
 
@@ -100,19 +100,17 @@ def read_pairs(path: str | Path) -> list[Pair]:
         ...     read_pairs(path)
         [Pair(question='Is the earth flat?', answer='Yes.'), Pair(question='Is the earth flat?', answer='It is a disc.')]
     """
-    try:
-        content = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    records = json_records(content, path) if content.lstrip().startswith("{") else csv_records(content)
+    content, extension = decoded(Path(path).read_bytes(), str(path)), Path(path).suffix.lower()
+    is_json = extension in JSON_LINES or (extension != ".csv" and content.lstrip().startswith("{"))
+    records = json_records(content, path) if is_json else csv_records(content, str(path))
     if not records:
         raise ValueError(f'{path} is empty: write JSON Lines or CSV, e.g. {{"question": ..., "answer": ...}} a line')
     shape = shape_of(records[0][1], path)
     pairs = []
-    for line, record in records:
+    for where, record in records:
         empty = [name for name in shape.fields if not isinstance(record.get(name), str) or not str(record[name]).strip()]
         if empty:
-            raise ValueError(f"{path}, line {line}: no text under {empty[0]!r}, which {shape.name} has (fields: {listed(record)})")
+            raise ValueError(f"{where}: no text under {empty[0]!r}, which {shape.name} has (fields: {listed(record)})")
         pairs += shape.pairs(record)
     if not pairs:
         raise ValueError(f"{path}: none of its {len(records)} records has a wrong answer")
@@ -133,26 +131,10 @@ def listed(record: Record) -> str:
     return ", ".join(map(str, record)) or "none"
 
 
-def json_records(content: str, path: str | Path) -> list[tuple[int, Record]]:
-    """The objects of JSON Lines, with their lines' numbers."""
-    records: list[tuple[int, Record]] = []
-    for line, text in enumerate(content.split("\n"), 1):  # not splitlines(): JSON may hold other line separators
-        if not text.strip():
-            continue
-        try:
-            record = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {line}: not JSON ({error}); write one object a line") from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}, line {line}: not a JSON object; write one a line")
-        records.append((line, record))
-    return records
-
-
-def csv_records(content: str) -> list[tuple[int, Record]]:
-    """The rows of CSV with a header, with the numbers of their last lines."""
-    reader = csv.DictReader(StringIO(content, newline=""))
-    return [(reader.line_num, row) for row in reader]
+def json_records(content: str, path: str | Path) -> list[tuple[str, Record]]:
+    """The objects of JSON Lines, with where they are."""
+    lines = enumerate(content.split("\n"), 1)  # not splitlines(): JSON may hold other line separators
+    return [(where := f"{path}, line {line}", json_object(text, where)) for line, text in lines if text.strip()]
 
 
 def without_questions(pairs: Iterable[Pair], excluded: Iterable[str]) -> list[Pair]:

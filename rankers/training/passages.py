@@ -146,5 +146,5 @@ def read_documents(paths: Iterable[Path]) -> dict[str, str]:
             try:
                 documents[str(file)] = file.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
-                raise ValueError(f"{file} is not UTF-8 text: {error}") from error
+                raise ValueError(f"{file} is not UTF-8 text: {error}; save it as UTF-8") from error
     return documents

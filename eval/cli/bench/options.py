@@ -16,6 +16,7 @@ from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_o
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.options import add_chat_options, add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser, did_you_mean
+from counterpoint.eval.inputs import check_text, decoded
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
 """Decoders that run unless others are named; with the embedded expert, contrastive decoding runs too, by the embedded amateur."""
@@ -106,8 +107,13 @@ def read_options(path: Path) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]  # transformers depends on it
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = decoded(path.read_bytes(), f"--config {path}")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise UsageError(f"--config {path}: an alias (*NAME) in it; write the value out")
+        content = yaml.safe_load(text)
+    except RecursionError as error:
+        raise UsageError(f"--config {path}: nested too deeply; write lines such as `max-new-tokens: 64`") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise CommandError(f"--config {path}: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: the file is not a mapping of options; write lines such as `max-new-tokens: 64`")
@@ -117,7 +123,7 @@ def read_options(path: Path) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in known:
             raise UsageError(f"--config {path}: unknown option {key!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
-        words += option_words(name, value)
+        words += option_words(name, value, f"--config {path}: {key}")
     parser = Parser(prog="counterpoint bench", allow_abbrev=False)
     add_run_options(parser)
     try:
@@ -133,11 +139,29 @@ def read_options(path: Path) -> dict[str, Any]:
     return options
 
 
-def option_words(name: str, value: object) -> list[str]:
-    """Write an option of a file as on the command line; one that is null or false is left out."""
+def option_words(name: str, value: object, where: str) -> list[str]:
+    """Write an option of a file as on the command line; one that is null or false is left out.
+
+    Raises:
+        UsageError: For a value of another kind than the option has.
+    """
     if value is None or value is False:
         return []
-    flag = option_of(name)
+    flag, several, switch = option_of(name), name in SEVERAL, isinstance(DEFAULTS[name], bool)
+    if switch != (value is True) and (switch or name != "chat_template"):
+        raise UsageError(
+            f"{where} is {value!r}: " + ("true or false is needed" if switch else "a value is needed, not true or false")
+        )
     if value is True:
         return [flag]
-    return [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]
+    values = value if isinstance(value, list) and several else [value]
+    for each in values:
+        if not isinstance(each, str | int | float):
+            needed = "a list of names" if several else "one value"
+            raise UsageError(f"{where} is {' '.join(str(type(each)).split())[8:-2]} {str(each)[:40]!r}: {needed} is needed")
+        check_text(str(each), where)
+    return [flag, *map(str, values)] if several else [f"{flag}={value}"]
+
+
+SEVERAL = ("decoders", "metrics")
+"""Options that take a list."""

@@ -11,7 +11,7 @@ from counterpoint.eval import EXPERT
 from counterpoint.eval.bench.records import read_failures, read_generations
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.bench.options import DECODERS, add_run_options, resolve
-from counterpoint.eval.cli.bench.score import score, show
+from counterpoint.eval.cli.bench.score import check_models, refuse_missing, score, show
 from counterpoint.eval.cli.decoder_aliases import parse_named
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.models import CHAT_OPTIONS, model_errors, note_template, warn_of_empty
@@ -46,16 +46,17 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.eval.bench import directory as bench_directory
     from counterpoint.eval.bench import run as bench_run
     from counterpoint.eval.bench import work as bench_work
-    from counterpoint.eval.bench.results import check_names
 
     with usage_errors("device", "device_map"):
-        check_names(options.metrics or [])
         state = bench_run.processes(options)
+    asked = options.metrics or ()
+    check_models(asked, vars(options))
     with loading.quiet():
         with model_errors("file", "max_new_tokens", "prompt_tokens", *CHAT_OPTIONS):
             prepared = bench_run.Run(options, specs, state)
         if state.is_main_process and not options.quiet:
             note_template(prepared.chats, prepared.loaded, prepared.prompts)
+        check_references(asked, prepared)
         if options.dry_run:
             print_plan(prepared)
             return 0
@@ -79,7 +80,19 @@ def run(arguments: argparse.Namespace) -> int:
             f"{len(failed)} of {len(specs)} decoders failed, {first['decoder']} first: {first['error']}; {options.output_dir} "
             "has the errors and the others' texts, and the same command tries again what failed"
         )
+    if results:
+        refuse_missing(results, asked, options.output_dir)
     return 0
+
+
+def check_references(asked: Sequence[str], prepared: Run) -> None:
+    """Refuse MAUVE where there is nothing to compare with.
+
+    Raises:
+        UsageError: If no prompt has a reference.
+    """
+    if "mauve" in asked and all(each.reference is None for each in prepared.passages):
+        raise UsageError('--metrics mauve compares with references, and the prompts have none: give them under "reference"')
 
 
 def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from counterpoint.decoders.choosing.grammar import OWN
 from counterpoint.eval.bench.records import read_config
-from counterpoint.eval.cli.errors import UsageError, usage_errors
+from counterpoint.eval.cli.errors import CommandError, UsageError, option_names, usage_errors
 from counterpoint.eval.cli.options import add_shared
+from counterpoint.eval.directories import written_alone
 
 MODELS = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
 """Options of the models that metrics need, which run in their own precision, whatever that of the model that wrote."""
@@ -65,8 +66,55 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Score, and print the table or the results."""
     options = vars(arguments)
-    show(score(arguments.directory, options), arguments.directory, options)
+    read_config(arguments.directory)  # its error comes first
+    check_models(options.get("metrics") or (), options)
+    with written_alone(arguments.directory):
+        results = score(arguments.directory, options)
+    show(results, arguments.directory, options)
+    refuse_missing(results, options.get("metrics") or (), arguments.directory)
     return 0
+
+
+def check_models(names: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Refuse what is known to be in the way of metrics that were asked for, before anything is generated or measured.
+
+    Args:
+        names: The metrics that are asked for by name.
+        options: As for :func:`score`.
+
+    Raises:
+        UsageError: For a protocol or metric that there is not, and for one without the option it needs.
+        CommandError: For a model that cannot be loaded, or a package that is not installed.
+    """
+    from counterpoint.eval.bench.metric_models import check
+    from counterpoint.eval.bench.results import check_names
+    from counterpoint.eval.loading import quiet
+    from counterpoint.eval.metrics.mauve_protocols import protocol_named  # these import torch
+
+    with usage_errors():
+        check_names(names)
+    if protocol := options.get("mauve_protocol"):
+        with usage_errors():
+            protocol_named(protocol)
+    if "embedding_coherence" in names and not options.get("embedder"):
+        raise UsageError("--metrics embedding_coherence needs a sentence encoder: --embedder ID_OR_PATH")
+    with quiet(), option_names("scorer", "embedder", "featurizer", "device"):
+        check(names, **{name: options[name] for name in MODELS if options.get(name) is not None})
+
+
+def refuse_missing(results: Mapping[str, Any], names: Sequence[str], directory: Path) -> None:
+    """Fail if a metric that was asked for by name has no figure for a decoder.
+
+    Raises:
+        CommandError: With the first reason; the table has all of them.
+    """
+    for key, column in results["columns"].items():
+        for row in results["rows"]:
+            reason = row["figures"][key].get("reason")
+            if column["metric"] in names and reason and key != "peak_memory":  # which some devices do not tell
+                raise CommandError(
+                    f"--metrics {column['metric']} has no figure for {row['label']}: {reason}; see {directory / 'table.md'}"
+                )
 
 
 def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def test_sources(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("\n \n", "no prompts in it"),
-        ('{"prompt": "a"}\nb', 'line 2: no text under "prompt"'),
+        ('{"prompt": "a"}\nb', r"line 2: not a JSON object \(Expecting value at character 0\)"),
         ('{"prompt": "a"}\n\n{"prompt": " "}', "line 3 is empty"),
         ('{"prompt": "a", "reference": 3}', 'line 1: "reference" is no text'),
     ],

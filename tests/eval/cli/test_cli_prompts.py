@@ -52,7 +52,7 @@ def test_files(tmp_path: Path) -> None:
     [
         ("", "no prompts in it"),
         (" \n\n", "no prompts in it"),
-        ('{"prompt": "one"}\ntwo\n', 'line 2: not a JSON object with a text under "prompt"'),
+        ('{"prompt": "one"}\ntwo\n', r"line 2: not a JSON object \(Expecting value"),
         ('{"text": "one"}\n', "line 1: not a JSON object with a text"),
         ('{"prompt": 3}\n', "line 1: not a JSON object with a text"),
         ('{"prompt": " "}\n', "line 1 is empty"),

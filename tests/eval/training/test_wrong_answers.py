@@ -80,12 +80,12 @@ def test_shapes(tmp_path: Path, content: str, pairs: list[tuple[str, str]]) -> N
         ("question,reply\na,b\n", "has the fields question, reply, which are of no known shape"),
         (lines({"prompt": "a", "completion": "b"}), "has the fields prompt, completion, which are of no known shape"),
         ("just some text\nin lines", "has the fields just some text, which"),
-        (lines({"question": "a", "answer": "b"}) + "\n{", "line 2: not JSON"),
+        (lines({"question": "a", "answer": "b"}) + "\n{", "line 2: not a JSON object"),
         (lines({"question": "a", "answer": "b"}, ["c"]), "line 3: not a JSON object"),
         (lines({"question": "a", "answer": "b"}, {"question": "a"}), "line 3: no text under 'answer', which pairs has"),
         (lines({"question": "a", "answer": 7}), "line 1: no text under 'answer'"),
-        ("question,answer\na,\n", "line 2: no text under 'answer'"),
-        ("question,answer\na\n", "line 2: no text under 'answer'"),
+        ("question,answer\na,\n", "row 2: no text under 'answer'"),
+        ("question,answer\na\n", "row 2: 1 columns, the header has 2"),
         ("Question,Incorrect Answers\na,;;\n", "none of its 1 records has a wrong answer"),
     ],
 )  # fmt: skip
@@ -106,7 +106,7 @@ def test_an_unknown_shape_is_told_the_known_ones(tmp_path: Path) -> None:
 
 def test_other_encodings_and_absent_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes("question,answer\nÜ,é".encode("latin-1"))
-    with pytest.raises(ValueError, match="is not UTF-8 text"):
+    with pytest.raises(ValueError, match="line 2: not UTF-8 text"):
         read_pairs(tmp_path / "data")
     with pytest.raises(FileNotFoundError):
         read_pairs(tmp_path / "absent")
