@@ -145,8 +145,8 @@ def check_continues(name: str, config: Any) -> None:
     has_code = bool(getattr(config, "auto_map", None))
     if (not known and not takes_pictures(config) and not has_code) or (reads_both_ways and not config.is_encoder_decoder):
         raise NoLanguageModelError(
-            f"model {name} is {own or kind.__name__}, an encoder or another model that does not continue text; name a causal "
-            "language model"
+            f"model {name} is {own or 'a model'} of {kind.__name__}, an encoder or another model that does not continue text; name "
+            "a causal language model"
         )
 
 

@@ -60,7 +60,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], m
         (["x", "--device", "cuda:99"], "--device cuda:99 is not available to this installation of torch; it has cpu"),
         (["x", "--device", "cpu:1"], "--device cpu:1 is not available"),
         (["x", "--model", "./absent"], "neither a local folder nor a name on the Hugging Face hub"),
-        (["x", "--model", str(Path(__file__).parent)], "the folder holds no model that can be loaded"),
+        (["x", "--model", str(Path(__file__).parent)], "the folder has no config.json"),
         (["x", "--decoder", "sample", "temperature=0"], "`temperature` (=0.0) has to be a strictly positive float"),
     ],
 )

@@ -235,7 +235,7 @@ def test_failures(
     output = tmp_path / "ranker"
     assert "No such file" in failure(capsys, 1, *command(base, tmp_path / "absent", output))
     held = texts.parent / "held.txt"
-    assert "both trained on and held out" in failure(capsys, 1, *command(base, held, output))
+    assert "both trained on and held out" in failure(capsys, 2, *command(base, held, output))
     assert "continuation_words=(12, 3)" in failure(capsys, 1, *command(base, texts, output, "--continuation-words", "12", "3"))
     assert "top_p=1.5" in failure(capsys, 1, *command(base, texts, output, "--top-p", "1.5"))
     assert "batch_size=1: at least 2" in failure(capsys, 1, *command(base, texts, output, "--batch-size", "1"))
