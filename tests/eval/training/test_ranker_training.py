@@ -236,10 +236,12 @@ def test_failures(
     assert "No such file" in failure(capsys, 1, *command(base, tmp_path / "absent", output))
     held = texts.parent / "held.txt"
     assert "both trained on and held out" in failure(capsys, 2, *command(base, held, output))
-    assert "continuation_words=(12, 3)" in failure(capsys, 1, *command(base, texts, output, "--continuation-words", "12", "3"))
-    assert "top_p=1.5" in failure(capsys, 1, *command(base, texts, output, "--top-p", "1.5"))
-    assert "batch_size=1: at least 2" in failure(capsys, 1, *command(base, texts, output, "--batch-size", "1"))
-    assert "warmup=1.0" in failure(capsys, 1, *command(base, texts, output, "--warmup", "1"))
+    assert "--continuation-words 12 3: the least" in failure(
+        capsys, 2, *command(base, texts, output, "--continuation-words", "12", "3")
+    )
+    assert "'1.5' is not a probability" in failure(capsys, 2, *command(base, texts, output, "--top-p", "1.5"))
+    assert "'1' is not a whole number of 2" in failure(capsys, 2, *command(base, texts, output, "--batch-size", "1"))
+    assert "'1' is not a number of 0 or more, below 1" in failure(capsys, 2, *command(base, texts, output, "--warmup", "1"))
     assert not output.exists()
     assert "is neither a local folder" in failure(capsys, 1, *command(base, texts, output, "--generator", "./absent"))
     short = texts.parent / "short.txt"
