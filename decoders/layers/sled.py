@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -88,13 +89,21 @@ class SLEDLogitsProcessor(ContrastProcessor):
         check_logits(scores)
         early = outputs.exits(self.tap).to(scores.device)
         final = self.exits.unembed(outputs.states(self.final_tap)[0]).to(scores.device)
-        found = evolved(
+        found, aligned = evolve(
             scores, final, early, self.evolution_rate, self.evolution_scale, self.evolution_steps, self.evolution_lower_bound
         )
-        return ContrastParts(scores=found.to(scores.dtype), positive=scores, choice={"evolved": found > self.evolution_lower_bound})
+        choice = {"evolved": found > self.evolution_lower_bound, "layer_alignment": aligned.t()}
+        return ContrastParts(scores=found.to(scores.dtype), positive=scores, choice=choice)
 
 
-def evolved(
+class Evolution(NamedTuple):
+    """Scores after the descent, and how much each layer was heading for the tokens that evolved."""
+
+    scores: Float[Tensor, "*batch vocabulary"]
+    alignments: Float[Tensor, "layers *batch"]
+
+
+def evolve(
     scores: Float[Tensor, "*batch vocabulary"],
     final: Float[Tensor, "*batch vocabulary"],
     early: Float[Tensor, "layers *batch vocabulary"],
@@ -102,7 +111,7 @@ def evolved(
     scale: int,
     steps: int,
     lower_bound: float,
-) -> Float[Tensor, "*batch vocabulary"]:
+) -> Evolution:
     """The ``scale`` best ``scores`` after descent towards the latent distribution of ``final`` and ``early``, others at the bound.
 
     Args:
@@ -117,25 +126,27 @@ def evolved(
     Example:
         >>> import torch
         >>> final, early = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([[2.0, 0.0, 0.0]])
-        >>> evolved(final, final, early, rate=2.0, scale=2, steps=1, lower_bound=-torch.inf)
+        >>> evolve(final, final, early, rate=2.0, scale=2, steps=1, lower_bound=-torch.inf).scores
         tensor([0.6695, 2.5105,   -inf])
     """
     scores = scores.float()
     kept, candidates = scores.topk(scale, dim=-1)
-    support = alignment(final, early, candidates).masked_fill(kept == -torch.inf, 0.0)
+    aligned = alignments(final, early, candidates).masked_fill(kept == -torch.inf, 0.0)
+    support = aligned.sum(dim=0)
     total = support.sum(dim=-1, keepdim=True)
     latent = torch.zeros_like(scores).scatter(-1, candidates, support / total)
     moved = descend(scores, latent, rate, steps).gather(-1, candidates)
     moved = torch.where(total > 0, moved, kept)  # no layer was heading for any of them: nothing to evolve towards
-    return torch.full_like(scores, lower_bound).masked_fill(scores == -torch.inf, -torch.inf).scatter(-1, candidates, moved)
+    found = torch.full_like(scores, lower_bound).masked_fill(scores == -torch.inf, -torch.inf).scatter(-1, candidates, moved)
+    return Evolution(found, aligned.sum(dim=-1))
 
 
-def alignment(
+def alignments(
     final: Float[Tensor, "*batch vocabulary"],
     early: Float[Tensor, "layers *batch vocabulary"],
     candidates: Int[Tensor, "*batch k"],
-) -> Float[Tensor, "*batch k"]:
-    """How much the layers were heading for each candidate i: a_i = sum_n max(0, cos(p_n - e_i, z_n - z_N))^2.
+) -> Float[Tensor, "layers *batch k"]:
+    """How much each layer n was heading for each candidate i: max(0, cos(p_n - e_i, z_n - z_N))^2, which sum to a_i over layers.
 
     p_n - e_i is the gradient of -ln p_n(i) with respect to the logits z_n of layer n, p_n their softmax and e_i a one-hot vector:
     the better it points from the last layer's logits back to z_n, the more likely it is that i was the aim.
@@ -143,8 +154,8 @@ def alignment(
     Example:
         >>> import torch
         >>> final, early = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([[2.0, 0.0, 0.0]])
-        >>> alignment(final, early, torch.tensor([0, 1]))  # only token 1 has risen
-        tensor([0.0000, 0.5587])
+        >>> alignments(final, early, torch.tensor([0, 1]))  # only token 1 has risen
+        tensor([[0.0000, 0.5587]])
     """
     early, at = early.float(), candidates.expand(len(early), *candidates.shape)
     change, best = early - final.float(), early.argmax(dim=-1, keepdim=True)
@@ -156,7 +167,7 @@ def alignment(
     square = r.square().sum(dim=-1, keepdim=True) + 2 * (r.gather(-1, best) - r.gather(-1, at)) + 2 * (at != best)
     length = square.clamp(min=0).sqrt() * change.norm(dim=-1, keepdim=True)
     cosine: Tensor = inner / length.clamp(min=torch.finfo(length.dtype).tiny)
-    return cosine.clamp(min=0).square().sum(dim=0)
+    return cosine.clamp(min=0).square()
 
 
 def descend(

@@ -18,7 +18,7 @@ from counterpoint.decoders.layers import sled
 from families import FAMILY, prompts
 
 SOME = ["llama", "gemma2_sliding", "mamba"]
-ALIGNMENT = sled.alignment
+ALIGNMENT = sled.alignments
 SETTINGS: list[dict[str, Any]] = [{}, {"evolution_rate": 1.5, "evolution_scale": 5, "evolution_steps": 10}]
 
 
@@ -46,7 +46,7 @@ def test_the_arithmetic_is_the_papers(seed: int, scale: int, rate: float, steps:
 
 def agrees(seed: int, scale: int, rate: float, steps: int, sharpness: float) -> None:
     final, early = logits(seed, 2, 3, 12), logits(seed + 1, 4, 2, 3, 12, spread=sharpness)
-    found = sled.evolved(final, final, early, rate, scale, steps, -1000.0)
+    found = sled.evolve(final, final, early, rate, scale, steps, -1000.0).scores
     for row in range(2):
         for position in range(3):
             expected = reference.sled(final[row, position], final[row, position], early[:, row, position], rate, scale, steps)
@@ -88,7 +88,7 @@ def test_degenerate_settings_are_greedy(degenerate: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("bound", [-1000.0, -100.0, -torch.inf])
 def test_other_tokens_get_the_bound(bound: float) -> None:
-    found = sled.evolved(logits(0, 2, 20), logits(0, 2, 20), logits(1, 3, 2, 20), 2.0, 5, 1, bound)
+    found = sled.evolve(logits(0, 2, 20), logits(0, 2, 20), logits(1, 3, 2, 20), 2.0, 5, 1, bound).scores
     assert ((found == bound).sum(dim=-1) == 15).all()
     assert (found.topk(5).indices.sort().values == logits(0, 2, 20).topk(5).indices.sort().values).all()
 
@@ -98,9 +98,9 @@ def test_banned_tokens_stay_banned_and_take_no_part() -> None:
     final, early = logits(0, 20), logits(1, 3, 20)
     scores = torch.full_like(final, -torch.inf)
     scores[4:7] = final[4:7]
-    found = sled.evolved(scores, final, early, 2.0, 10, 1, -1000.0)
+    found = sled.evolve(scores, final, early, 2.0, 10, 1, -1000.0).scores
     assert (found > -torch.inf).nonzero().flatten().tolist() == [4, 5, 6]
-    torch.testing.assert_close(found, sled.evolved(scores, final, early, 2.0, 3, 1, -torch.inf))
+    torch.testing.assert_close(found, sled.evolve(scores, final, early, 2.0, 3, 1, -torch.inf).scores)
 
 
 def test_logits_and_log_probabilities_evolve_alike() -> None:
@@ -117,7 +117,7 @@ def test_logits_and_log_probabilities_evolve_alike() -> None:
 def test_without_any_support_logits_stay() -> None:
     """Where the only candidate was being left by every layer, no direction is better than a wrong one."""
     final, early = torch.tensor([1.0, 0.9, 0.0]), torch.tensor([[9.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
-    assert sled.evolved(final, final, early, 2.0, 1, 1, -torch.inf).tolist() == [1.0, -torch.inf, -torch.inf]
+    assert sled.evolve(final, final, early, 2.0, 1, 1, -torch.inf).scores.tolist() == [1.0, -torch.inf, -torch.inf]
 
 
 def test_a_penalty_after_it_applies_to_evolved_logits() -> None:
@@ -197,3 +197,18 @@ def test_layers_taken_from_another_row_are_caught(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sled.LayerTap, "states", lambda self, ids: states(self, ids).roll(1, dims=1))
     with pytest.raises(AssertionError):
         test_generation_is_the_formula_from_scratch("llama", {})
+
+
+def test_layers_share_the_latent_distribution() -> None:
+    """What each layer was heading for, by the gradient itself: the squared positive cosine of p_n - e_i and z_n - z_N."""
+    final, early = logits(0, 20), logits(1, 3, 20)
+    candidates = final.topk(5).indices
+    found = sled.evolve(final, final, early, 2.0, 5, 1, -torch.inf).alignments
+    expected = [
+        sum(
+            max(0.0, float(torch.cosine_similarity(layer.softmax(-1) - torch.eye(20)[one], layer - final, dim=-1))) ** 2
+            for one in candidates
+        )
+        for layer in early
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected))
