@@ -9,6 +9,8 @@ from itertools import islice
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.base import DistributionProcessor
@@ -184,9 +186,15 @@ class Scorer:
     def __call__(self, texts: GivenTexts) -> list[Score]:
         """The score of each text."""
         with reading(self):
+            return self._scored(texts, self._scores(texts))
+
+    @torch.no_grad()
+    def scores(self, texts: GivenTexts) -> Float[Tensor, "positions vocabulary"]:
+        """The decoder's scores of all tokens, float32, at each position of the texts."""
+        with reading(self):
             return self._scores(texts)
 
-    def _scores(self, texts: GivenTexts) -> list[Score]:
+    def _scores(self, texts: GivenTexts) -> Float[Tensor, "positions vocabulary"]:
         layers = [layer for tap in self.taps if tap.owner is None for layer in tap.layers]
         with side_forward(self):
             own = forward_texts(self.prefix, texts, texts.positions, layers)
@@ -198,6 +206,9 @@ class Scorer:
                 scores = processed(processor, TextOutputs(self.model, texts, own, self.taps), scores)
             else:
                 scores = teacher_forced(processor, texts, scores)
+        return scores
+
+    def _scored(self, texts: GivenTexts, scores: Float[Tensor, "positions vocabulary"]) -> list[Score]:
         normaliser = scores.logsumexp(dim=-1, keepdim=True) if self.renormalise else 0.0
         rows = [where for text in texts.where for where in text]
         tokens = [token for continuation in texts.continuations for token in continuation]

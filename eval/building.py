@@ -15,13 +15,13 @@ from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.choosing import front_door
 from counterpoint.decoders.choosing.own import resolve
 from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
-from counterpoint.eval.chat_ranking import ChatLikelihood
+from counterpoint.eval.chat_ranking import ChatRanker
 from counterpoint.eval.choosing import DecoderSpec, RankerSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.loading import Loaded, choose_device, load
 from counterpoint.rankers.base import Ranker
+from counterpoint.rankers.causal import CausalRanker
 from counterpoint.rankers.combination import CombinedRanker
-from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.weight_files import refusals
 
 ChatsFor = Callable[[Loaded], Mapping[str, Chat]]
@@ -184,6 +184,6 @@ def build_ranker(
         values["device"] = choose_device(device)
     values["trust_remote_code"] = trust_remote_code
     ranker: Ranker = target(**{name: value for name, value in values.items() if name in signature})
-    if isinstance(ranker, LikelihoodRanker) and chats_for and ranker.tokenizer.chat_template:
-        return ChatLikelihood(ranker, chats_for(loaded))
+    if isinstance(ranker, CausalRanker) and chats_for and ranker.tokenizer.chat_template:
+        return ChatRanker(ranker, chats_for(loaded))
     return ranker

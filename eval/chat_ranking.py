@@ -1,4 +1,4 @@
-"""The likelihood of answers in chats, among rankers that read words alone."""
+"""Rankers by a language model of answers in chats, among rankers that read words alone."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing_extensions import override
 
 from counterpoint.decoders.forwards.chats import Chat
 from counterpoint.rankers.base import CandidateScorer, Ranker, Texts
-from counterpoint.rankers.likelihood import LikelihoodRanker
+from counterpoint.rankers.causal import CausalRanker
 
 
-class ChatLikelihood(Ranker):
-    """A likelihood after chats: where a prefix is the words of a chat, its template is read in its place.
+class ChatRanker(Ranker):
+    """A language model's judgement after chats: where a prefix is the words of a chat, its template is read in its place.
 
     Args:
-        ranker: The likelihood.
+        ranker: The ranker by a language model.
         chats: Chats by their words.
     """
 
-    def __init__(self, ranker: LikelihoodRanker, chats: Mapping[str, Chat]) -> None:
-        self.ranker, self.chats, self.comparable = ranker, chats, ranker.comparable
+    def __init__(self, ranker: CausalRanker, chats: Mapping[str, Chat]) -> None:
+        self.ranker, self.chats, self.comparable, self.whole_texts = ranker, chats, ranker.comparable, ranker.whole_texts
+
+    def __repr__(self) -> str:
+        return repr(self.ranker)
 
     @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:

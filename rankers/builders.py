@@ -11,6 +11,7 @@ from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBa
 from counterpoint.rankers import SMALL
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
+from counterpoint.rankers.judges.certainty import ConfidenceRanker, SelfCertaintyRanker
 from counterpoint.rankers.judges.vote import VoteRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
@@ -70,6 +71,23 @@ def overlap(*, n: int = 1) -> Ranker:
 def consensus(*, n: int = 1) -> Ranker:
     """The mean F1 of n-grams with the other candidates."""
     return ConsensusRanker(utility=partial(ngram_f1, n=n))
+
+
+def self_certainty(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ranker:
+    """Self-certainty by a language model."""
+    return SelfCertaintyRanker(model, tokenizer)
+
+
+def confidence(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    measure: str = "lowest",
+    window: int = 2048,
+    top: int = 20,
+) -> Ranker:
+    """DeepConf's confidence by a language model."""
+    return ConfidenceRanker(model, tokenizer, measure=measure, window=window, top=top)
 
 
 def vote(ranker: Ranker | None = None, *, answer: str = "auto", power: float | None = None, keep: float = 1.0) -> Ranker:

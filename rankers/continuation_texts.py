@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -70,11 +70,21 @@ class GeneratedText(str):
     """The prompt's tokens, without padding."""
     new: tuple[int, ...]
     """The tokens that follow it."""
+    logits: Sequence[Float[Tensor, " vocabulary"]] | None
+    """The model's, from which each new token was chosen; None if they were not kept."""
 
-    def __new__(cls, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], new: Sequence[int]) -> GeneratedText:
-        """The text of what follows a prompt."""
+    def __new__(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: Sequence[int],
+        new: Sequence[int],
+        *,
+        logits: Sequence[Float[Tensor, " vocabulary"]] | None = None,
+        read: bool = True,
+    ) -> GeneratedText:
+        """The text of what follows a prompt; ``read=False`` forgets the prompt, since the prefix has other tokens."""
         text = super().__new__(cls, continuation_text(tokenizer, prompt, new))
-        text.tokenizer, text.prompt, text.new = tokenizer, tuple(prompt), tuple(new)
+        text.tokenizer, text.prompt, text.new, text.logits = tokenizer, tuple(prompt) if read else (), tuple(new), logits
         return text
 
     @property

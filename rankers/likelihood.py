@@ -11,18 +11,15 @@ from typing_extensions import override
 
 from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.decoders.forwards.encoding import Encoded
-from counterpoint.decoders.forwards.text_batches import batches, encode
 from counterpoint.decoders.hf.wrappers import Model, plain_model
-from counterpoint.decoders.scoring import Decoder, Score, Scorer
-from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
-from counterpoint.rankers.continuation_texts import GeneratedText
+from counterpoint.decoders.scoring import Decoder, Scorer
+from counterpoint.rankers.base import CandidateScorer, Scores, Texts
+from counterpoint.rankers.causal import CausalRanker, read_once
 
 FORMS = ("log_likelihood", "per_token", "pmi")
-BATCH_TOKENS = 256
-"""A forward reads candidates of one prefix until it has so many tokens."""
 
 
-class LikelihoodRanker(Ranker):
+class LikelihoodRanker(CausalRanker):
     """Scores continuations x of a prefix by the probability that a causal language model, under any decoder, gives them.
 
         log_likelihood   ln p(x | prefix)                            the shorter, the better
@@ -102,7 +99,7 @@ class LikelihoodRanker(Ranker):
         unconditional = self.text_scorer()
 
         def scores_of(candidates: Sequence[Texts]) -> Scores:
-            encoded = [self.encoded(prefix, texts) for prefix, texts in zip(prefixes, candidates, strict=True)]
+            encoded = [self.encoded(self.model, prefix, texts) for prefix, texts in zip(prefixes, candidates, strict=True)]
             return [
                 torch.tensor(self.values(scorer, unconditional, number, texts, len(prefixes)))
                 for number, (scorer, texts) in enumerate(zip(scorers, encoded, strict=True))
@@ -110,26 +107,17 @@ class LikelihoodRanker(Ranker):
 
         return scores_of
 
-    def encoded(self, prefix: Prompt, texts: Texts) -> list[Encoded]:
-        """The tokens of a prefix and of each candidate: of one that the tokenizer's model wrote those that it wrote."""
-        pairs: list[Encoded] = []
-        for text in texts:
-            if isinstance(text, GeneratedText) and text.tokenizer is self.tokenizer and text.prefix == prefix:
-                pairs += encode(self.model, None, text.prompt, [text.tokens])
-            else:
-                pairs += encode(self.model, self.tokenizer, prefix, [text])
-        return pairs
-
     def values(
         self, scorer: Scorer, unconditional: Scorer, number: int, texts: Sequence[Encoded], number_of_prefixes: int
     ) -> list[float]:
         """The score of each candidate of the prefix of that number."""
-        found = scored(scorer, number, texts, number_of_prefixes)
+        found = read_once(scorer, scorer, number, texts, number_of_prefixes)
         if self.form == "log_likelihood":
             return [score.total for score in found]
         if self.form == "per_token":
             return [score.total / len(score.tokens) for score in found]
-        alone = scored(unconditional, number, [((self.begin,), tokens) for _, tokens in texts], number_of_prefixes)
+        without_prefix = [((self.begin,), tokens) for _, tokens in texts]
+        alone = read_once(unconditional, unconditional, number, without_prefix, number_of_prefixes)
         for score in alone:
             if score.total == -math.inf:
                 text = self.tokenizer.decode(list(score.tokens))
@@ -138,11 +126,3 @@ class LikelihoodRanker(Ranker):
                     "undefined; take a decoder that bans nothing (alpha=0), or another form"
                 )
         return [score.total - without.total for score, without in zip(found, alone, strict=True)]
-
-
-def scored(scorer: Scorer, number: int, texts: Sequence[Encoded], number_of_prefixes: int) -> list[Score]:
-    """Each continuation's score, equal ones read once."""
-    distinct = list(dict.fromkeys(texts))
-    given = batches([(number, *text) for text in distinct], number_of_prefixes, scorer.start, BATCH_TOKENS)
-    found = dict(zip(distinct, (score for batch in given for score in scorer(batch)), strict=True))
-    return [found[text] for text in texts]

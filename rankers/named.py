@@ -57,6 +57,25 @@ RANKERS: Mapping[str, RankerRow] = {
             {"n": Parameter(1, 1)},
         ),
         RankerRow(
+            "self_certainty",
+            "how far a causal model's distributions are from uniform, on average over a text",
+            f"{BUILDERS}:self_certainty",
+            {"path": Parameter("")},
+            needs=("model",),
+        ),
+        RankerRow(
+            "confidence",
+            "a causal model's confidence in windows of a text (DeepConf): lowest, bottom, tail or mean",
+            f"{BUILDERS}:confidence",
+            {
+                "path": Parameter(""),
+                "measure": Parameter("lowest"),
+                "window": Parameter(2048, 1),
+                "top": Parameter(20, 1),
+            },
+            needs=("model",),
+        ),
+        RankerRow(
             "vote",
             "the answer that most texts give (self-consistency), votes weighed by any ranker",
             f"{BUILDERS}:vote",

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast, overload
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.rankers.base import Ranker, Texts
-from counterpoint.rankers.continuation_texts import GeneratedText, continuation_text, end_of, prompt_text
+from counterpoint.rankers.continuation_texts import GeneratedText, end_of, prompt_text
 
 Candidates = (
     Texts
@@ -120,10 +120,13 @@ def rerank(
             ranker, [prefixes], candidates, tokenizer=tokenizer, prompt_length=prompt_length, eos_token_id=eos_token_id
         )
         return only
+    kept: Sequence[Tensor] | None = None
     if isinstance(candidates, ModelOutput):
+        searched = candidates.get("beam_indices") is not None  # whose logits are of beams, not of texts
+        kept = None if searched else candidates.get("logits")
         candidates = cast(Tensor, candidates["sequences"])
     if isinstance(candidates, Tensor):
-        texts = generated_texts(prefixes, candidates, tokenizer, prompt_length, eos_token_id)
+        texts = generated_texts(prefixes, candidates, tokenizer, prompt_length, eos_token_id, kept)
         scored = [[text for text in own if text.strip()] for own in texts]
     else:
         texts = scored = given_texts(prefixes, candidates)
@@ -148,8 +151,9 @@ def generated_texts(
     tokenizer: PreTrainedTokenizerBase | None,
     prompt_length: int | None,
     eos_token_id: int | Sequence[int] | None,
+    logits: Sequence[Float[Tensor, "rows vocabulary"]] | None = None,
 ) -> list[list[str]]:
-    """What ``generate`` added to each prefix, row by row, up to the end of text."""
+    """What ``generate`` added to each prefix, row by row, up to the end of text, with the logits of every step if it kept them."""
     if tokenizer is None:
         raise ValueError("candidates are ids, and tokenizer=None cannot read them; pass the language model's tokenizer")
     if prompt_length is None:
@@ -161,15 +165,17 @@ def generated_texts(
         raise ValueError(f"prompt_length={prompt_length}: the rows of candidates are of {ids.shape[1]} ids, prompt included")
     ends = tokenizer.eos_token_id if eos_token_id is None else eos_token_id
     started = 0 if prompt_length else 1  # an encoder-decoder's first token starts the decoder, with the end of text in some models
-    found = []
+    found: list[list[str]] = []
     for index, (prefix, rows) in enumerate(zip(prefixes, shared_out(ids.tolist(), len(prefixes)), strict=True)):
-        own, texts = encode_prompt(tokenizer, prefix), []
-        for row in rows:
+        own = encode_prompt(tokenizer, prefix)
+        texts: list[str] = []
+        for place, row in enumerate(rows, index * len(rows)):
             prompt, new = row[:prompt_length], row[prompt_length:]
             end = end_of(new[started:], ends)
             new = new if end is None else new[: started + end - 1]
-            read = own and prompt[-len(own) :] == own  # and what is before is padding
-            texts.append(GeneratedText(tokenizer, own, new) if read else continuation_text(tokenizer, prompt, new))
+            read = bool(own) and prompt[-len(own) :] == own  # and what is before is padding
+            kept = None if logits is None else [step[place] for step in logits[: len(new) - started]]
+            texts.append(GeneratedText(tokenizer, own if read else prompt, new, logits=kept, read=read))
         before = prompt_text(tokenizer, rows[0][:prompt_length]) if rows else ""
         if before.strip():
             check_prompt_length(prefix, before, prompt_length)

@@ -32,7 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="put candidates in order by a ranker",
         description='Put candidates in order by a ranker. Each line of the input is a JSON object with a text under "prompt" or\n'
         '"prefix" (or a chat under "messages") and a list of its continuations under "candidates", with the spaces that they\n'
-        "begin with. The chat template is for ranker likelihood; the others read words. With --json\n"
+        "begin with. The chat template is for rankers by the language model (likelihood,\n"
+        "self_certainty, confidence); the others read words. With --json\n"
         'the same objects are printed, candidates best first, with their "scores" (null is minus infinity), their earlier\n'
         'places in "order", and the "ranker".',
         epilog=f"rankers and their defaults:\n{describe_rankers()}",
@@ -49,7 +50,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--top", metavar="N", type=positive, help="print only the N best (default: all of them)")
     add_shared(
-        parser, "--model", help="the model of ranker likelihood, a folder or a name on the hub (default: the embedded expert)"
+        parser,
+        "--model",
+        help="the model of rankers by a language model, a folder or a name on the hub (default: the embedded expert)",
     )
     add_chat_options(parser, "auto")
     add_shared(parser, "--device", "--dtype", "--trust-remote-code", "--output")
@@ -109,7 +112,7 @@ def unread(arguments: argparse.Namespace) -> ChatFormat:
 
     for option, given in (("--system", arguments.system), ("--thinking off", arguments.thinking == "off")):
         if given:
-            raise UsageError(f"{option} is said to a chat template, which ranker likelihood alone reads, if its model has one")
+            raise UsageError(f"{option} is said to a chat template, which rankers by a language model alone read, if it has one")
     return ChatFormat(thinking=arguments.thinking)
 
 

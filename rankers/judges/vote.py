@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts
 from counterpoint.rankers.judges.answers import Extract, extractor, normalised
+from counterpoint.rankers.judges.measures import least_kept
 
 EQUAL = 1e-9
 """Shares that differ by less are equal: they differ by their rounding."""
@@ -120,7 +121,7 @@ class VoteRanker(Ranker):
         voters = [place for place, answer in enumerate(answers) if answer is not None]
         if not voters:
             return torch.zeros(len(texts))
-        least = torch.tensor([scores[place] for place in voters]).double().quantile(1 - self.keep) if self.keep < 1 else -math.inf
+        least = least_kept([scores[place] for place in voters], keep=self.keep) if self.keep < 1 else -math.inf
         voters = [place for place in voters if scores[place] >= least]
         votes = [0.0] * len(texts)
         for place, vote in zip(voters, self.votes([scores[place] for place in voters]), strict=True):

@@ -29,6 +29,7 @@ from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.rankers import (
     CandidateScorer,
     CombinedRanker,
+    ConfidenceRanker,
     ConsensusRanker,
     CrossEncoderRanker,
     LikelihoodRanker,
@@ -36,10 +37,11 @@ from counterpoint.rankers import (
     Ranker,
     RankGenRanker,
     Scores,
+    SelfCertaintyRanker,
     SentenceTransformerRanker,
     VoteRanker,
+    causal,
     embedding_cosine,
-    likelihood,
     ngram_f1,
     overlap,
 )
@@ -137,6 +139,8 @@ CASES: dict[str, Case] = {
     "overlap": Case(lambda: OverlapRanker(stopwords=()), by_words),
     "rankgen": Case(lambda: RankGenRanker(tiny_encoder(), tiny_tokenizer(), batch_size=3), by_the_encoder),
     "consensus": Case(ConsensusRanker, None, of_a_set=True),
+    "self_certainty": Case(lambda: SelfCertaintyRanker(amateur(), TOKENIZER), by_the_amateur),
+    "confidence": Case(lambda: ConfidenceRanker(amateur(), TOKENIZER, measure="bottom", window=2), by_the_amateur),
     "vote": Case(lambda: VoteRanker(OverlapRanker(n=1, stopwords=()), answer=r"\w+"), None, of_a_set=True),
     "borda": Case(lambda: VoteRanker(LikelihoodRanker(amateur(), TOKENIZER), answer=r"\w+", power=0.5), None, of_a_set=True),
     "sentence": Case(lambda: SentenceTransformerRanker(bi_encoder()), by_the_bi_encoder),
@@ -580,7 +584,7 @@ def test_many_candidates_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) ->
     ranker = LikelihoodRanker(amateur(), TOKENIZER)
     texts = [f" The boats came back {word}." for word in ("late", "empty", "at last", "in the night", "one by one", "again")]
     expected = ranker.score(PREFIXES[:1], [texts])
-    monkeypatch.setattr(likelihood, "BATCH_TOKENS", 2)
+    monkeypatch.setattr(causal, "BATCH_TOKENS", 2)
     with tokens_through(amateur()) as sizes:
         laws.same(ranker.score(PREFIXES[:1], [texts]), expected)
     assert len(sizes) > 1
