@@ -71,7 +71,7 @@ def trace_confidence(tokens: Sequence[float], *, measure: str = "lowest", window
 
     Example:
         >>> from counterpoint.rankers import trace_confidence
-        >>> [trace_confidence([2, 1, 3, 1], measure=name, window=2) for name in ("lowest", "bottom", "tail", "mean")]
+        >>> [trace_confidence([2.0, 1.0, 3.0, 1.0], measure=name, window=2) for name in ("lowest", "bottom", "tail", "mean")]
         [1.5, 1.5, 2.0, 1.75]
     """
     values = torch.tensor(list(tokens), dtype=torch.float64)
