@@ -18,7 +18,7 @@ from counterpoint.decoders.layers import sled
 from families import FAMILY, prompts
 
 SOME = ["llama", "gemma2_sliding", "mamba"]
-ALIGNMENT = sled.alignments
+ALIGNMENTS = sled.alignments
 SETTINGS: list[dict[str, Any]] = [{}, {"evolution_rate": 1.5, "evolution_scale": 5, "evolution_steps": 10}]
 
 
@@ -175,16 +175,16 @@ def equal_steps(logits: Tensor, latent: Tensor, rate: float, steps: int) -> Tens
 
 def cosine_not_squared(final: Tensor, early: Tensor, candidates: Tensor) -> Tensor:
     gradient = early.softmax(dim=-1)[..., None, :] - torch.nn.functional.one_hot(candidates, final.shape[-1])
-    return torch.cosine_similarity(gradient, (early - final)[..., None, :], dim=-1).clamp(min=0).sum(dim=0)
+    return torch.cosine_similarity(gradient, (early - final)[..., None, :], dim=-1).clamp(min=0)
 
 
 def every_layer_alike(final: Tensor, early: Tensor, candidates: Tensor) -> Tensor:
-    parts = torch.stack([ALIGNMENT(final, layer[None], candidates) for layer in early])
-    return (parts / parts.sum(dim=-1, keepdim=True)).sum(dim=0)
+    parts: Tensor = ALIGNMENTS(final, early, candidates)
+    return parts / parts.sum(dim=-1, keepdim=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"), [("descend", equal_steps), ("alignment", cosine_not_squared), ("alignment", every_layer_alike)]
+    ("name", "wrong"), [("descend", equal_steps), ("alignments", cosine_not_squared), ("alignments", every_layer_alike)]
 )
 def test_wrong_formulas_are_caught(name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sled, name, wrong)
