@@ -28,6 +28,7 @@ from counterpoint.decoders.contrasts.forms import log_ratio as log_ratio
 from counterpoint.decoders.contrasts.forms import plausible as plausible
 from counterpoint.decoders.contrasts.forms import released_induce_then_contrast as released_induce_then_contrast
 from counterpoint.decoders.contrasts.forms import released_likelihood_ratio as released_likelihood_ratio
+from counterpoint.decoders.contrasts.forms import released_normalised_ratio as released_normalised_ratio
 from counterpoint.decoders.contrasts.frustratingly_simple import (
     FrustratinglySimpleLogitsProcessor as FrustratinglySimpleLogitsProcessor,
 )
@@ -42,6 +43,7 @@ from counterpoint.decoders.layers.divergence import jensen_shannon as jensen_sha
 from counterpoint.decoders.layers.divergence import released_divergence as released_divergence
 from counterpoint.decoders.layers.dola import DoLaLogitsProcessor as DoLaLogitsProcessor
 from counterpoint.decoders.layers.layer_fusion import LayerFusionLogitsProcessor as LayerFusionLogitsProcessor
+from counterpoint.decoders.layers.released_sled import ReleasedSLEDLogitsProcessor as ReleasedSLEDLogitsProcessor
 from counterpoint.decoders.layers.sled import SLEDLogitsProcessor as SLEDLogitsProcessor
 from counterpoint.decoders.named import decoders as decoders
 from counterpoint.decoders.sampling.p_less import PLessLogitsProcessor as PLessLogitsProcessor

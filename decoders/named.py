@@ -185,6 +185,20 @@ DECODERS: Mapping[str, DecoderRow] = {
             distribution=True,
         ),
         DecoderRow(
+            "released_sled",
+            "sled whose scores of given texts are raw logits, as released; with --no-renormalise",
+            f"{HERE}:ReleasedSLEDLogitsProcessor",
+            {
+                "evolution_rate": Parameter(2.0),
+                "evolution_scale": Parameter(10, 1),
+                "evolution_steps": Parameter(1, 1, scoring=10),
+                "evolution_lower_bound": Parameter(-1000.0, -math.inf, scoring=-100.0),
+                "final_norm": Parameter(False),
+            },
+            "processor",
+            distribution=True,
+        ),
+        DecoderRow(
             "layer_fusion",
             "an amateur at several layers, refocused by a guide",
             f"{BUILDERS}:layer_fusion",

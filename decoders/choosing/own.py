@@ -14,7 +14,7 @@ from typing import Any
 
 from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow, Parameter
 
-FILLED = ("model", "tokenizer", "amateur", "prompts", "ranker")
+FILLED = ("model", "tokenizer", "amateur", "prompts", "ranker", "trust_remote_code")
 """Arguments that are filled in where a signature has them."""
 OF_GENERATE = ("input_ids", "logits_processor", "stopping_criteria", "generation_config", "streamer", "synced_gpus")
 """Arguments that ``generate`` gives to a ``custom_generate`` callable."""

@@ -72,6 +72,25 @@ def released_likelihood_ratio(
     return positive.float().log_softmax(dim=-1) - coefficient / amateur_temperature * negative.float().log_softmax(dim=-1)
 
 
+def released_normalised_ratio(
+    positive: Float[Tensor, "*batch vocabulary"], negative: Float[Tensor, "*batch vocabulary"]
+) -> Float[Tensor, "*batch vocabulary"]:
+    """The form ln softmax_v(ln p(v) - ln q(v)), normalised over the whole vocabulary, before :func:`contrast` masks it.
+
+    So do the released scoring codes of DoLa (arXiv 2309.03883), induce-then-contrast (arXiv 2312.15710) and SLED (arXiv 2411.02433)
+    with ``post_softmax``: what is not plausible keeps its share of the probability, and is then given a score of -1000. That is
+    ``score(..., renormalise=False, banned=-1000.0)`` with this form. With ``renormalise=True`` and :func:`likelihood_ratio` the
+    plausible tokens alone share the probability, as in generation. Where ``alpha`` is 0 the two are the same.
+
+    Example:
+        >>> import torch
+        >>> released_normalised_ratio(torch.tensor([0.8, 0.2]).log(), torch.tensor([0.5, 0.5]).log()).exp()
+        tensor([0.8000, 0.2000])
+    """
+    allowed = (positive > -torch.inf) & (negative > -torch.inf)
+    return likelihood_ratio(positive, negative).masked_fill(~allowed, -torch.inf).log_softmax(dim=-1)
+
+
 def extrapolation(
     positive: Float[Tensor, "*batch vocabulary"], negative: Float[Tensor, "*batch vocabulary"], *, beta: float = 0.5
 ) -> Float[Tensor, "*batch vocabulary"]:

@@ -49,6 +49,8 @@ class SLEDLogitsProcessor(ContrastProcessor):
         layers: Early exits to learn from; all by default, 0 the embeddings and N - 1 the state before the last layer.
         final_norm: Whether early states pass the final norm before the unembedding. The released code leaves it out.
 
+    The released code's scores of given answers are those of :class:`~counterpoint.decoders.ReleasedSLEDLogitsProcessor`.
+
     Raises:
         ValueError: For values out of range, layers beyond the model's depth, encoder-decoder models and architectures whose early
             exits are out of reach; at the first token, if another model generates.
@@ -89,11 +91,16 @@ class SLEDLogitsProcessor(ContrastProcessor):
         check_logits(scores)
         early = outputs.exits(self.tap).to(scores.device)
         final = self.exits.unembed(outputs.states(self.final_tap)[0]).to(scores.device)
-        found, aligned = evolve(
-            scores, final, early, self.evolution_rate, self.evolution_scale, self.evolution_steps, self.evolution_lower_bound
-        )
+        settings = self.evolution_rate, self.evolution_scale, self.evolution_steps, self.evolution_lower_bound
+        found, aligned = evolve(self.evolving(scores, final), final, early, *settings)
         choice = {"evolved": found > self.evolution_lower_bound, "layer_alignment": aligned.t()}
         return ContrastParts(scores=found.to(scores.dtype), positive=scores, choice=choice)
+
+    def evolving(
+        self, scores: Float[Tensor, "positions vocabulary"], final: Float[Tensor, "positions vocabulary"]
+    ) -> Float[Tensor, "positions vocabulary"]:
+        """What evolves: the scores as the processors before left them."""
+        return scores
 
 
 class Evolution(NamedTuple):

@@ -39,6 +39,8 @@ from counterpoint.decoders import (
     adaptive_contrastive_search,
     contrastive_search,
     extrapolation,
+    likelihood_ratio,
+    released_normalised_ratio,
     score,
     score_each,
     scoring,
@@ -343,6 +345,31 @@ def test_l6_positions_that_count_slots(monkeypatch: pytest.MonkeyPatch) -> None:
         self.depths = list(range(len(self.tokens)))
 
     broken(monkeypatch, PrefixTree, "add", slots, DECODERS["model"])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_masking_before_and_after_normalising(alpha: float) -> None:
+    """Ours bans what is not plausible and then normalises; the released codes the other way round, and give the banned -1000."""
+    model, amateur = FAMILY["llama"].build(), FAMILY["gpt2"].build()
+    prompt = prompts(model, (6,))[0]
+    greedy = model.generate(prompt, max_new_tokens=4, do_sample=False, pad_token_id=0, eos_token_id=None)
+    answer = [*greedy[0, 6:].tolist(), 7]
+    prompt = prompt[0].tolist()
+    ours = released = 0.0
+    for place, token in enumerate(answer):
+        text = torch.tensor([prompt + answer[:place]])
+        p, q = (each(text).logits[0, -1].double().softmax(-1) for each in (model, amateur))
+        kept, ratio = p >= alpha * p.max(), p / q
+        ours += float((ratio / ratio[kept].sum()).log()[token]) if kept[token] else -1000.0
+        released += float((ratio / ratio.sum()).log()[token]) if kept[token] else -1000.0
+
+    def total(form: Any, renormalise: bool) -> float:
+        decoder = ContrastiveDecodingLogitsProcessor(amateur, alpha=alpha, form=form)
+        return scoring.score(model, None, [prompt], [[answer]], decoder, renormalise=renormalise, banned=-1000.0)[0][0].total
+
+    assert total(likelihood_ratio, True) == pytest.approx(ours, abs=1e-3)
+    assert total(released_normalised_ratio, False) == pytest.approx(released, abs=1e-3)
+    assert (abs(ours - released) > 0.1) == (alpha > 0)
 
 
 def test_l6_an_amateur_under_the_wrong_prompt(monkeypatch: pytest.MonkeyPatch) -> None:

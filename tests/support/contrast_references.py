@@ -81,6 +81,16 @@ def weighted_ratio(beta: float = 1.0) -> Form:
     return lambda p, q: (p**beta / q).log()
 
 
+def normalised_ratio() -> Form:
+    """The form ln (r / sum r), r = p / q over all tokens that are allowed: what the released scoring codes call post_softmax."""
+
+    def form(p: Tensor, q: Tensor) -> Tensor:
+        r = torch.where(p > 0, p / q, 0.0)
+        return (r / r.sum()).log()
+
+    return form
+
+
 def released_gain() -> Form:
     """The form p + max(0, p - q): greedy generation in Zhang et al.'s code."""
     return lambda p, q: p + (p - q).clamp(min=0)

@@ -21,6 +21,7 @@ from counterpoint.decoders import (
     plausible,
     released_induce_then_contrast,
     released_likelihood_ratio,
+    released_normalised_ratio,
 )
 from counterpoint.decoders.contrasts.forms import Form, allowed_by
 
@@ -37,6 +38,7 @@ FORMS: dict[str, tuple[Form, references.Form]] = {
     "extrapolation, 2": (partial(extrapolation, beta=2.0), references.power(2.0)),
     "log ratio": (log_ratio, references.weighted_ratio()),
     "log ratio, 2": (partial(log_ratio, beta=2.0), references.weighted_ratio(2.0)),
+    "released normalised ratio": (released_normalised_ratio, references.normalised_ratio()),
     "released gain": (released_induce_then_contrast, references.released_gain()),
 }
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}

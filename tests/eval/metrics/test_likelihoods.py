@@ -135,6 +135,17 @@ def test_texts_that_follow_nothing(expert: PreTrainedModel, tokenizer: Any, bos_
     )
 
 
+def test_white_space_is_a_text_as_any_other(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Nothing is stripped: a new line is a token with a probability."""
+    prompt, blank = "The captain of the ship.", "\n"
+    ids = tokenizer(prompt)["input_ids"]
+    new = tokenizer(prompt + blank)["input_ids"][len(ids) :]
+    assert new
+    expected = plain(expert, ids, new)
+    (found,) = likelihood_coherence_of_each(expert, tokenizer, [prompt], [blank])
+    assert found == pytest.approx(sum(expected) / len(expected), abs=1e-4)
+
+
 def test_texts_without_tokens(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, expected: list[list[float]]) -> None:
     found = first, empty, last = likelihood_coherence_of_each(
         expert, tokenizer, ["The captain of the", "", "The whale"], [TEXTS[0], "", TEXTS[3]]
