@@ -1,4 +1,5 @@
 from counterpoint.decoders.amateurs.adapters import AdapterAmateur as AdapterAmateur
+from counterpoint.decoders.amateurs.heads import HeadMaskedAmateur as HeadMaskedAmateur
 from counterpoint.decoders.amateurs.models import Amateur as Amateur
 from counterpoint.decoders.amateurs.models import ModelAmateur as ModelAmateur
 from counterpoint.decoders.amateurs.models import PooledAmateur as PooledAmateur
@@ -21,6 +22,8 @@ from counterpoint.decoders.contrasts.contrastive_decoding import ContextAwareLog
 from counterpoint.decoders.contrasts.contrastive_decoding import (
     ContrastiveDecodingLogitsProcessor as ContrastiveDecodingLogitsProcessor,
 )
+from counterpoint.decoders.contrasts.decore import DeCoReLogitsProcessor as DeCoReLogitsProcessor
+from counterpoint.decoders.contrasts.decore import entropy_extrapolation as entropy_extrapolation
 from counterpoint.decoders.contrasts.forms import contrast as contrast
 from counterpoint.decoders.contrasts.forms import extrapolation as extrapolation
 from counterpoint.decoders.contrasts.forms import likelihood_ratio as likelihood_ratio

@@ -163,6 +163,21 @@ DECODERS: Mapping[str, DecoderRow] = {
             needs=("prompts",),
         ),
         DecoderRow(
+            "decore",
+            "the model against itself without its retrieval heads",
+            f"{BUILDERS}:decore",
+            {
+                "heads": Parameter(""),
+                "count": Parameter(50),
+                "beta": Parameter("entropy"),
+                "cap": Parameter(0.0),
+                "mask": Parameter("uniform"),
+                "alpha": Parameter(0.0, 0, 1),
+            },
+            "processor",
+            distribution=True,
+        ),
+        DecoderRow(
             "dola",
             "the last layer against an early one",
             f"{BUILDERS}:dola",

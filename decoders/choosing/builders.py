@@ -5,12 +5,14 @@ Layers come as ``"2+4"``, forms of contrast as their settings, other prompts as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.amateurs.heads import parse_heads
 from counterpoint.decoders.amateurs.models import Amateur
 from counterpoint.decoders.amateurs.prompts import LastTokenAmateur, PromptAmateur
 from counterpoint.decoders.contrasts.adacad import AdaCADLogitsProcessor
@@ -21,6 +23,7 @@ from counterpoint.decoders.contrasts.contrastive_decoding import (
     ContrastiveDecodingLogitsProcessor,
     as_amateur,
 )
+from counterpoint.decoders.contrasts.decore import DeCoReLogitsProcessor
 from counterpoint.decoders.contrasts.forms import extrapolation, likelihood_ratio, log_ratio, released_likelihood_ratio
 from counterpoint.decoders.contrasts.frustratingly_simple import FrustratinglySimpleLogitsProcessor
 from counterpoint.decoders.contrasts.released_contrastive_decoding import ReleasedContrastiveDecodingLogitsProcessor
@@ -185,6 +188,26 @@ def lol(
         refocus_weight=refocus_weight,
         alpha=alpha,
     )
+
+
+def decore(
+    model: PreTrainedModel,
+    *,
+    heads: str = "",
+    count: int = 50,
+    beta: str = "entropy",
+    cap: float = 0.0,
+    mask: str = "uniform",
+    alpha: float = 0.0,
+) -> LogitsProcessor:
+    """The model without its retrieval heads; a cap of 0 is none."""
+    if not heads:
+        raise ValueError("decore needs heads=FILE, which counterpoint retrieval-heads writes, or heads=LAYER-HEAD+LAYER-HEAD")
+    try:
+        strength = None if beta == "entropy" else float(beta)
+    except ValueError:
+        raise ValueError(f"beta={beta} is neither entropy nor a number") from None
+    return DeCoReLogitsProcessor(model, parse_heads(heads, count), beta=strength, cap=cap or math.inf, mask=mask, alpha=alpha)
 
 
 def frustratingly_simple(*, penalty_alpha: float = 0.65, top_k: int = 3, n: int = 3) -> LogitsProcessor:

@@ -17,6 +17,7 @@ from counterpoint.eval.cli import factor as factor_command
 from counterpoint.eval.cli import induce as induce_command
 from counterpoint.eval.cli import lm_eval as lm_eval_command
 from counterpoint.eval.cli import rerank as rerank_command
+from counterpoint.eval.cli import retrieval_heads as retrieval_heads_command
 from counterpoint.eval.cli import score as score_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
@@ -37,6 +38,7 @@ COMMANDS = (
     lm_eval_command,
     export_command,
     induce_command,
+    retrieval_heads_command,
     train_ranker_command,
 )
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

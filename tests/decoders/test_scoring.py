@@ -26,6 +26,7 @@ from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
     ContrastiveSearchLogitsProcessor,
+    DeCoReLogitsProcessor,
     DoLaLogitsProcessor,
     EncoderDecoderAmateur,
     FrustratinglySimpleLogitsProcessor,
@@ -67,6 +68,7 @@ DECODERS: dict[str, Make] = {
     ],
     "context_aware": lambda model, other: [ContextAwareLogitsProcessor(model, other)],
     "adacad": lambda model, other: [AdaCADLogitsProcessor(model, other)],
+    "decore": lambda model, _: [DeCoReLogitsProcessor(model, [(0, 0), (1, 1)])],
     "coiecd": lambda model, other: [COIECDLogitsProcessor(model, other)],
     "last_token": lambda model, _: [ContrastiveDecodingLogitsProcessor(LastTokenAmateur(GPT2.build()))],
     "pooled": lambda model, other: [

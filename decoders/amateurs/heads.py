@@ -1,0 +1,169 @@
+"""The same model with some of its attention heads masked, as the amateur: no second copy of the weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from typing_extensions import override
+
+from counterpoint.decoders.amateurs.models import ModelAmateur
+from counterpoint.decoders.forwards.given_texts import GivenTexts
+from counterpoint.decoders.forwards.layers import decoder_layers
+from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
+from counterpoint.decoders.hf.compiled import eager
+from counterpoint.decoders.hf.query_heads import head_projections
+from counterpoint.decoders.hf.side_forward import forward_owner
+from counterpoint.decoders.hf.wrappers import Model
+
+Head = tuple[int, int]
+"""A layer, and the query head in it; both count from 0."""
+MASKS = ("uniform", "zero")
+"""What becomes of a head: an average of all that it may see, or nothing."""
+
+
+class HeadMaskedAmateur(ModelAmateur):
+    """The model that generates, without what some of its attention heads find.
+
+    DeCoRe (Gema et al. 2024, arXiv 2410.18860) masks retrieval heads, which copy from the context; ``counterpoint retrieval-heads``
+    finds them. The masked model reads the whole text so, the prompt too, in generation and in scoring alike; the released code
+    generates after a prompt that was read unmasked, and scores after a masked one.
+
+    Only forwards that this object runs itself are masked, by hooks that are gone after each of them.
+
+    Args:
+        model: The decoder-only model. Its query projections have to be known: ``q_proj``, or GPT-2's ``c_attn``.
+        heads: Pairs of a layer and a query head in it, both from 0; none leaves the model as it is.
+        mask: "uniform", as released: a head's queries are 0, so that it averages the values of all tokens that it may see. "zero":
+            nothing of the head is left.
+
+    Raises:
+        ValueError: For heads that the model has not, layers without attention or whose projections are not known, and, for
+            "uniform", attention with sinks or with query norms that have a bias, where queries of 0 do not give an average.
+
+    Example:
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from counterpoint.decoders import ContrastiveDecodingLogitsProcessor, HeadMaskedAmateur
+        >>> from counterpoint.eval import EXPERT
+        >>> model, tokenizer = AutoModelForCausalLM.from_pretrained(EXPERT), AutoTokenizer.from_pretrained(EXPERT)
+        >>> processor = ContrastiveDecodingLogitsProcessor(HeadMaskedAmateur(model, [(1, 0), (2, 3)]))
+        >>> ids = model.generate(**tokenizer("The whale", return_tensors="pt"), logits_processor=[processor], max_new_tokens=5)
+    """
+
+    def __init__(self, model: Model, heads: Sequence[Head], *, mask: str = "uniform") -> None:
+        super().__init__(model)
+        if mask not in MASKS:
+            raise ValueError(f"mask={mask!r} is not one of {', '.join(MASKS)}")
+        self.heads, self.mask = tuple(heads), mask
+        layers = list(decoder_layers(self.model)) if self.heads else []
+        wrong = sorted({layer for layer, _ in self.heads if not 0 <= layer < len(layers)})
+        if wrong:
+            raise ValueError(f"heads: layers {wrong} are not in {type(self.model).__name__}, which has {len(layers)}")
+        self.masked = {
+            layer: head_projections(layers[layer], f"layer {layer} of {type(self.model).__name__}", self._count())
+            for layer in sorted({layer for layer, _ in self.heads})
+        }
+        for layer, found in self.masked.items():
+            beyond = sorted(head for at, head in self.heads if at == layer and not 0 <= head < found.heads)
+            if beyond:
+                raise ValueError(f"heads: layer {layer} has no heads {beyond}, it has {found.heads}")
+            if mask == "uniform":
+                found.check_uniform(f"layer {layer} of {type(self.model).__name__}")
+
+    def _count(self) -> int:
+        count: int = self.model.config.get_text_config(decoder=True).num_attention_heads
+        return count
+
+    @override
+    def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
+        with self._masked():
+            return super().next_logits(ids, seen)
+
+    @override
+    def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        with self.lock, self._masked():
+            return super().text_outputs(texts, positions, layers)
+
+    @override
+    @contextmanager
+    def running(self) -> Iterator[Any]:
+        with self._masked(), super().running() as model:
+            yield model
+
+    @contextmanager
+    def _masked(self) -> Iterator[None]:
+        """Within the context, the heads are masked in forwards that belong to this amateur."""
+
+        def silenced(values: Tensor, layer: int) -> Tensor | None:
+            if forward_owner() is not self:
+                return None
+            width = self.masked[layer].head_dim
+            columns = [head * width + place for at, head in self.heads if at == layer for place in range(width)]
+            return values.index_fill(-1, torch.tensor(columns, device=values.device), 0.0)
+
+        def queries(layer: int) -> Any:
+            return lambda module, arguments, output: silenced(output, layer)
+
+        def attended(layer: int) -> Any:
+            return lambda module, arguments: silenced(arguments[0], layer)
+
+        with eager(self.model), ExitStack() as hooks:
+            for layer, found in self.masked.items():
+                if self.mask == "uniform":
+                    handle = getattr(found.attention, found.query).register_forward_hook(queries(layer))
+                else:
+                    handle = getattr(found.attention, found.output).register_forward_pre_hook(attended(layer))
+                hooks.callback(handle.remove)
+            yield
+
+
+def parse_heads(text: str, count: int) -> list[Head]:
+    """Heads as text has them: ``LAYER-HEAD`` with "+" between them, or a file, of which the ``count`` best are taken.
+
+    Args:
+        text: Heads, or the path of a file as ``counterpoint retrieval-heads`` writes it.
+        count: How many of a file's heads.
+
+    Raises:
+        ValueError: For a file of another format, or of fewer heads.
+
+    Example:
+        >>> parse_heads("1-0+2-3", count=50)
+        [(1, 0), (2, 3)]
+    """
+    if re.fullmatch(r"\d+-\d+(\+\d+-\d+)*", text):
+        return [head_of(each) for each in text.split("+")]
+    scores = read_heads(Path(text))
+    if count > len(scores):
+        raise ValueError(f"count={count}: {text} has {len(scores)} heads; take fewer of them")
+    return sorted(scores, key=lambda head: -scores[head])[:count]
+
+
+def read_heads(path: Path) -> dict[Head, float]:
+    """The mean score of each head of a file ``{"LAYER-HEAD": [score, ...], ...}``, the format of arXiv 2404.15574's released ones.
+
+    Raises:
+        ValueError: For a file of another format.
+        FileNotFoundError: If there is none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"heads={path}: no such file; counterpoint retrieval-heads writes one, and 1-0+2-3 names heads")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {head_of(name): mean(map(float, scores)) for name, scores in found.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f'heads={path} is not a file of heads, {{"LAYER-HEAD": [score, ...], ...}}: {error}') from error
+
+
+def head_of(name: str) -> Head:
+    """``LAYER-HEAD`` as numbers."""
+    layer, head = name.split("-")
+    return int(layer), int(head)
