@@ -12,10 +12,12 @@ from counterpoint.rankers.judges.answers import normalised as normalised
 from counterpoint.rankers.judges.certainty import ConfidenceRanker as ConfidenceRanker
 from counterpoint.rankers.judges.certainty import SelfCertaintyRanker as SelfCertaintyRanker
 from counterpoint.rankers.judges.confidence_stop import ConfidenceStop as ConfidenceStop
+from counterpoint.rankers.judges.judge import JudgeRanker as JudgeRanker
 from counterpoint.rankers.judges.measures import least_kept as least_kept
 from counterpoint.rankers.judges.measures import self_certainty as self_certainty
 from counterpoint.rankers.judges.measures import token_confidence as token_confidence
 from counterpoint.rankers.judges.measures import trace_confidence as trace_confidence
+from counterpoint.rankers.judges.reward import RewardModelRanker as RewardModelRanker
 from counterpoint.rankers.judges.vote import VoteRanker as VoteRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker as LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker as OverlapRanker

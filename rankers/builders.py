@@ -12,6 +12,8 @@ from counterpoint.rankers import SMALL
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
 from counterpoint.rankers.judges.certainty import ConfidenceRanker, SelfCertaintyRanker
+from counterpoint.rankers.judges.judge import JudgeRanker
+from counterpoint.rankers.judges.reward import RewardModelRanker
 from counterpoint.rankers.judges.vote import VoteRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
@@ -88,6 +90,24 @@ def confidence(
 ) -> Ranker:
     """DeepConf's confidence by a language model."""
     return ConfidenceRanker(model, tokenizer, measure=measure, window=window, top=top)
+
+
+def reward(path: str, *, template: bool = True, max_length: int = 0, batch_size: int = 8, device: Any = None) -> Ranker:
+    """A reward model, in its own dtype."""
+    settings: dict[str, Any] = {"template": template, "max_length": max_length, "batch_size": batch_size}
+    return RewardModelRanker.from_pretrained(path, device=device, **settings)
+
+
+def judge(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    pairwise: bool = False,
+    prompt: str = "",
+    calibrate: bool = False,
+) -> Ranker:
+    """A language model that is asked."""
+    return JudgeRanker(model, tokenizer, pairwise=pairwise, prompt=prompt, calibrate=calibrate)
 
 
 def vote(ranker: Ranker | None = None, *, answer: str = "auto", power: float | None = None, keep: float = 1.0) -> Ranker:

@@ -76,6 +76,29 @@ RANKERS: Mapping[str, RankerRow] = {
             needs=("model",),
         ),
         RankerRow(
+            "reward",
+            "a reward model, sequence classification with one label",
+            f"{BUILDERS}:reward",
+            {
+                **PATH,
+                "template": Parameter(True),
+                "max_length": Parameter(0),
+                "batch_size": Parameter(8, 1),
+            },
+        ),
+        RankerRow(
+            "judge",
+            "a causal model that is asked whether a text is right, or pairwise which is better",
+            f"{BUILDERS}:judge",
+            {
+                "path": Parameter(""),
+                "pairwise": Parameter(False),
+                "prompt": Parameter(""),
+                "calibrate": Parameter(False),
+            },
+            needs=("model",),
+        ),
+        RankerRow(
             "vote",
             "the answer that most texts give (self-consistency), votes weighed by any ranker",
             f"{BUILDERS}:vote",

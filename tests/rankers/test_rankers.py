@@ -32,10 +32,12 @@ from counterpoint.rankers import (
     ConfidenceRanker,
     ConsensusRanker,
     CrossEncoderRanker,
+    JudgeRanker,
     LikelihoodRanker,
     OverlapRanker,
     Ranker,
     RankGenRanker,
+    RewardModelRanker,
     Scores,
     SelfCertaintyRanker,
     SentenceTransformerRanker,
@@ -50,6 +52,7 @@ from counterpoint.rankers.combination import standardised
 from families import FAMILY
 from ranker_laws import CANDIDATES, PREFIXES, TokenCount, tokens_through
 from rankgen_cases import tiny_encoder, tiny_tokenizer
+from reward_models import chat_tokenizer, reward_model
 from sentence_models import bi_encoder, cross_encoder
 
 TOKENIZER: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(AMATEUR)
@@ -141,6 +144,9 @@ CASES: dict[str, Case] = {
     "consensus": Case(ConsensusRanker, None, of_a_set=True),
     "self_certainty": Case(lambda: SelfCertaintyRanker(amateur(), TOKENIZER), by_the_amateur),
     "confidence": Case(lambda: ConfidenceRanker(amateur(), TOKENIZER, measure="bottom", window=2), by_the_amateur),
+    "reward": Case(lambda: RewardModelRanker(reward_model(), chat_tokenizer(), batch_size=3), None),
+    "judge": Case(lambda: JudgeRanker(amateur(), TOKENIZER), None),
+    "pairwise": Case(lambda: JudgeRanker(amateur(), TOKENIZER, pairwise=True), None, of_a_set=True),
     "vote": Case(lambda: VoteRanker(OverlapRanker(n=1, stopwords=()), answer=r"\w+"), None, of_a_set=True),
     "borda": Case(lambda: VoteRanker(LikelihoodRanker(amateur(), TOKENIZER), answer=r"\w+", power=0.5), None, of_a_set=True),
     "sentence": Case(lambda: SentenceTransformerRanker(bi_encoder()), by_the_bi_encoder),
