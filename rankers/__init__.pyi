@@ -17,7 +17,9 @@ from counterpoint.rankers.judges.measures import least_kept as least_kept
 from counterpoint.rankers.judges.measures import self_certainty as self_certainty
 from counterpoint.rankers.judges.measures import token_confidence as token_confidence
 from counterpoint.rankers.judges.measures import trace_confidence as trace_confidence
+from counterpoint.rankers.judges.process_reward import ProcessRewardRanker as ProcessRewardRanker
 from counterpoint.rankers.judges.reward import RewardModelRanker as RewardModelRanker
+from counterpoint.rankers.judges.steps import aggregated as aggregated
 from counterpoint.rankers.judges.vote import VoteRanker as VoteRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker as LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker as OverlapRanker

@@ -13,6 +13,7 @@ from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
 from counterpoint.rankers.judges.certainty import ConfidenceRanker, SelfCertaintyRanker
 from counterpoint.rankers.judges.judge import JudgeRanker
+from counterpoint.rankers.judges.process_reward import ProcessRewardRanker
 from counterpoint.rankers.judges.reward import RewardModelRanker
 from counterpoint.rankers.judges.vote import VoteRanker
 from counterpoint.rankers.likelihood import LikelihoodRanker
@@ -96,6 +97,20 @@ def reward(path: str, *, template: bool = True, max_length: int = 0, batch_size:
     """A reward model, in its own dtype."""
     settings: dict[str, Any] = {"template": template, "max_length": max_length, "batch_size": batch_size}
     return RewardModelRanker.from_pretrained(path, device=device, **settings)
+
+
+def process_reward(
+    path: str,
+    *,
+    format: str = "shepherd",  # noqa: A002
+    step: str = "\\n\\n",
+    aggregate: str = "last",
+    batch_size: int = 8,
+    device: Any = None,
+) -> Ranker:
+    r"""A process reward model, in its own dtype; in ``step``, ``\n`` is the end of a line."""
+    settings: dict[str, Any] = {"step": step.replace("\\n", "\n"), "aggregate": aggregate, "batch_size": batch_size}
+    return ProcessRewardRanker.from_pretrained(path, format=format, device=device, **settings)
 
 
 def judge(

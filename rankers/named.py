@@ -87,6 +87,18 @@ RANKERS: Mapping[str, RankerRow] = {
             },
         ),
         RankerRow(
+            "process_reward",
+            "a process reward model, which judges each step: formats shepherd, chat, qwen, token_classification",
+            f"{BUILDERS}:process_reward",
+            {
+                **PATH,
+                "format": Parameter("shepherd"),
+                "step": Parameter("\\n\\n"),
+                "aggregate": Parameter("last"),
+                "batch_size": Parameter(8, 1),
+            },
+        ),
+        RankerRow(
             "judge",
             "a causal model that is asked whether a text is right, or pairwise which is better",
             f"{BUILDERS}:judge",

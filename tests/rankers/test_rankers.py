@@ -35,6 +35,7 @@ from counterpoint.rankers import (
     JudgeRanker,
     LikelihoodRanker,
     OverlapRanker,
+    ProcessRewardRanker,
     Ranker,
     RankGenRanker,
     RewardModelRanker,
@@ -52,7 +53,7 @@ from counterpoint.rankers.combination import standardised
 from families import FAMILY
 from ranker_laws import CANDIDATES, PREFIXES, TokenCount, tokens_through
 from rankgen_cases import tiny_encoder, tiny_tokenizer
-from reward_models import chat_tokenizer, reward_model
+from reward_models import chat_tokenizer, reward_model, token_classifier
 from sentence_models import bi_encoder, cross_encoder
 
 TOKENIZER: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(AMATEUR)
@@ -145,6 +146,10 @@ CASES: dict[str, Case] = {
     "self_certainty": Case(lambda: SelfCertaintyRanker(amateur(), TOKENIZER), by_the_amateur),
     "confidence": Case(lambda: ConfidenceRanker(amateur(), TOKENIZER, measure="bottom", window=2), by_the_amateur),
     "reward": Case(lambda: RewardModelRanker(reward_model(), chat_tokenizer(), batch_size=3), None),
+    "process_reward": Case(
+        lambda: ProcessRewardRanker(token_classifier(), chat_tokenizer(), format="token_classification", step=" ", batch_size=3),
+        None,
+    ),
     "judge": Case(lambda: JudgeRanker(amateur(), TOKENIZER), None),
     "pairwise": Case(lambda: JudgeRanker(amateur(), TOKENIZER, pairwise=True), None, of_a_set=True),
     "vote": Case(lambda: VoteRanker(OverlapRanker(n=1, stopwords=()), answer=r"\w+"), None, of_a_set=True),

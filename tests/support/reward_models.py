@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     Gemma2Config,
     GPT2Config,
@@ -61,6 +62,20 @@ def reward_model(family: str = "llama", labels: int = 1) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.data.normal_(std=0.4)
+    return model.eval()
+
+
+@cache
+def token_classifier() -> PreTrainedModel:
+    """A model with two labels for each token."""
+    config = configs()["llama"]
+    config.num_labels = 2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        model: PreTrainedModel = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
         for weight in model.parameters():
             if weight.ndim > 1:
                 weight.data.normal_(std=0.4)
