@@ -1,8 +1,10 @@
 from counterpoint.decoders.amateurs.adapters import AdapterAmateur as AdapterAmateur
 from counterpoint.decoders.amateurs.heads import HeadMaskedAmateur as HeadMaskedAmateur
+from counterpoint.decoders.amateurs.inputs import InputsAmateur as InputsAmateur
 from counterpoint.decoders.amateurs.models import Amateur as Amateur
 from counterpoint.decoders.amateurs.models import ModelAmateur as ModelAmateur
 from counterpoint.decoders.amateurs.models import PooledAmateur as PooledAmateur
+from counterpoint.decoders.amateurs.noise import diffusion_noise as diffusion_noise
 from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur as EncoderDecoderAmateur
 from counterpoint.decoders.amateurs.prompts import LastTokenAmateur as LastTokenAmateur
 from counterpoint.decoders.amateurs.prompts import PromptAmateur as PromptAmateur

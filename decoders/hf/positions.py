@@ -6,8 +6,11 @@ or, as RoBERTa does, from the padding token's id. A forward beside ``generate`` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import signature
+from typing import Any
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
@@ -29,3 +32,20 @@ def position_arguments(model: nn.Module, seen: Bool[Tensor, "rows length"], star
     Models with several positions a token, for pictures, take one for all of them where there is text alone.
     """
     return {"position_ids": positions(seen)[:, start:]} if "position_ids" in signature(model.forward).parameters else {}
+
+
+def picture_positions(
+    model: nn.Module, inputs: Mapping[str, Tensor], seen: Bool[Tensor, "rows length"]
+) -> tuple[Int[Tensor, "rows length"] | Int[Tensor, "4 rows length"], Int[Tensor, "rows 1"] | None]:
+    """The positions of a processor's whole output, and what is added to those of later tokens for places beside the text's.
+
+    Models with places of height and width number pictures by ``get_rope_index``, which leaves nothing in them; their positions are
+    four, the text's first. Others number all tokens alike, and nothing is added.
+    """
+    text, module = positions(seen), next((each for each in model.modules() if hasattr(type(each), "get_rope_index")), None)
+    if module is None or not any(inputs.get(grid) is not None for grid in ("image_grid_thw", "video_grid_thw")):
+        return text, None
+    numbered: Any = module
+    taken = signature(numbered.get_rope_index).parameters
+    places, deltas = numbered.get_rope_index(**{name: value for name, value in inputs.items() if name in taken})
+    return torch.cat([text[None], places.to(text)]), deltas.reshape(-1, 1).to(text)

@@ -1,0 +1,224 @@
+"""Amateurs that see other pictures, against references without a cache: rows, beams, positions, and prompts of equal ids."""
+
+from __future__ import annotations
+
+import math
+from functools import cache, partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import contrast_references
+from counterpoint.decoders import (
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    InputsAmateur,
+    contrast,
+    diffusion_noise,
+    extrapolation,
+    score,
+)
+from counterpoint.decoders.amateurs.inputs import keyed
+from counterpoint.decoders.testing import tiny_model
+from every_family import build
+from family_sweep import CLOSE, STEPS
+from family_sweep import words as text
+
+NAMES = {
+    "gemma3": "Gemma3ForConditionalGeneration",
+    "qwen3_vl": "Qwen3VLForConditionalGeneration",
+    "qwen2_vl": "Qwen2VLForConditionalGeneration",
+    "llava": "LlavaForConditionalGeneration",
+    "internvl": "InternVLForConditionalGeneration",
+}
+
+
+PLACED = ("qwen3_vl", "qwen2_vl")
+"""Those with places of height and width, whose offset the model keeps in a module."""
+
+
+class Pictures:
+    """A tiny image-text model, and prompts about pictures for it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.model: Any = build(f"{name}:{NAMES[name]}")
+        self.plain: Any = build(f"{name}:{NAMES[name]}")  # another object: nothing left in modules reaches the references
+
+    def inputs(self, *seeds: int, before: int = 1, after: int = 3) -> dict[str, Tensor]:
+        """A prompt for each seed of a picture, all of the same words."""
+        rows = [self._one(seed, before, after) for seed in seeds]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _one(self, seed: int, before: int, after: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        config = self.model.config
+        vision, token = config.vision_config, config.image_token_id
+        if self.name in PLACED:
+            merged, patch = vision.spatial_merge_size, vision.patch_size
+            grid = torch.tensor([[1, 2 * merged, 2 * merged]])
+            width = vision.in_channels * vision.temporal_patch_size * patch * patch
+            extra = {"pixel_values": torch.randn(int(grid.prod()), width, generator=generator), "image_grid_thw": grid}
+            places = 4
+        else:
+            size = vision.image_size if isinstance(vision.image_size, int) else vision.image_size[0]
+            extra = {"pixel_values": torch.randn(1, 3, size, size, generator=generator)}
+            found = self.plain.get_image_features(**extra).pooler_output
+            places = found[0].shape[0] if isinstance(found, (list, tuple)) else found.shape[-2]
+        ids = torch.tensor([[*text(7, before), *[token] * places, *text(5, after)]])
+        if self.name in (*PLACED, "gemma3"):
+            extra["mm_token_type_ids" if self.name in PLACED else "token_type_ids"] = (ids == token).long()
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **extra}
+
+    @torch.no_grad()
+    def logits(self, prompt: dict[str, Tensor], new: Tensor) -> Tensor:
+        """Logits from which each new token is predicted, of the whole text with its picture, without a cache."""
+        ids = torch.cat([prompt["input_ids"], new[None, :-1]], dim=1)
+        extra = {
+            name: torch.nn.functional.pad(value, (0, ids.shape[1] - value.shape[1])) if "token_type" in name else value
+            for name, value in prompt.items()
+            if name not in ("input_ids", "attention_mask")
+        }
+        found: Tensor = self.plain(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **extra).logits
+        return found[0, prompt["input_ids"].shape[1] - 1 :]
+
+    def generate(self, prompt: dict[str, Tensor], *processors: Any, **settings: Any) -> Any:
+        given = dict(max_new_tokens=STEPS, do_sample=False, eos_token_id=None, pad_token_id=0, return_dict_in_generate=True)
+        return self.model.generate(**prompt, logits_processor=list(processors), output_scores=True, **{**given, **settings})
+
+
+@cache
+def pictures(name: str) -> Pictures:
+    torch.manual_seed(0)
+    return Pictures(name)
+
+
+def visual(model: Any, other: dict[str, Tensor], beta: float = 1.0, alpha: float = 0.1) -> ContrastiveDecodingLogitsProcessor:
+    return ContrastiveDecodingLogitsProcessor(InputsAmateur(model, other), alpha=alpha, form=partial(extrapolation, beta=beta))
+
+
+def check(subject: Pictures, output: Any, row: int, real: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """A row's scores are the formula's, from two forwards of whole texts."""
+    new = output.sequences[row, real["input_ids"].shape[1] :]
+    positive, negative = subject.logits(real, new), subject.logits(other, new)
+    assert float((positive - negative).abs().max()) > 10 * CLOSE  # the other view is another one
+    for step, scores in enumerate(output.scores):
+        expected = contrast_references.contrast(positive[step], negative[step], contrast_references.power(1.0), 0.1)
+        found = scores[row].double()
+        both = (found > -torch.inf) & (expected > -torch.inf)
+        assert int(both.sum()) >= 1
+        assert float((found - expected)[both].abs().max()) < 2 * CLOSE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_with_the_same_words_and_other_pictures(name: str) -> None:
+    """Prompts of equal ids are told apart by their pictures, also where all rows of a batch have the same ids for a while."""
+    subject = pictures(name)
+    real, other = subject.inputs(1, 2), subject.inputs(3, 4)
+    output = subject.generate(real, visual(subject.model, other))
+    for row in range(2):
+        check(subject, output, row, subject.inputs(1 + row), subject.inputs(3 + row))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_longer_prompt_has_its_own_positions(name: str) -> None:
+    """An instruction before the same picture: other lengths, and on models that keep it in a module another offset."""
+    subject = pictures(name)
+    real, other = subject.inputs(1), subject.inputs(1, before=6, after=5)
+    processor = visual(subject.model, other)
+    output = subject.generate(real, processor)
+    check(subject, output, 0, real, other)
+    if name in PLACED:
+        assert torch.equal(subject.model.model.rope_deltas, subject.model.model.get_rope_index(**real)[1])
+    again = subject.generate(real, processor)
+    assert torch.equal(again.sequences, output.sequences)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name != "qwen3_vl"]
+)  # whose features generate cannot copy if it is tiny
+def test_beams_and_samples_share_a_prompt(name: str) -> None:
+    """Scores of all beams are those of the same texts one by one."""
+    subject = pictures(name)
+    real, other = subject.inputs(1, 2), subject.inputs(3, 4)
+    calls: list[tuple[Tensor, Tensor]] = []
+    processor = visual(subject.model, other)
+
+    def noted(ids: Tensor, scores: Tensor) -> Tensor:
+        calls.append((ids.clone(), scores.clone()))
+        return scores
+
+    place = subject.model.config.image_token_id  # where it is written, a text would need one more picture
+    subject.generate(real, processor, noted, num_beams=3, max_new_tokens=4, suppress_tokens=[place])
+    ids, found = calls[-1]
+    for row in range(len(ids)):
+        prompt = row // 3
+        new = torch.cat([ids[row, real["input_ids"].shape[1] :], ids[row, -1:]])  # one more, which predicts nothing
+        positive = subject.logits(subject.inputs(1 + prompt), new)[-1].index_fill(0, torch.tensor([place]), -math.inf)
+        negative = subject.logits(subject.inputs(3 + prompt), new)[-1]
+        expected = contrast_references.contrast(positive, negative, contrast_references.power(1.0), 0.1)
+        both = (found[row] > -torch.inf) & (expected > -torch.inf)
+        assert float((found[row].double() - expected)[both].abs().max()) < 2 * CLOSE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_degenerate_settings_are_known_methods(name: str) -> None:
+    subject = pictures(name)
+    real = subject.inputs(1)
+    greedy = subject.generate(real).sequences
+    assert torch.equal(subject.generate(real, visual(subject.model, subject.inputs(3), beta=0.0)).sequences, greedy)
+    assert torch.equal(subject.generate(real, visual(subject.model, real)).sequences, greedy)
+    without = {"input_ids": torch.tensor([text(4, 9)])}
+    found = subject.generate(real, visual(subject.model, without, beta=0.5, alpha=0.0))
+    expected = subject.generate(real, ContextAwareLogitsProcessor(subject.model, without, beta=0.5))
+    assert torch.equal(found.sequences, expected.sequences)
+    for one, other in zip(found.scores, expected.scores, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_keys_that_pictures_have_no_part_in_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that knew rows by their ids alone would give one prompt the picture of another."""
+    monkeypatch.setattr("counterpoint.decoders.amateurs.inputs.keyed", lambda ids, origins: ids)
+    with pytest.raises(AssertionError):
+        test_beams_and_samples_share_a_prompt("llava")
+
+
+def test_worked_numbers() -> None:
+    p, q = torch.tensor([0.60, 0.35, 0.05]).log(), torch.tensor([0.75, 0.20, 0.05]).log()
+    expected = contrast_references.contrast(p, q, contrast_references.power(1.0), 0.1)
+    torch.testing.assert_close(expected.float(), torch.tensor([-0.7340, -0.4902, -math.inf]), atol=1e-4, rtol=0)
+    found = contrast(p, q, form=partial(extrapolation, beta=1.0), alpha=0.1)
+    torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.softmax(-1), torch.tensor([0.4394, 0.5606, 0.0]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("step", "signal", "noise"),
+    [(0, 0.99999, 0.00473), (250, 0.98913, 0.14702), (500, 0.86302, 0.50517), (700, 0.59268, 0.80544), (999, 0.28504, 0.95851)],
+)
+def test_noise_is_that_of_the_process(step: int, signal: float, noise: float) -> None:
+    ones, zeros = torch.ones(20000), torch.zeros(20000)
+    drawn = torch.randn(20000, generator=torch.Generator().manual_seed(0))
+    found = diffusion_noise(zeros, step=step, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found, noise * drawn, atol=3e-5 * 5, rtol=1e-3)
+    both = diffusion_noise(ones, step=step, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(both - found, signal * ones, atol=2e-5, rtol=0)
+    assert torch.equal(ones, torch.ones(20000))
+
+
+def test_what_cannot_be_said_is_refused() -> None:
+    subject = pictures("qwen3_vl")
+    other = subject.inputs(3)
+    with pytest.raises(ValueError, match="step=1000: the process has steps 0 to 999"):
+        diffusion_noise(other["pixel_values"], step=1000)
+    ends = {**other, "mm_token_type_ids": torch.ones_like(other["mm_token_type_ids"])}
+    with pytest.raises(ValueError, match="a prompt ends in a picture"):
+        InputsAmateur(subject.model, ends)
+    with pytest.raises(ValueError, match="no contrast of pictures can be scored"):
+        score(subject.model, None, [text(4, 5)], [[text(3, 4)]], visual(subject.model, other))
+    model = tiny_model()
+    alone = {"input_ids": torch.tensor([[7, 8, 9]])}
+    assert score(model, None, [[5, 6]], [[[7, 8]]], visual(model, alone))[0][0].total < 0
+    assert keyed(torch.tensor([[5, 6]]), torch.tensor([3])).tolist() == [[-4, 6]]
