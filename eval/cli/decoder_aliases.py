@@ -62,9 +62,7 @@ def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse
         'nucleus:top_p=0.8,top_k=0,temperature=1.0'
     """
     for words in named:
-        names = words[0].split(",")
-        if len(names) > 1 and all(name.partition(":")[0] in TABLE.rows for name in names):
-            raise UsageError(f"{option}: {words[0]} is one word; several decoders stand side by side: {option} {' '.join(names)}")
+        check_one(option, words[0])
     specs = [parse_decoder(words) for words in named]
     given = {key: value for key in ALIASES if (value := vars(arguments).get(key)) is not None}
     for key, value in given.items():
@@ -86,6 +84,17 @@ def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse
     if not given:
         return specs
     return [parse_decoder([*named[0], *(f"{key}={value}" for key, value in given.items())])]
+
+
+def check_one(option: str, word: str) -> None:
+    """Refuse decoders that commas join.
+
+    Raises:
+        UsageError: With how they are written.
+    """
+    names = word.split(",")
+    if len(names) > 1 and all(name.partition(":")[0] in TABLE.rows for name in names):
+        raise UsageError(f"{option}: {word} is one word; several decoders stand side by side: {option} {' '.join(names)}")
 
 
 def takes(spec: DecoderSpec, key: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -96,8 +96,11 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
         renormalise=task.renormalise,
         batch_tokens=1 if model.device.type == "cpu" else 1024,
     )
-    for index, scores in progress(pending, found, len(questions), quiet):
+
+    def keep(index: int, scores: Sequence[Score]) -> None:
         journal.add(keys[index], record_of(task, questions[index], scores))
+
+    keep_each(pending, found, keep, len(questions), quiet)
     return [measured(task, question, journal[key]) for question, key in zip(questions, keys, strict=True)]
 
 
@@ -120,9 +123,9 @@ def measured(task: ChoiceTask, question: Any, record: Mapping[str, Any]) -> dict
     return {**record, "measures": task.measures(question, scores)}
 
 
-def progress(pending: Sequence[int], found: Iterator[Found], total: int, quiet: bool) -> Iterator[tuple[int, Found]]:
-    """Each result with the index of its question, as a bar of all questions advances."""
+def keep_each(pending: Sequence[int], found: Iterable[Found], keep: Callable[[int, Found], None], total: int, quiet: bool) -> None:
+    """Keep each result, with the index of its question, as a bar of all questions advances."""
     with progress_bar("question", total=total, done=total - len(pending), quiet=quiet) as bar:
         for index, result in zip(pending, found, strict=True):
-            yield index, result
+            keep(index, result)
             bar.update()

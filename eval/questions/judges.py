@@ -65,7 +65,7 @@ def judged(truth: Sequence[float], info: Sequence[float]) -> dict[str, float]:
 def judge_answers(loaded: Any, asks: str, records: Sequence[Mapping[str, Any]], journal: Any, quiet: bool = False) -> list[float]:
     """A loaded judge's probability for the answer in each record, from the journal or asked for now and written there."""
     from counterpoint.eval.journal import key_of
-    from counterpoint.eval.questions.choice_task import progress  # imports torch
+    from counterpoint.eval.questions.choice_task import keep_each  # imports torch
     from counterpoint.eval.revisions import revision
 
     judge_is = [revision(loaded.name), str(loaded.model.dtype), loaded.model.device.type]
@@ -76,8 +76,10 @@ def judge_answers(loaded: Any, asks: str, records: Sequence[Mapping[str, Any]], 
         for index in pending:
             yield from judge(loaded.model, loaded.tokenizer, [records[index]["question"]], [records[index]["answer"]], asks)
 
-    for index, probability in progress(pending, probabilities(), len(records), quiet):
+    def keep(index: int, probability: float) -> None:
         journal.add(keys[index], {"question": records[index]["question"], asks: probability})
+
+    keep_each(pending, probabilities(), keep, len(records), quiet)
     return [journal[key][asks] for key in keys]
 
 

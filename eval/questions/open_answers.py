@@ -8,7 +8,7 @@ from typing import Any
 from counterpoint.eval import generation
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.questions.answer_similarity import similarity_measures
-from counterpoint.eval.questions.choice_task import ChoiceTask, progress
+from counterpoint.eval.questions.choice_task import ChoiceTask, keep_each
 from counterpoint.eval.reading import Reading
 
 MAX_NEW_TOKENS = 50
@@ -29,8 +29,10 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
             request = generation.request(task.loaded, prompts[index], MAX_NEW_TOKENS, Reading(thinking=task.chats.marks))
             yield generation.generate(task.loaded, request, MAX_NEW_TOKENS, task.seed, task.spec, lambda _: None).text
 
-    for index, text in progress(pending, texts(), len(questions), quiet):
+    def keep(index: int, text: str) -> None:
         journal.add(keys[index], {"question": questions[index].text, "text": text})
+
+    keep_each(pending, texts(), keep, len(questions), quiet)
     return [measured(question, journal[key]) for question, key in zip(questions, keys, strict=True)]
 
 

@@ -12,7 +12,7 @@ from counterpoint.decoders.choosing.grammar import OWN
 from counterpoint.eval import EXPERT
 from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.score import add_score_options
-from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, option_of
+from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, check_one, option_of
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.options import add_chat_options, add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser, did_you_mean
@@ -108,11 +108,14 @@ def read_options(path: Path) -> dict[str, Any]:
 
     try:
         text = decoded(path.read_bytes(), f"--config {path}")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise UsageError(f"--config {path}: an alias (*NAME) in it; write the value out")
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # as far as it is read, before anything is made of it
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise UsageError(f"--config {path}: nested too deeply; write lines such as `max-new-tokens: 64`")
+            if isinstance(event, yaml.AliasEvent):
+                raise UsageError(f"--config {path}: an alias (*NAME) in it; write the value out")
         content = yaml.safe_load(text)
-    except RecursionError as error:
-        raise UsageError(f"--config {path}: nested too deeply; write lines such as `max-new-tokens: 64`") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise CommandError(f"--config {path}: {error}") from error
     if not isinstance(content, dict):
@@ -129,6 +132,7 @@ def read_options(path: Path) -> dict[str, Any]:
     try:
         options = vars(parser.parse_args(words))
         for choice in options.get("decoders", ()):
+            check_one("--decoders", choice)
             with usage_errors():
                 parse_decoder(choice, own=False)
     except UsageError as error:
@@ -163,5 +167,7 @@ def option_words(name: str, value: object, where: str) -> list[str]:
     return [flag, *map(str, values)] if several else [f"{flag}={value}"]
 
 
+DEEPEST = 8
+"""Levels of a file of options."""
 SEVERAL = ("decoders", "metrics")
 """Options that take a list."""

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from counterpoint.eval.cli.options import add_shared
+from counterpoint.eval.directories import written_alone
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -32,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output_dir or arguments.directory
     results = read_results(arguments.directory)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        paths = list(plot(results, output).values())
+        with written_alone(output):
+            paths = list(plot(results, output).values())
     except OSError as error:
         raise CommandError(f"--output-dir {output}: {error}") from error
     if not paths:

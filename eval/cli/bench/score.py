@@ -66,12 +66,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Score, and print the table or the results."""
     options = vars(arguments)
-    read_config(arguments.directory)  # its error comes first
-    check_models(options.get("metrics") or (), options)
+    asked = options.get("metrics") or stored_metrics(arguments.directory)
+    check_models(asked, options)
     with written_alone(arguments.directory):
         results = score(arguments.directory, options)
     show(results, arguments.directory, options)
-    refuse_missing(results, options.get("metrics") or (), arguments.directory)
+    refuse_missing(results, asked, arguments.directory)
     return 0
 
 
