@@ -37,6 +37,8 @@ from counterpoint.decoders.contrasts.forms import released_normalised_ratio as r
 from counterpoint.decoders.contrasts.frustratingly_simple import (
     FrustratinglySimpleLogitsProcessor as FrustratinglySimpleLogitsProcessor,
 )
+from counterpoint.decoders.contrasts.m3id import M3IDLogitsProcessor as M3IDLogitsProcessor
+from counterpoint.decoders.contrasts.m3id import growing_extrapolation as growing_extrapolation
 from counterpoint.decoders.contrasts.released_contrastive_decoding import (
     ReleasedContrastiveDecodingLogitsProcessor as ReleasedContrastiveDecodingLogitsProcessor,
 )

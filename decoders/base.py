@@ -19,6 +19,7 @@ from transformers import LogitsProcessor
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
+from counterpoint.decoders.amateurs.prompts import prompt_width
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.text_states import TextStates
@@ -56,6 +57,9 @@ class SideOutputs(Protocol):
     def text_states(self, reader: TextStates) -> Float[Tensor, "positions length hidden"]:
         """Last hidden states of the tokens of :meth:`text`."""
 
+    def new_tokens(self, prompt_length: int | None = None) -> Int[Tensor, "positions"]:
+        """How many tokens follow the prompt before each position; ``prompt_length`` is for loops other than ``generate``."""
+
 
 class NextTokenOutputs(SideOutputs):
     """The side outputs of generation: one position a row, after ``input_ids``.
@@ -89,6 +93,11 @@ class NextTokenOutputs(SideOutputs):
     @override
     def text_states(self, reader: TextStates) -> Float[Tensor, "rows length hidden"]:
         return reader(*self.text())
+
+    @override
+    def new_tokens(self, prompt_length: int | None = None) -> Int[Tensor, "rows"]:
+        new = self.input_ids.shape[1] - prompt_width(prompt_length)
+        return torch.full((len(self.input_ids),), new, device=self.input_ids.device)
 
     def _text_of(self, tap: LayerTap) -> Int[Tensor, "rows length"]:
         amateur = tap.owner

@@ -163,6 +163,15 @@ DECODERS: Mapping[str, DecoderRow] = {
             needs=("prompts",),
         ),
         DecoderRow(
+            "m3id",
+            "context_aware that gets stronger as the text gets longer",
+            f"{BUILDERS}:m3id",
+            {"rate": Parameter(0.02), **ALPHA, "message": Parameter("")},
+            "processor",
+            distribution=True,
+            needs=("prompts",),
+        ),
+        DecoderRow(
             "decore",
             "the model against itself without its retrieval heads",
             f"{BUILDERS}:decore",

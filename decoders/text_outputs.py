@@ -67,6 +67,10 @@ class TextOutputs(SideOutputs):
         width = max(length for _, length in written)
         return torch.stack([nn.functional.pad(states[text, :length], (0, 0, width - length, 0)) for text, length in written])
 
+    @override
+    def new_tokens(self, prompt_length: int | None = None) -> Int[Tensor, "positions"]:
+        return torch.tensor([tokens for _, tokens in self.texts.positions[self.chosen]], device=self.own.logits.device)
+
     def _outputs_of(self, amateur: Amateur) -> ForwardOutputs:
         if id(amateur) not in self.amateurs:
             layers = [layer for tap in self.taps if tap.owner is amateur for layer in tap.layers]

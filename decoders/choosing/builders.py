@@ -26,6 +26,7 @@ from counterpoint.decoders.contrasts.contrastive_decoding import (
 from counterpoint.decoders.contrasts.decore import DeCoReLogitsProcessor
 from counterpoint.decoders.contrasts.forms import extrapolation, likelihood_ratio, log_ratio, released_likelihood_ratio
 from counterpoint.decoders.contrasts.frustratingly_simple import FrustratinglySimpleLogitsProcessor
+from counterpoint.decoders.contrasts.m3id import M3IDLogitsProcessor
 from counterpoint.decoders.contrasts.released_contrastive_decoding import ReleasedContrastiveDecodingLogitsProcessor
 from counterpoint.decoders.forwards.chats import MESSAGES, Chat, Prompt
 from counterpoint.decoders.forwards.encoding import encode_prompt
@@ -104,6 +105,19 @@ def coiecd(
 ) -> LogitsProcessor:
     """The prompts of :func:`context_aware`, and a contrast of unusual tokens."""
     return COIECDLogitsProcessor(model, questions(model, tokenizer, prompts, message), beta=beta, ratio=ratio)
+
+
+def m3id(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    rate: float = 0.02,
+    alpha: float = 0.1,
+    message: str = "",
+) -> LogitsProcessor:
+    """The prompts of :func:`context_aware`, and a strength that grows with the text."""
+    return M3IDLogitsProcessor(model, questions(model, tokenizer, prompts, message), rate=rate, alpha=alpha)
 
 
 def questions(

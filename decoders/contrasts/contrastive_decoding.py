@@ -78,10 +78,14 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
             others = [amateur_logits(other, outputs, scores).log_softmax(dim=-1) for other in self.positives]
             positive = torch.stack([scores.float().log_softmax(dim=-1), *others]).mean(dim=0)
         negative = amateur_logits(self.amateur, outputs, scores)
-        found = contrast(positive, negative, form=self.form, alpha=self.alpha)
+        found = contrast(positive, negative, form=self.form_at(outputs), alpha=self.alpha)
         if not bool((found > -torch.inf).any(dim=-1).all()):
             raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
         return ContrastParts(scores=found.to(scores.dtype), positive=positive, negative=negative)
+
+    def form_at(self, outputs: SideOutputs) -> Form:
+        """The form of contrast at the positions of ``outputs``, for those that change as a text gets longer."""
+        return self.form
 
 
 class ContextAwareLogitsProcessor(ContrastiveDecodingLogitsProcessor):

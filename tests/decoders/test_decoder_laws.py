@@ -352,6 +352,8 @@ def test_parts_are_what_the_scores_are_made_of(case: type[DecoderLaws]) -> None:
     for name in ("amateur", "guide"):  # another prompt's length is known from generate() alone
         if isinstance(getattr(processor, name, None), PromptAmateur):
             setattr(processor, name, Unigram())
+    if hasattr(processor, "prompt_length"):
+        processor.prompt_length = 1
     logits = model(ids).logits[:, -1]
     parts, outputs = processor.parts(NextTokenOutputs(ids), logits), NextTokenOutputs(ids)
     torch.testing.assert_close(parts.scores, processor.process(outputs, logits))  # the amateur now has a cache

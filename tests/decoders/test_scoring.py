@@ -32,6 +32,7 @@ from counterpoint.decoders import (
     FrustratinglySimpleLogitsProcessor,
     LastTokenAmateur,
     LayerFusionLogitsProcessor,
+    M3IDLogitsProcessor,
     ModelAmateur,
     PooledAmateur,
     PromptAmateur,
@@ -69,6 +70,7 @@ DECODERS: dict[str, Make] = {
     "context_aware": lambda model, other: [ContextAwareLogitsProcessor(model, other)],
     "adacad": lambda model, other: [AdaCADLogitsProcessor(model, other)],
     "decore": lambda model, _: [DeCoReLogitsProcessor(model, [(0, 0), (1, 1)])],
+    "m3id": lambda model, other: [M3IDLogitsProcessor(model, other, rate=0.3)],
     "coiecd": lambda model, other: [COIECDLogitsProcessor(model, other)],
     "last_token": lambda model, _: [ContrastiveDecodingLogitsProcessor(LastTokenAmateur(GPT2.build()))],
     "pooled": lambda model, other: [
