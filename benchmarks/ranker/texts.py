@@ -2,7 +2,7 @@
 
 Usage: ``python texts.py --corpus DIR --output-dir DIR``, after ``benchmarks/embedded/corpus.py``.
 
-Writes ``train/`` and ``heldout/``: a file for each novel (of the held-out ones its last 5 %) and for each address.
+Writes ``train/`` and ``heldout/``: a file for each book (of the held-out ones its last 5 %) and for each address.
 """
 
 from __future__ import annotations
