@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "families.md"
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from every_family import MAPPINGS, NotBuiltError, names  # noqa: E402
+from every_family import MAPPINGS, names  # noqa: E402
 from family_sweep import METHODS, Outcome, sweep  # noqa: E402
 
 Row = Mapping[str, str]
@@ -34,7 +34,8 @@ texts anew without a cache.
 - **refused**: a `ValueError` says why, and what to use instead.
 - **inconsistent**: transformers' own greedy search differs with and without a cache ("cache" in its column), so that there is
   nothing to be right about. "padding" says that it differs for a left-padded row; a method is then judged on a text alone.
-- **not built**: not at this size, or not without further packages; **does not run**: not on text alone, as it was built.
+- **not judged**: the family writes no text after a text alone, for the reason that its row says. What an encoder sees or hears is
+  given to it: a tiny picture or sound.
 
 [Pictures in the prompt](../tests/decoders/test_pictures.py) have tests of their own. `python docs/make_families.py` makes this
 page, and `pytest -m families` holds it to what is found.
@@ -50,7 +51,7 @@ def rows_of(page: str) -> dict[str, Row]:
 def row_of(outcomes: Mapping[str, Outcome]) -> Row:
     """The row of a family from what the sweep gives."""
     own = outcomes["transformers"]
-    first = own.why if own.verdict == "inconsistent" else "does not run" if own.verdict == "crash" else ""
+    first = f"not judged: {own.why}" if own.verdict == "crash" else own.why
     return {"transformers": first} | {method: outcomes[method].verdict if method in outcomes else "" for method in METHODS}
 
 
@@ -82,10 +83,7 @@ def main(wanted: list[str]) -> None:
     rows = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     rows = {name: row for name, row in rows.items() if row["transformers"] != LATER}
     for name in wanted or [name for name in names() if name not in rows]:
-        try:
-            rows[name] = row_of(sweep(name))
-        except NotBuiltError:
-            rows[name] = {"transformers": "not built"}
+        rows[name] = row_of(sweep(name))
         PAGE.write_text(page_of(rows), encoding="utf-8")
     PAGE.write_text(page_of(rows), encoding="utf-8")
 

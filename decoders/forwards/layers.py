@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -177,6 +178,8 @@ class EarlyExits:
             if module not in inner and not any(True for _ in module.children())
         }
 
+        calls: Counter[nn.Module] = Counter()
+
         def after_layers(module: nn.Module, arguments: Any, output: Any) -> None:
             state["last"] = output[0] if isinstance(output, tuple | list) else output
 
@@ -189,9 +192,12 @@ class EarlyExits:
 
         hooks = [partial(layers[-1].register_forward_hook, after_layers), partial(head.register_forward_pre_hook, before_head)]
         hooks += [partial(leaf.register_forward_hook, partial(after_leaf, path)) for path, leaf in leaves.items()]
+        hooks += [partial(layer.register_forward_pre_hook, lambda module, _: calls.update([module])) for layer in layers]
         ids = torch.arange(4, device=ids_device(model))[None] + 3
         with hooked(*hooks), torch.no_grad(), side_forward(self), eager(model):
             logits: Tensor = model(input_ids=ids % vocabulary_of(model), use_cache=False).logits
+        if any(calls[layer] > 1 for layer in layers):
+            raise ValueError(f"{type(model).__name__} runs some of its layers several times, so that early exits have no one state")
         last = state.get("last")
         return between, last if last is not None and last.shape[:-1] == ids.shape else None, state.get("unembedded"), logits
 

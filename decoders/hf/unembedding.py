@@ -39,6 +39,10 @@ def is_tied(model: PreTrainedModel) -> bool:
     head: Any = model.get_output_embeddings()
     if not isinstance(head, nn.Linear) or embeddings.weight is head.weight:
         return isinstance(head, nn.Linear)
+    if head.weight.is_meta and embeddings.weight.is_meta:  # on a disk, where transformers knows them by name
+        names = {module: f"{name}.weight" for name, module in model.named_modules()}
+        own, other = names[head], names[embeddings]
+        return bool(model.all_tied_weights_keys.get(own) == other or model.all_tied_weights_keys.get(other) == own)
     place = place_of(head.weight)
     return place is not None and place == place_of(embeddings.weight)
 

@@ -13,7 +13,7 @@ import torch
 from accelerate import dispatch_model
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from contrast_cases import sibling
 from counterpoint.decoders import (
@@ -118,6 +118,23 @@ def test_weights_on_disk_are_fetched(tmp_path: Path) -> None:
     assert texts(plain, logits_processor=[ContrastiveDecodingLogitsProcessor(offloaded)]) == texts(
         plain, logits_processor=[ContrastiveDecodingLogitsProcessor(tiny_model())]
     )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_is_tied_on_disk(tied: bool, tmp_path: Path) -> None:
+    """DoLa's lower half leaves the embeddings out where the head is tied to them."""
+    sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=6, num_attention_heads=2, vocab_size=30)
+    LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=tied)).save_pretrained(tmp_path)
+    places = {
+        "model.layers": "cpu",
+        "model.norm": "cpu",
+        "model.rotary_emb": "cpu",
+        "model.embed_tokens": "disk",
+        "lm_head": "disk",
+    }
+    model = LlamaForCausalLM.from_pretrained(tmp_path, device_map=places, offload_folder=str(tmp_path / "offloaded"))
+    assert model.lm_head.weight.is_meta
+    assert DoLaLogitsProcessor(model, layers="low").layers == ((2,) if tied else (0, 2))
 
 
 def resized(model: PreTrainedModel) -> None:
