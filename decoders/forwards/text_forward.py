@@ -142,11 +142,10 @@ def encoder_outputs(model: Any, inputs: Mapping[str, Tensor]) -> ModelOutput:
     """What the model's encoder makes of those of its inputs that it takes: a text's ids, or the features of a sound."""
     encoder = model.get_encoder()
     taken = signature(encoder.forward).parameters
-    renamed = {
-        model.main_input_name: encoder.main_input_name
-    }  # a speech encoder-decoder's "inputs" are what its encoder calls them
-    named = {renamed.get(name, name): given for name, given in inputs.items()}
-    outputs: ModelOutput = encoder(**{name: given for name, given in named.items() if name in taken}, return_dict=True)
+    main: str = model.main_input_name
+    if main not in taken:  # a speech encoder-decoder's "inputs" are what its encoder calls them
+        inputs = {encoder.main_input_name if name == main else name: given for name, given in inputs.items()}
+    outputs: ModelOutput = encoder(**{name: given for name, given in inputs.items() if name in taken}, return_dict=True)
     return outputs
 
 

@@ -9,9 +9,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 
+def embeddings_of(model: PreTrainedModel) -> Any:
+    """What embeds tokens: the model's own answer, or its decoder's where a family (PP-FormulaNet) has none for the whole."""
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:
+        decoder: Any = model.get_decoder()
+        return decoder.get_input_embeddings()
+
+
 def ids_device(model: PreTrainedModel) -> torch.device:
     """The device of the input embedding; of one that accelerate offloads, the device where it is loaded for a forward."""
-    embedding: Any = model.get_input_embeddings()
+    embedding = embeddings_of(model)
     device: torch.device = embedding.weight.device
     hook = vars(embedding).get("_hf_hook")  # accelerate's, alone or first of several
     if device.type != "meta" or hook is None:

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from counterpoint.decoders.hf.compiled import eager
+from counterpoint.decoders.hf.devices import embeddings_of
 from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.weights import place_of
 
 
 def vocabulary_of(model: PreTrainedModel) -> int:
     """The number of tokens that the model has an embedding for, whatever its configuration says."""
-    embeddings: Any = model.get_input_embeddings()
+    embeddings = embeddings_of(model)
     return int(embeddings.weight.shape[0])
 
 
@@ -35,7 +36,7 @@ def head_width(model: PreTrainedModel) -> int:
 
 def is_tied(model: PreTrainedModel) -> bool:
     """Whether the head unembeds with the very weights that embed: what is tied is what shares storage."""
-    embeddings: Any = model.get_input_embeddings()
+    embeddings = embeddings_of(model)
     head: Any = model.get_output_embeddings()
     if not isinstance(head, nn.Linear) or embeddings.weight is head.weight:
         return isinstance(head, nn.Linear)

@@ -208,6 +208,7 @@ OUT_OF_REACH: dict[str, str] = {
     "udop": "needs the places of words on a page",
     "diffusion_gemma": "writes by diffusion",
     "pi0": "writes no text",
+    "janus": "its `generate` leaves logits processors out",
     **dict.fromkeys(("blt", "llama4:Llama4ForConditionalGeneration"), "fails within transformers"),
 }
 """Why a family writes no text after a text alone, by its type or by its whole name."""
