@@ -86,7 +86,7 @@ def clock(seconds: float) -> str:
 
     Example:
         >>> from counterpoint.eval.progress import clock
-        >>> clock(59.6), clock(3725)
+        >>> clock(59.6), clock(3725.0)
         ('1:00', '1:02:05')
     """
     minutes, rest = divmod(round(seconds), 60)
