@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ import contrast_references as references
 from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
+    DeCoReLogitsProcessor,
     EncoderDecoderAmateur,
     LastTokenAmateur,
     ModelAmateur,
@@ -128,6 +130,30 @@ def pooled_case(amateur: PreTrainedModel) -> Case:
         return score
 
     return Case("pooled", build, reference)
+
+
+def masked_heads_case() -> Case:
+    """Gema et al.: the model without two of its heads, beside weights that give these heads queries of 0."""
+    heads = [(0, 1), (1, 0)]
+
+    def build(model: PreTrainedModel, batch: Batch) -> list[Processor]:
+        return [DeCoReLogitsProcessor(model, heads)]
+
+    def reference(model: PreTrainedModel) -> Score:
+        masked: Any = copy.deepcopy(model)
+        for layer, head in heads:
+            attention = masked.model.layers[layer].self_attn
+            columns = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+            attention.q_proj.weight.data[columns] = 0
+            if attention.q_proj.bias is not None:
+                attention.q_proj.bias.data[columns] = 0
+
+        def score(row: Row, scores: Tensor) -> Tensor:
+            return references.contrast(scores, references.logits_after(masked, row.text), references.entropy_power(), alpha=0.0)
+
+        return score
+
+    return Case("masked heads", build, reference)
 
 
 def encoder_decoder_case(amateur: PreTrainedModel) -> Case:

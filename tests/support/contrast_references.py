@@ -76,6 +76,11 @@ def power(beta: float = 0.5) -> Form:
     return lambda p, q: (p * (p / q) ** beta).log()
 
 
+def entropy_power() -> Form:
+    """The form ln(p (p / q)^H(p)), H in nats: Gema et al., arXiv 2410.18860."""
+    return lambda p, q: power(-sum(each * math.log(each) for each in p.tolist() if each > 0))(p, q)
+
+
 def weighted_ratio(beta: float = 1.0) -> Form:
     """The form ln(p^beta / q): Zhang et al., arXiv 2312.15710."""
     return lambda p, q: (p**beta / q).log()

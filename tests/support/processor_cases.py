@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel
 
-from contrast_cases import context_case, encoder_decoder_case, model_case, pooled_case, reasoning_case, sibling
+from contrast_cases import context_case, encoder_decoder_case, masked_heads_case, model_case, pooled_case, reasoning_case, sibling
 from families import FAMILY, Family
 from layer_cases import chosen_fusion_case, dola_case, fusion_case, normed_dola_case, sled_case
 from processor_laws import Batch, Case, batch_of
@@ -19,6 +19,7 @@ CASES: dict[str, Callable[[Family], Case]] = {
     "extrapolation": lambda family: reasoning_case(sibling(family)),
     "pooled": lambda family: pooled_case(sibling(family)),
     "context-aware decoding": lambda family: context_case(),
+    "masked heads": lambda family: masked_heads_case(),
     "encoder-decoder amateur": lambda family: encoder_decoder_case(sibling(family)),
     "DoLa": lambda family: dola_case(),
     "DoLa as the paper": lambda family: normed_dola_case(),
@@ -32,6 +33,7 @@ WHOLE = [
     ("llama", "pooled"),
     ("llama", "context-aware decoding"),
     ("gemma3_sliding", "context-aware decoding"),
+    ("llama", "masked heads"),
     ("bart", "encoder-decoder amateur"),
     ("t5", "context-aware decoding"),
     ("llama", "DoLa"),
@@ -45,6 +47,7 @@ OTHERS = [
     ("mistral_sliding", "SLED"),
     ("gemma3_sliding", "layer fusion"),
     ("bloom", "chosen layer fusion"),
+    ("gemma3_sliding", "masked heads"),
     ("opt_350m", "DoLa"),
     ("cohere", "layer fusion"),
     ("mamba", "SLED"),

@@ -55,19 +55,13 @@ class TestDeCoReOfSilentHeads(DecoderLaws):
         return DeCoReLogitsProcessor(model, HEADS, mask="zero", beta=0.5)
 
 
-def entropy_reference(p: Tensor, q: Tensor) -> Tensor:
-    """The formula p * (p / q)^H(p), in double precision."""
-    entropy = -sum(each * math.log(each) for each in p.tolist() if each > 0)
-    return references.power(entropy)(p, q)
-
-
 logits = st.lists(st.floats(-12, 12, width=32), min_size=6, max_size=6).map(torch.tensor)
 
 
 @given(positive=logits, negative=logits, banned=st.sets(st.integers(0, 5), max_size=3))
 def test_the_form_is_the_papers(positive: Tensor, negative: Tensor, banned: set[int]) -> None:
     positive = positive.index_fill(0, torch.tensor(sorted(banned), dtype=torch.long), -math.inf)
-    expected = references.contrast(positive, negative, entropy_reference, alpha=0.0)
+    expected = references.contrast(positive, negative, references.entropy_power(), alpha=0.0)
     torch.testing.assert_close(contrast(positive, negative, form=entropy_extrapolation, alpha=0.0), expected.float(), **CLOSE)
 
 
