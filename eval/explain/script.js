@@ -44,8 +44,8 @@
   };
 
   const buttons = tokens.map((token, place) => {
-    const made = element("button", token.text, "token");
-    made.type = "button";
+    const made = element("span", token.text, "token"); // whose line breaks break lines, as those of a button would not
+    made.setAttribute("role", "button");
     made.tabIndex = place ? -1 : 0;
     made.addEventListener("click", () => select(place));
     return made;
