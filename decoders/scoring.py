@@ -97,6 +97,7 @@ def score(
         ValueError: For decoders that have no distribution to score by, such as contrastive search, which chooses among the
             candidates by something else than their probability; for decoders made for another model; for prompts and continuations
             without tokens, or longer than the model's context.
+        TypeError: For one text in the place of a list, whose letters would be taken for texts.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -146,6 +147,10 @@ def score_each(
         2
         1
     """
+    if isinstance(prompts, str):
+        raise TypeError("prompts is one text; pass a list of texts, [text] for a single one")
+    if any(isinstance(texts, str) for texts in continuations):
+        raise TypeError("continuations has a text where a list is; give each prompt a list of texts, [[text]] for a single one")
     if len(prompts) != len(continuations):
         raise ValueError(f"{len(continuations)} lists of continuations for {len(prompts)} prompts: give one each")
     model = plain_model(model)

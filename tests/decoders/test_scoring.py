@@ -313,6 +313,10 @@ def test_errors_come_before_any_forward(expert: PreTrainedModel, tokenizer: PreT
         score(model, None, [[5] * 250], [[[6] * 8]])
     with pytest.raises(ValueError, match="both text, with tokenizer=, or both tokens"):
         score(model, None, ["text"], [[[6]]])
+    with pytest.raises(TypeError, match="prompts is one text; pass a list of texts"):
+        score(expert, tokenizer, "The ship", [[" a"]] * 8)
+    with pytest.raises(TypeError, match="continuations has a text where a list is"):
+        score(expert, tokenizer, ["The ship"], [" a"])
     with pytest.raises(ValueError, match="1 lists of continuations for 2 prompts"):
         score(model, None, [[5], [6]], [[[6]]])
     other = PromptAmateur(model, {"input_ids": torch.tensor([[5], [6]])})

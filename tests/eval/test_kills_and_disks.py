@@ -132,9 +132,9 @@ def train_ranker(folder: Path, data: Path) -> list[str]:
 
 
 def texts_of(folder: Path) -> Any:
-    """What a folder of bench holds, without times."""
+    """What a folder of bench holds: its texts to the bit, its figures within rounding, since likelihoods are computed in groups."""
     rows = json.loads((folder / "results.json").read_text(encoding="utf-8"))["rows"]
-    return [read_generations(folder), [[name, row["figures"][name]["value"]] for row in rows for name in row["figures"]]]
+    return [read_generations(folder), [[name, round(row["figures"][name]["value"], 4)] for row in rows for name in row["figures"]]]
 
 
 def answers_of(folder: Path) -> Any:
