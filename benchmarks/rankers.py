@@ -31,13 +31,13 @@ from counterpoint.eval.metrics.resampling import bootstrap, interval
 from counterpoint.rankers import (
     CombinedRanker,
     ConsensusRanker,
+    EmbeddingCosine,
     LikelihoodRanker,
+    NgramF1,
     OverlapRanker,
     Ranker,
     RankGenRanker,
     SentenceTransformerRanker,
-    embedding_cosine,
-    ngram_f1,
 )
 from counterpoint.rankers.training.passages import Passage, passages, whole_sentences
 
@@ -97,7 +97,7 @@ def rankers(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], R
     yield "unigram overlap", OverlapRanker
     yield "bigram overlap", partial(OverlapRanker, 2)
     yield "consensus, unigrams", ConsensusRanker
-    yield "consensus, bigrams", lambda: ConsensusRanker(utility=partial(ngram_f1, n=2))
+    yield "consensus, bigrams", lambda: ConsensusRanker(utility=NgramF1(n=2))
     informations: list[Callable[[], Ranker]] = []
     for path in (arguments.model, *arguments.other):
         model, tokenizer = load(path, arguments.dtype, arguments.device), AutoTokenizer.from_pretrained(path)
@@ -109,7 +109,7 @@ def rankers(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], R
         sentence = SentenceTransformerRanker(arguments.sentence_model, device=arguments.device)
         name = Path(arguments.sentence_model).name
         yield name, lambda: sentence
-        yield f"consensus, {name}", lambda: ConsensusRanker(utility=embedding_cosine(sentence))
+        yield f"consensus, {name}", lambda: ConsensusRanker(utility=EmbeddingCosine(sentence))
         yield f"pmi, {Path(arguments.model).name} + {name}", lambda: CombinedRanker([informations[0](), sentence])
     for path in arguments.rankgen:
         yield f"RankGen, {Path(path).name}", partial(RankGenRanker.from_pretrained, path)

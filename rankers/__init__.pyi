@@ -6,8 +6,6 @@ from counterpoint.rankers.base import Scores as Scores
 from counterpoint.rankers.bi_encoder import BiEncoderRanker as BiEncoderRanker
 from counterpoint.rankers.combination import CombinedRanker as CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker as ConsensusRanker
-from counterpoint.rankers.consensus import embedding_cosine as embedding_cosine
-from counterpoint.rankers.consensus import ngram_f1 as ngram_f1
 from counterpoint.rankers.judges.answers import normalised as normalised
 from counterpoint.rankers.judges.certainty import ConfidenceRanker as ConfidenceRanker
 from counterpoint.rankers.judges.certainty import SelfCertaintyRanker as SelfCertaintyRanker
@@ -33,6 +31,11 @@ from counterpoint.rankers.search.ranked_search import RankedSearchOutput as Rank
 from counterpoint.rankers.search.ranked_search import ranked_search as ranked_search
 from counterpoint.rankers.sentence import CrossEncoderRanker as CrossEncoderRanker
 from counterpoint.rankers.sentence import SentenceTransformerRanker as SentenceTransformerRanker
+from counterpoint.rankers.utilities import AggregateUtility as AggregateUtility
+from counterpoint.rankers.utilities import Bleu as Bleu
+from counterpoint.rankers.utilities import ChrF as ChrF
+from counterpoint.rankers.utilities import EmbeddingCosine as EmbeddingCosine
+from counterpoint.rankers.utilities import NgramF1 as NgramF1
 
 __version__: str
 SMALL: Path

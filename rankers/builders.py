@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.rankers import SMALL
 from counterpoint.rankers.base import Ranker
-from counterpoint.rankers.consensus import ConsensusRanker, ngram_f1
+from counterpoint.rankers.consensus import ConsensusRanker
 from counterpoint.rankers.judges.certainty import ConfidenceRanker, SelfCertaintyRanker
 from counterpoint.rankers.judges.judge import JudgeRanker
 from counterpoint.rankers.judges.process_reward import ProcessRewardRanker
@@ -20,6 +19,7 @@ from counterpoint.rankers.likelihood import LikelihoodRanker
 from counterpoint.rankers.overlap import OverlapRanker
 from counterpoint.rankers.rankgen.rankgen import RankGenRanker
 from counterpoint.rankers.sentence import CrossEncoderRanker, SentenceTransformerRanker
+from counterpoint.rankers.utilities import Bleu, ChrF, EmbeddingCosine, NgramF1
 
 
 def small(device: Any = None) -> Ranker:
@@ -71,9 +71,34 @@ def overlap(*, n: int = 1) -> Ranker:
     return OverlapRanker(n=n)
 
 
-def consensus(*, n: int = 1) -> Ranker:
-    """The mean F1 of n-grams with the other candidates."""
-    return ConsensusRanker(utility=partial(ngram_f1, n=n))
+def consensus(
+    *,
+    utility: str = "ngram",
+    n: int = 1,
+    aggregate: bool = False,
+    prune: float = 0.0,
+    path: str = "",
+    device: Any = None,
+    trust_remote_code: bool = False,
+) -> Ranker:
+    """The mean utility for the other candidates: n-grams of words, chrF, BLEU, or a bi-encoder's cosine.
+
+    Raises:
+        ValueError: For another ``utility``, and a path without "cosine" or the other way round.
+    """
+    utilities: dict[str, Any] = {
+        "ngram": lambda: NgramF1(n=n),
+        "chrf": ChrF,
+        "bleu": Bleu,
+        "cosine": lambda: EmbeddingCosine(sentence(path, device=device, trust_remote_code=trust_remote_code)),  # type: ignore[arg-type]
+    }
+    if utility not in utilities:
+        raise ValueError(f"utility={utility!r}: choose one of {', '.join(utilities)}")
+    if (utility == "cosine") != bool(path):
+        raise ValueError(
+            f"path={path!r} with utility={utility!r}: the path is of the bi-encoder of utility=cosine, which needs one"
+        )
+    return ConsensusRanker(utility=utilities[utility](), aggregate=aggregate, prune=prune)
 
 
 def self_certainty(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Ranker:

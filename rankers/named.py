@@ -52,9 +52,15 @@ RANKERS: Mapping[str, RankerRow] = {
         ),
         RankerRow(
             "consensus",
-            "mean F1 of n-grams with the other candidates (minimum Bayes risk)",
+            "mean likeness to the other candidates (minimum Bayes risk): utility ngram, chrf, bleu or cosine",
             f"{BUILDERS}:consensus",
-            {"n": Parameter(1, 1)},
+            {
+                "utility": Parameter("ngram"),
+                "n": Parameter(1, 1),
+                "aggregate": Parameter(False),
+                "prune": Parameter(0.0, 0, 1),
+                "path": Parameter(""),
+            },
         ),
         RankerRow(
             "self_certainty",

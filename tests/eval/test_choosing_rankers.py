@@ -15,10 +15,10 @@ from counterpoint.rankers import (
     CombinedRanker,
     ConsensusRanker,
     LikelihoodRanker,
+    NgramF1,
     OverlapRanker,
     RankGenRanker,
     SentenceTransformerRanker,
-    ngram_f1,
 )
 from counterpoint.rankers.named import RANKERS
 from ranker_laws import CANDIDATES, PREFIXES, same
@@ -93,7 +93,7 @@ def test_rankers_have_the_parameters_that_are_given(tmp_path: Path) -> None:
     assert overlap.n == 2
     assert isinstance(consensus, ConsensusRanker)
     texts = [" the old sea", " the old dog"]
-    assert consensus.utility(texts).tolist() == ngram_f1(texts, n=2).tolist()
+    assert consensus.utility(texts, texts).tolist() == NgramF1(n=2)(texts, texts).tolist()
 
 
 def test_the_embedded_ranker() -> None:

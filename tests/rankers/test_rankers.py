@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pytest
@@ -28,12 +28,15 @@ from counterpoint.decoders import ContrastiveDecodingLogitsProcessor, DoLaLogits
 from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.rankers import (
     CandidateScorer,
+    ChrF,
     CombinedRanker,
     ConfidenceRanker,
     ConsensusRanker,
     CrossEncoderRanker,
+    EmbeddingCosine,
     JudgeRanker,
     LikelihoodRanker,
+    NgramF1,
     OverlapRanker,
     ProcessRewardRanker,
     Ranker,
@@ -44,8 +47,6 @@ from counterpoint.rankers import (
     SentenceTransformerRanker,
     VoteRanker,
     causal,
-    embedding_cosine,
-    ngram_f1,
     overlap,
 )
 from counterpoint.rankers.base import Texts
@@ -154,9 +155,11 @@ CASES: dict[str, Case] = {
     "pairwise": Case(lambda: JudgeRanker(amateur(), TOKENIZER, pairwise=True), None, of_a_set=True),
     "vote": Case(lambda: VoteRanker(OverlapRanker(n=1, stopwords=()), answer=r"\w+"), None, of_a_set=True),
     "borda": Case(lambda: VoteRanker(LikelihoodRanker(amateur(), TOKENIZER), answer=r"\w+", power=0.5), None, of_a_set=True),
+    "aggregate": Case(lambda: ConsensusRanker(utility=ChrF(), aggregate=True), None, of_a_set=True),
+    "pruned": Case(lambda: ConsensusRanker(utility=ChrF(), prune=0.9), None, of_a_set=True),
     "sentence": Case(lambda: SentenceTransformerRanker(bi_encoder()), by_the_bi_encoder),
     "cross_encoder": Case(lambda: CrossEncoderRanker(cross_encoder()), None),
-    "alike": Case(lambda: ConsensusRanker(utility=embedding_cosine(SentenceTransformerRanker(bi_encoder()))), None, of_a_set=True),
+    "alike": Case(lambda: ConsensusRanker(utility=EmbeddingCosine(SentenceTransformerRanker(bi_encoder()))), None, of_a_set=True),
     "combined": Case(
         lambda: CombinedRanker([LikelihoodRanker(amateur(), TOKENIZER), OverlapRanker()], weights=[1.0, -0.5]),
         by_both,
@@ -466,7 +469,7 @@ def test_consensus_by_hand(texts: list[str], n: int) -> None:
         hits = sum(min(a.count(gram), b.count(gram)) for gram in set(a))
         return 2 * hits / (len(a) + len(b)) if a or b else 0.0
 
-    (found,) = ConsensusRanker(utility=partial(ngram_f1, n=n)).score(["It rained."], [texts])
+    (found,) = ConsensusRanker(utility=NgramF1(n=n)).score(["It rained."], [texts])
     expected = [
         sum(f1(one, other) for at, other in enumerate(texts) if at != place) / max(len(texts) - 1, 1)
         for place, one in enumerate(texts)
@@ -475,13 +478,13 @@ def test_consensus_by_hand(texts: list[str], n: int) -> None:
 
 
 def test_consensus_of_a_wrong_utility() -> None:
-    with pytest.raises(ValueError, match=r"utility gave \(2, 1\) for 2 texts"):
-        ConsensusRanker(utility=lambda texts: torch.zeros(len(texts), 1)).score(["It rained."], [[" Why?", " No."]])
+    with pytest.raises(ValueError, match=r"utility gave \(2, 1\) for 2 hypotheses"):
+        ConsensusRanker(utility=lambda texts, references: torch.zeros(len(texts), 1)).score(["It rained."], [[" Why?", " No."]])
 
 
 def test_consensus_of_equal_texts_is_one_score_however_a_utility_rounds() -> None:
-    def by_place(texts: Sequence[str]) -> torch.Tensor:
-        return ngram_f1(texts) + 1e-6 * torch.rand(len(texts), len(texts), generator=torch.Generator().manual_seed(0))
+    def by_place(texts: Sequence[str], references: Sequence[str]) -> torch.Tensor:
+        return NgramF1()(texts, references) + 1e-6 * torch.rand(len(texts), len(texts), generator=torch.Generator().manual_seed(0))
 
     (scores,) = ConsensusRanker(utility=by_place).score(["It rained."], [[" No.", " Why?", " No.", " Why, no.", " Why?"]])
     assert scores[0] == scores[2] != scores[1] == scores[4]

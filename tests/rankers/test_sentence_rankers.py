@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 import sentence_models
-from counterpoint.rankers import ConsensusRanker, CrossEncoderRanker, SentenceTransformerRanker, embedding_cosine
+from counterpoint.rankers import ConsensusRanker, CrossEncoderRanker, EmbeddingCosine, SentenceTransformerRanker
 from ranker_laws import CANDIDATES, PREFIXES, prefixes_are_read_once, tokens_through
 from sentence_models import ROOM, bi_encoder, cross_encoder
 
@@ -132,7 +132,7 @@ def test_several_labels_are_refused() -> None:
 
 def test_consensus_of_embeddings_by_hand() -> None:
     encoder = SentenceTransformerRanker(bi_encoder("dot"), suffix_prompt="next: ")
-    found = ConsensusRanker(utility=embedding_cosine(encoder)).score(SHORT, [CANDIDATES[0], [], [" No."]])
+    found = ConsensusRanker(utility=EmbeddingCosine(encoder)).score(SHORT, [CANDIDATES[0], [], [" No."]])
     vectors = [vector("next: " + text) for text in CANDIDATES[0]]
     expected = [
         sum(float(torch.cosine_similarity(one, other, dim=0)) for other in vectors if other is not one) / (len(vectors) - 1)

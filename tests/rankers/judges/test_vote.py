@@ -156,7 +156,11 @@ def test_what_is_no_vote_is_refused_by_name() -> None:
 def test_exact_match_consensus_has_the_same_order() -> None:
     texts = [" so 3", " so 5", " 3", " it is 4", " 5.", " so, 3"]
     answers = VoteRanker().answers(texts)
-    same = ConsensusRanker(utility=lambda own: torch.tensor([[float(last_number(a) == last_number(b)) for b in own] for a in own]))
+
+    def match(one: Texts, other: Texts) -> torch.Tensor:
+        return torch.tensor([[float(last_number(a) == last_number(b)) for b in other] for a in one])
+
+    same = ConsensusRanker(utility=match)
     assert answers == ["3", "5", "3", "4", "5", "3"]
     assert rerank(VoteRanker(), "?", texts).order == rerank(same, "?", texts).order
 
