@@ -13,7 +13,6 @@ from counterpoint.decoders.amateurs.prompts import PromptAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.readable import check_causal
 from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
-from counterpoint.decoders.hf.generate_call import origins_of
 from counterpoint.decoders.hf.model_inputs import TOKEN_TYPES
 from counterpoint.decoders.hf.positions import picture_positions, positions
 from counterpoint.decoders.hf.side_forward import side_forward
@@ -71,12 +70,11 @@ class InputsAmateur(PromptAmateur):
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
         if not self.others:
             return super().next_logits(ids, seen)
-        rows = torch.arange(len(self.prompt), device=ids.device)
-        origins = rows.repeat_interleave(len(ids) // len(rows)) if (found := origins_of(len(ids), len(rows))) is None else found
-        key, read = keyed(ids, origins.to(ids.device)), self.prompt.shape[1] - 1
+        origins = self.origins(len(ids)).to(ids.device)
+        key, read = keyed(ids, origins), self.prompt.shape[1] - 1
         held, _ = self.prefix.hold(key, seen, most=ids.shape[1] - 1)
         if held < read:
-            self._read_prompts(rows)
+            self._read_prompts(torch.arange(len(self.prompt), device=ids.device))
             held, _ = self.prefix.hold(key, seen, most=ids.shape[1] - 1)
         if held < read:
             raise ValueError(

@@ -71,13 +71,21 @@ class PromptAmateur(ModelAmateur):
 
     @override
     def text(self, input_ids: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows own"], Bool[Tensor, "rows own"]]:
-        rows, prompts = len(input_ids), len(self.prompt)
-        origins = origins_of(rows, prompts)
-        if origins is None:
-            raise ValueError(f"prompt has {prompts} rows, the batch {rows}: give one other prompt for every prompt")
+        origins = self.origins(len(input_ids))
         new = input_ids[:, prompt_width(self.prompt_length) :]
         prompt, seen = (given[origins.to(given.device)].to(input_ids.device) for given in (self.prompt, self.prompt_seen))
         return torch.cat([prompt, new], dim=1), torch.cat([seen, torch.ones_like(new, dtype=torch.bool)], dim=1)
+
+    def origins(self, rows: int) -> Int[Tensor, "rows"]:
+        """Index of the other prompt that each row continues.
+
+        Raises:
+            ValueError: If the rows cannot be divided evenly among the prompts.
+        """
+        found = origins_of(rows, len(self.prompt))
+        if found is None:
+            raise ValueError(f"prompt has {len(self.prompt)} rows, the batch {rows}: give one other prompt for every prompt")
+        return found
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
