@@ -172,6 +172,14 @@ def test_l6_encoder_decoder_contrast(family: Family) -> None:
     l6_scoring_gives_what_generation_used(family.build(), make)
 
 
+@pytest.mark.parametrize("kind", [ContextAwareLogitsProcessor, AdaCADLogitsProcessor, COIECDLogitsProcessor, M3IDLogitsProcessor])
+def test_l6_contexts_in_an_encoder(kind: Any) -> None:
+    def make(model: PreTrainedModel, other: Prompts) -> list[Any]:
+        return [kind(model, {name: tensor.flip(1) for name, tensor in other.items()})]  # padded on the right
+
+    l6_scoring_gives_what_generation_used(FAMILY["bart"].build(), make)
+
+
 @pytest.mark.parametrize("name", ["contrastive_decoding", "last_token", "another_prompt"])
 def test_l6_decoder_only_amateurs_of_an_encoder_decoder_model(name: str) -> None:
     """They read what the decoder has written, whatever the encoder reads."""
