@@ -26,19 +26,27 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Hook(Generic[W]):
-    """Shows a module's forwards to a watcher while it lives. The copy of a module shows them to nobody."""
+    """Shows a module's forwards to a watcher while it lives. The copy of a module shows them to nobody.
 
-    def __init__(self, watcher: Callable[[], W | None], see: Callable[..., Any]) -> None:
-        self.watcher, self.see = watcher, see
+    Args:
+        watcher: A weak reference.
+        see: What is called with the watcher, ``shown`` things and what comes before them, the arguments by position.
+        shown: 1 for arguments by name, 2 for those and the output.
+    """
 
-    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], *output: Any) -> Any:
+    def __init__(self, watcher: Callable[[], W | None], see: Callable[..., Any], shown: int) -> None:
+        self.watcher, self.see, self.shown = watcher, see, shown
+
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], *shown: Any) -> Any:
         """What the watcher makes of the arguments, or of the output; None for as they are."""
         if torch.compiler.is_compiling() or (watcher := self.watcher()) is None or forward_owner() is not watcher.owner:
             return None
-        return self.see(watcher, arguments, keywords, *output)
+        if len(shown) < self.shown:  # another thread is registering this hook, and torch has no word yet of its wanting names
+            return None
+        return self.see(watcher, arguments, *shown)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Hook, (nobody, nobody)
+        return Hook, (nobody, nobody, self.shown)
 
 
 def nobody() -> None:
@@ -52,13 +60,13 @@ def watch_inputs(
 
     What ``see`` gives are the arguments instead. The result ends it before the watcher's life does.
     """
-    hook = Hook(weakref.ref(watcher), see)  # a model's hooks must not keep the object that removes them alive
+    hook = Hook(weakref.ref(watcher), see, shown=1)  # a model's hooks must not keep the object that removes them alive
     return weakref.finalize(watcher, module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
 
 def watch_output(watcher: W, module: nn.Module, see: Callable[[W, tuple[Any, ...], Mapping[str, Any], Any], None]) -> None:
     """Call ``see(watcher, arguments, keywords, output)`` after each such forward; where it fails, with None for the output."""
-    hook = Hook(weakref.ref(watcher), see)
+    hook = Hook(weakref.ref(watcher), see, shown=2)
     weakref.finalize(watcher, module.register_forward_hook(hook, with_kwargs=True, always_call=True).remove)
 
 

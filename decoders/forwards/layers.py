@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from counterpoint.decoders.hf.compiled import eager
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.hooked import hooked
-from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.hf.side_forward import forward_owner, side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 from counterpoint.decoders.kernels.skinny_linear import is_plain, skinny_forward
 
@@ -181,14 +181,17 @@ class EarlyExits:
         calls: Counter[nn.Module] = Counter()
 
         def after_layers(module: nn.Module, arguments: Any, output: Any) -> None:
-            state["last"] = output[0] if isinstance(output, tuple | list) else output
+            if forward_owner() is self:  # other threads may run forwards of their own
+                state["last"] = output[0] if isinstance(output, tuple | list) else output
 
         def after_leaf(path: str, module: nn.Module, arguments: Any, output: Any) -> None:
-            if "last" in state and "unembedded" not in state and not isinstance(module, nn.Dropout):
+            seen = forward_owner() is self and "last" in state and "unembedded" not in state
+            if seen and not isinstance(module, nn.Dropout):
                 between.append((path, module))
 
         def before_head(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            state["unembedded"] = arguments[0]
+            if forward_owner() is self:
+                state["unembedded"] = arguments[0]
 
         hooks = [partial(layers[-1].register_forward_hook, after_layers), partial(head.register_forward_pre_hook, before_head)]
         hooks += [partial(leaf.register_forward_hook, partial(after_leaf, path)) for path, leaf in leaves.items()]

@@ -166,9 +166,9 @@ def recorded_states(
     thread = threading.get_ident()
 
     def enter(layer: int) -> Any:
-        def hook(module: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        def hook(module: torch.nn.Module, arguments: tuple[Any, ...], *keywords: Any) -> None:
             if threading.get_ident() == thread:
-                states[layer] = narrow(first_input("hidden_states", arguments, keywords))[0]
+                states[layer] = narrow(first_input("hidden_states", arguments, *keywords))[0]
 
         return hook
 

@@ -18,33 +18,18 @@ from transformers.generation.streamers import BaseStreamer
 
 from counterpoint.decoders import (
     AdapterAmateur,
-    ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
-    ContrastiveSearchLogitsProcessor,
-    DoLaLogitsProcessor,
-    FrustratinglySimpleLogitsProcessor,
-    LastTokenAmateur,
-    LayerFusionLogitsProcessor,
-    ReleasedContrastiveDecodingLogitsProcessor,
-    SLEDLogitsProcessor,
-    TopNSigmaLogitsProcessor,
-    VectorAntiLanguageModel,
-    adaptive_contrastive_search,
-    contrastive_search,
     install,
     score,
-    speculative_contrastive_decoding,
     uninstall,
 )
 from counterpoint.decoders.undoing import Undoing
 from counterpoint.rankers import OverlapRanker, ranked_search
+from every_method import METHODS, Method, processor
 from families import FAMILY, prompts
 from interrupts import faults, interrupted, points, state
 
 PLAIN: dict[str, Any] = {"max_new_tokens": 3, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
-SEARCH: dict[str, Any] = {"custom_generate": contrastive_search, "penalty_alpha": 0.6, "top_k": 4}
-Method = Callable[[PreTrainedModel, PreTrainedModel], dict[str, Any]]
-"""What ``generate`` is given, from the model and an amateur."""
 Record = Callable[[str, object], None]
 
 
@@ -54,40 +39,6 @@ def installed() -> Iterator[None]:
     install()
     yield
     uninstall()
-
-
-def processor(make: Callable[[PreTrainedModel, PreTrainedModel], Any]) -> Method:
-    return lambda model, amateur: {"logits_processor": [make(model, amateur)]}
-
-
-def other(model: PreTrainedModel) -> dict[str, Tensor]:
-    ids, mask = prompts(model, (4, 6))
-    return {"input_ids": ids, "attention_mask": mask}
-
-
-METHODS: dict[str, Method] = {
-    "contrastive search": lambda model, amateur: dict(SEARCH),
-    "contrastive search in rows": lambda model, amateur: {**SEARCH, "candidates": "expand"},
-    "adaptive contrastive search": lambda model, amateur: {"custom_generate": adaptive_contrastive_search},
-    "contrastive search as a processor": processor(lambda model, amateur: ContrastiveSearchLogitsProcessor(model)),
-    "speculative": lambda model, amateur: {"custom_generate": speculative_contrastive_decoding, "amateur": amateur},
-    "contrastive decoding": processor(lambda model, amateur: ContrastiveDecodingLogitsProcessor(amateur)),
-    "last token": processor(lambda model, amateur: ContrastiveDecodingLogitsProcessor(LastTokenAmateur(amateur))),
-    "released, beams": lambda model, amateur: {
-        "logits_processor": [ReleasedContrastiveDecodingLogitsProcessor(amateur)],
-        "num_beams": 3,
-    },
-    "context-aware": processor(lambda model, amateur: ContextAwareLogitsProcessor(model, other(model))),
-    "dola": processor(lambda model, amateur: DoLaLogitsProcessor(model, layers=[0, 1, 2])),
-    "dola_layers": lambda model, amateur: {"dola_layers": "high"},
-    "sled": processor(lambda model, amateur: SLEDLogitsProcessor(model)),
-    "layer fusion": processor(lambda model, amateur: LayerFusionLogitsProcessor(model, amateur, layers=[1])),
-    "frustratingly simple": processor(lambda model, amateur: FrustratinglySimpleLogitsProcessor()),
-    "frustratingly simple, vectors": processor(
-        lambda model, amateur: FrustratinglySimpleLogitsProcessor(VectorAntiLanguageModel(model))
-    ),
-    "top-n-sigma": processor(lambda model, amateur: TopNSigmaLogitsProcessor()),
-}
 
 
 def pair(name: str = "llama") -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -205,14 +156,13 @@ def failing_layer(model: Any, error: type[BaseException]) -> Iterator[dict[str, 
 @pytest.mark.parametrize("where", ["forward", "stopping criterion", "streamer"])
 @pytest.mark.parametrize("name", METHODS)
 def test_an_error_of_what_a_call_asks_leaves_nothing(name: str, where: str, error: type[BaseException]) -> None:
-    if where == "streamer" and name == "released, beams":
-        pytest.skip("beams stream nothing")
+    if where == "streamer" and name in ("released, beams", "context-aware", "adacad", "coiecd"):
+        pytest.skip("beams stream nothing, and neither do several rows")
     model, amateur = pair()
-    ids, mask = prompts(model, (9,))
+    rows = 2 if where != "streamer" and name != "speculative" else 1
+    ids, mask = prompts(model, (9, 6)[:rows])
     plain = partial(model.generate, ids, attention_mask=mask, **PLAIN)
     arguments = METHODS[name](model, amateur)
-    if name == "context-aware":
-        arguments = processor(lambda model, _: ContextAwareLogitsProcessor(model, {"input_ids": ids[:, :4]}))(model, amateur)
     expected, unaided, before = plain(**arguments), plain(), state([model, amateur])
     stopper = {"stopping criterion": "stopping_criteria", "streamer": "streamer"}.get(where)
     if stopper is None:
