@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OF_THIS_LIBRARY = {"RankGenRanker", "cls"}
+OF_THIS_LIBRARY = {"RankGenRanker", "RewardModelRanker", "ProcessRewardRanker", "cls"}
 """Classes whose ``from_pretrained`` is ours, where this is tested too."""
 WEIGHTS_ALONE = {"PeftModel"}
 """PEFT reads a configuration in JSON and weights by ``weights_only=True``; it has no ``trust_remote_code``."""

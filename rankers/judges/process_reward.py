@@ -156,7 +156,7 @@ class ProcessRewardRanker(Ranker):
             raise ValueError(f"{path} lacks {', '.join(missing[:3])}, which would be drawn at random: is it another format?")
         if device is not None:
             model.to(device)
-        return cls(model.eval(), AutoTokenizer.from_pretrained(path), format=format, **settings)
+        return cls(model.eval(), AutoTokenizer.from_pretrained(path, trust_remote_code=False), format=format, **settings)
 
     @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:

@@ -128,7 +128,7 @@ class RewardModelRanker(Ranker):
             )
         if device is not None and device_map is None:
             model.to(device)
-        return cls(model.eval(), AutoTokenizer.from_pretrained(path), **settings)
+        return cls(model.eval(), AutoTokenizer.from_pretrained(path, trust_remote_code=False), **settings)
 
     @override
     def prepare(self, prefixes: Texts) -> CandidateScorer:
