@@ -55,6 +55,16 @@ def test_the_temperature_changes_no_set(logits: list[float], temperature: float)
         assert kept(logits) == kept([z / temperature for z in logits])
 
 
+def test_worked_numbers() -> None:
+    """With the sample's deviation, 1.8257; the population's is 1.5811, and would keep the same two."""
+    row = [4.0, 3.0, 1.0, 0.0]
+    assert statistics.stdev(row) == pytest.approx(1.8257, abs=1e-4)
+    assert kept(row, n=1.0) == {0, 1}
+    assert kept(row, n=0.5) == {0}
+    scores = TopNSigmaLogitsProcessor(n=1.0)(IDS, torch.tensor([row]))[0]
+    torch.testing.assert_close(scores.softmax(-1), torch.tensor([0.7311, 0.2689, 0.0, 0.0]), atol=5e-5, rtol=0)
+
+
 def test_degenerate_settings() -> None:
     assert kept([1.0, 3.0, 2.0, 3.0], n=0.0) == {1, 3}
     assert kept([1.0, 3.0, 2.0], n=100.0) == {0, 1, 2}
