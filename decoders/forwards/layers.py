@@ -193,9 +193,12 @@ class EarlyExits:
             if forward_owner() is self:
                 state["unembedded"] = arguments[0]
 
+        def before_layer(module: nn.Module, arguments: Any) -> None:
+            calls[module] += forward_owner() is self
+
         hooks = [partial(layers[-1].register_forward_hook, after_layers), partial(head.register_forward_pre_hook, before_head)]
         hooks += [partial(leaf.register_forward_hook, partial(after_leaf, path)) for path, leaf in leaves.items()]
-        hooks += [partial(layer.register_forward_pre_hook, lambda module, _: calls.update([module])) for layer in layers]
+        hooks += [partial(layer.register_forward_pre_hook, before_layer) for layer in layers]
         ids = torch.arange(4, device=ids_device(model))[None] + 3
         with hooked(*hooks), torch.no_grad(), side_forward(self), eager(model):
             logits: Tensor = model(input_ids=ids % vocabulary_of(model), use_cache=False).logits
