@@ -78,9 +78,13 @@ def test_lines_do_not_depend_on_their_batch(
 ) -> None:
     monkeypatch.setattr("counterpoint.eval.cli.rerank.TOGETHER", 1)
     check(
-        records(output_of(capsys, "rerank", "--json", "--ranker", "consensus:n=1", "--file", str(file))),
+        records(
+            output_of(
+                capsys, "rerank", "--json", "--ranker", "consensus:utility=ngram,n=1,aggregate=false,prune=0.0", "--file", str(file)
+            )
+        ),
         ConsensusRanker(),
-        "consensus:n=1",
+        "consensus:utility=ngram,n=1,aggregate=false,prune=0.0",
     )
 
 
