@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from safetensors import SafetensorError
+
 LOGGER = logging.getLogger(__name__)
 LIBRARIES = ("counterpoint", "transformers", "torch")
 """Whose releases are recorded with every result; results of others are kept, and named."""
@@ -84,10 +86,12 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except WriteError:
         raise
-    except OSError as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # what torch.save says of a full disk
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}; what was finished is kept, and once that is mended the same "
-            "command goes on"
+            f"{path} cannot be written: {reason}; what was finished is kept, and once that is mended the same command goes on"
         ) from error
 
 

@@ -177,8 +177,8 @@ KILLS = [
     *(("train-ranker", kind, count) for kind in ("line", "half line") for count in (1, 2, 3)),
 ]
 DISKS = [
-    *(("bench", size) for size in (300, 1500, 3000, 6000, 20_000)),
-    *(("truthfulqa", size) for size in (300, 1500, 3000)),
+    *(("bench", size) for size in (300, 1500, 3000, 6000, 10_000)),
+    *(("truthfulqa", size) for size in (300, 900, 1500)),
     *(("factor", size) for size in (200, 700)),
     *(("generate", size) for size in (300, 900)),
     *(("induce", size) for size in (400, 3000)),
@@ -220,7 +220,7 @@ def test_a_full_disk(tmp_path: Path, uninterrupted: Callable[[str], Any], name: 
     code, told = run("disk", size, make(tmp_path / "out", tmp_path))
     lines = [line for line in told.splitlines() if "error" in line]
     assert (code, len(lines)) == (1, 1), told
-    assert "cannot be written: File too large" in lines[0]
+    assert "cannot be written: " in lines[0]
     assert "failed" not in lines[0]  # no decoder did
     code, told = run("none", 0, make(tmp_path / "out", tmp_path))
     assert code == 0, told
