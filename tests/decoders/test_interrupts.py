@@ -65,20 +65,20 @@ def none_of(found: Iterator[str]) -> int:
     return int(number.split()[0])
 
 
-@pytest.mark.slow
+@pytest.mark.interrupts
 @pytest.mark.parametrize("name", METHODS)
 def test_ctrl_c_at_any_line_of_a_method(name: str, record_property: Record) -> None:
     record_property("interrupts", check(METHODS[name], *pair()))
 
 
-@pytest.mark.slow
+@pytest.mark.interrupts
 @pytest.mark.parametrize("name", ["contrastive search", "contrastive search as a processor", "contrastive decoding"])
 @pytest.mark.parametrize("family", ["bloom", "mamba"])
 def test_ctrl_c_at_any_line_on_other_families(name: str, family: str, record_property: Record) -> None:
     record_property("interrupts", check(METHODS[name], *pair(family)))
 
 
-@pytest.mark.slow
+@pytest.mark.interrupts
 def test_ctrl_c_at_any_line_under_an_adapter(record_property: Record) -> None:
     model, amateur = pair()
     tuned = get_peft_model(model, LoraConfig(target_modules=["q_proj"], init_lora_weights=False)).eval()
@@ -87,7 +87,7 @@ def test_ctrl_c_at_any_line_under_an_adapter(record_property: Record) -> None:
     record_property("interrupts", check(method, model, amateur))
 
 
-@pytest.mark.slow
+@pytest.mark.interrupts
 @pytest.mark.parametrize("name", ["dola", "sled", "layer fusion", "contrastive decoding", "frustratingly simple, vectors"])
 def test_ctrl_c_at_any_line_of_scoring(
     name: str, expert: PreTrainedModel, amateur: PreTrainedModel, tokenizer: Any, record_property: Record
@@ -104,7 +104,7 @@ def test_ctrl_c_at_any_line_of_scoring(
     record_property("interrupts", none_of(faults(scores, plain, [model, other])))
 
 
-@pytest.mark.slow
+@pytest.mark.interrupts
 def test_ctrl_c_at_any_line_of_a_ranked_search(
     amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, record_property: Record
 ) -> None:
