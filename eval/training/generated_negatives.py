@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.configuration import context_length
-from counterpoint.eval.journal import Journal, key_of, read_records
+from counterpoint.eval.journal import Journal, key_of, read_records, writing
 from counterpoint.eval.revisions import fingerprint, tokenizer_fingerprint
 from counterpoint.rankers.continuation_texts import continuation_text
 from counterpoint.rankers.ngrams import words
@@ -87,6 +89,9 @@ def generate_negatives(
                 report(min(done, len(batches)), len(batches))
         state.wait_for_everyone()
         known = texts_in(folder)
+        if not known.keys() >= {*keys}:
+            with writing(folder):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         for batch_, key in zip(batches, keys, strict=True):
             found |= {wanted: text for wanted, text in zip(batch_, known[key], strict=True) if text}
     return [[found[i, n] for n in range(count) if (i, n) in found] for i in range(len(passages))]
