@@ -104,7 +104,7 @@ def test_the_embedded_ranker_is_whole_and_small(wheel: Path) -> None:
     prefix = "counterpoint/rankers/models/small/"
     sizes = {info.filename: info.file_size for info in zipfile.ZipFile(wheel).infolist() if info.filename.startswith(prefix)}
     assert {name.removeprefix(prefix) for name in sizes} == MODEL_FILES - {"generation_config.json"}
-    assert sum(sizes.values()) <= 5e6
+    assert sum(sizes.values()) <= 8e6
 
 
 def test_source_distribution_can_be_tested(distributions: Path) -> None:

@@ -26,16 +26,19 @@ class OncePerCall(Generic[Found]):
 
     def __init__(self, look: Callable[[Any], Found]) -> None:
         self.look = look
-        self.found: weakref.WeakKeyDictionary[nn.Module, tuple[weakref.ref[Any], Found]] = weakref.WeakKeyDictionary()
+        self.found: weakref.WeakKeyDictionary[nn.Module, list[tuple[weakref.ref[Any], Found]]] = weakref.WeakKeyDictionary()
+        """By model what was found in each call that is still alive: two scorers may take turns."""
 
     def __call__(self, model: nn.Module) -> Found:
         """What was found in the call in progress, or is found now."""
-        call, known = current_call(), self.found.get(model)
-        if call is not None and known is not None and known[0]() is call:
-            return known[1]
+        call = current_call()
+        known = [(each, found) for each, found in self.found.get(model, ()) if each() is not None]
+        for each, found in known:
+            if each() is call:
+                return found
         found = self.look(model)
         if call is not None:
-            self.found[model] = weakref.ref(call), found
+            self.found[model] = [*known, (weakref.ref(call), found)]
         return found
 
 

@@ -100,7 +100,7 @@ def test_a_narrow_head_scores_what_it_has_logits_for() -> None:
 
 def test_as_many_tokens_as_the_head_has_can_be_asked_for() -> None:
     model = narrow_llama(0)
-    assert SLEDLogitsProcessor(model, evolution_scale=LOGITS).scale == LOGITS
+    assert SLEDLogitsProcessor(model, evolution_scale=LOGITS).evolution_scale == LOGITS
     with pytest.raises(ValueError, match=f"{LOGITS} tokens"):
         SLEDLogitsProcessor(model, evolution_scale=LOGITS + 1)
     with pytest.raises(ValueError, match=f"{LOGITS} tokens"):
