@@ -156,7 +156,7 @@ def failing_layer(model: Any, error: type[BaseException]) -> Iterator[dict[str, 
 @pytest.mark.parametrize("where", ["forward", "stopping criterion", "streamer"])
 @pytest.mark.parametrize("name", METHODS)
 def test_an_error_of_what_a_call_asks_leaves_nothing(name: str, where: str, error: type[BaseException]) -> None:
-    if where == "streamer" and name in ("released, beams", "context-aware", "adacad", "coiecd"):
+    if where == "streamer" and name in ("released, beams", "context-aware", "adacad", "coiecd", "m3id", "inputs"):
         pytest.skip("beams stream nothing, and neither do several rows")
     model, amateur = pair()
     rows = 2 if where != "streamer" and name != "speculative" else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -14,10 +15,13 @@ from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
     ContrastiveSearchLogitsProcessor,
+    DeCoReLogitsProcessor,
     DoLaLogitsProcessor,
     FrustratinglySimpleLogitsProcessor,
+    InputsAmateur,
     LastTokenAmateur,
     LayerFusionLogitsProcessor,
+    M3IDLogitsProcessor,
     PLessLogitsProcessor,
     ReleasedContrastiveDecodingLogitsProcessor,
     SLEDLogitsProcessor,
@@ -25,6 +29,7 @@ from counterpoint.decoders import (
     VectorAntiLanguageModel,
     adaptive_contrastive_search,
     contrastive_search,
+    extrapolation,
     speculative_contrastive_decoding,
 )
 from families import prompts
@@ -58,6 +63,13 @@ METHODS: dict[str, Method] = {
     "context-aware": processor(lambda model, amateur: ContextAwareLogitsProcessor(model, other(model))),
     "adacad": processor(lambda model, amateur: AdaCADLogitsProcessor(model, other(model))),
     "coiecd": processor(lambda model, amateur: COIECDLogitsProcessor(model, other(model))),
+    "m3id": processor(lambda model, amateur: M3IDLogitsProcessor(model, other(model), rate=0.3)),
+    "decore": processor(lambda model, amateur: DeCoReLogitsProcessor(model, [(0, 1), (1, 0)])),
+    "inputs": processor(
+        lambda model, amateur: ContrastiveDecodingLogitsProcessor(
+            InputsAmateur(model, other(model)), form=partial(extrapolation, beta=1.0)
+        )
+    ),
     "dola": processor(lambda model, amateur: DoLaLogitsProcessor(model, layers=[0, 1, 2])),
     "dola_layers": lambda model, amateur: {"dola_layers": "high"},
     "sled": processor(lambda model, amateur: SLEDLogitsProcessor(model)),
