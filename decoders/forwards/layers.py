@@ -189,10 +189,6 @@ class EarlyExits:
             if seen and not isinstance(module, nn.Dropout):
                 between.append((path, module))
 
-        def before_layer(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            if forward_owner() is self:  # and not another thread's
-                calls[module] += 1
-
         def before_head(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             if forward_owner() is self:
                 state["unembedded"] = arguments[0]
