@@ -104,6 +104,10 @@ def test_files_of_options_are_understood(name: str, tmp_path: Path) -> None:
         assert read_options(file)
 
 
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere(name: str) -> None:
     for file, heading in links(ROOT / name):
