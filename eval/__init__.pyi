@@ -2,8 +2,8 @@ from counterpoint.eval.comparing import Comparison as Comparison
 from counterpoint.eval.comparing import compare as compare
 from counterpoint.eval.embedded import AMATEUR as AMATEUR
 from counterpoint.eval.embedded import EXPERT as EXPERT
-from counterpoint.eval.explain.explaining import Explanation as Explanation
-from counterpoint.eval.explain.explaining import explain as explain
+from counterpoint.eval.explaining.explanation import Explanation as Explanation
+from counterpoint.eval.explaining.explanation import explain as explain
 from counterpoint.eval.metrics.coherence import embedding_coherence_of_each as embedding_coherence_of_each
 from counterpoint.eval.metrics.coherence import likelihood_coherence_of_each as likelihood_coherence_of_each
 from counterpoint.eval.metrics.distinct import distinct_n as distinct_n

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{len(prompts)} prompts, one a line: a page shows one; give it as an argument")
 
     from counterpoint.eval import chat, generation, loading  # after the arguments, since these import torch
-    from counterpoint.eval.explain.explaining import explained
+    from counterpoint.eval.explaining.explanation import explained
 
     with loading.quiet():
         loaded = load_model(arguments)

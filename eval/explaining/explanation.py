@@ -20,8 +20,8 @@ from counterpoint.decoders.watching import SearchStep, watched
 from counterpoint.eval import building
 from counterpoint.eval.chat import chat_format, make_prompt
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
-from counterpoint.eval.explain.page import html_page
-from counterpoint.eval.explain.steps import told
+from counterpoint.eval.explaining.page import html_page
+from counterpoint.eval.explaining.steps import told
 from counterpoint.eval.generation import Request, details_of_tree, request, stopping
 from counterpoint.eval.loading import Loaded
 from counterpoint.rankers.continuation_texts import continuation_text

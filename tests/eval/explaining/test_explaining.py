@@ -18,7 +18,7 @@ from counterpoint.eval import EXPERT, explain
 from counterpoint.eval.building import generate_arguments
 from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.explain.explaining import Explanation, explained
+from counterpoint.eval.explaining.explanation import Explanation, explained
 from counterpoint.eval.generation import Request
 from counterpoint.eval.loading import Loaded
 
