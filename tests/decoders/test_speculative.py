@@ -31,6 +31,7 @@ from counterpoint.decoders import (
     ModelAmateur,
     PooledAmateur,
     PromptAmateur,
+    candidate_method,
     extrapolation,
     likelihood_ratio,
     log_ratio,
@@ -119,6 +120,7 @@ def test_embedded_pair(
     expert: PreTrainedModel, amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, form: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
     ids = tokenizer("My fellow citizens, I have", return_tensors="pt").input_ids
+    candidate_method(expert)  # is measured once for a model
     forwards: list[int] = []
     handle = expert.register_forward_hook(lambda module, arguments, output: forwards.append(1))
     found = ours(expert, ids, amateur, form=form, max_new_tokens=80)
