@@ -25,6 +25,8 @@ SAMPLE = 2**20
 """Bytes of a sample: each file or tensor has one at its beginning, in its middle and at its end."""
 MODELS = ("amateur", "amateur_adapter", "path")
 """Parameters of decoders and rankers that name a model."""
+FILES = ("heads",)
+"""Parameters that may name a file."""
 
 File = tuple[str, str, int, int]
 """A file's name below its folder, its path, its size and when it was changed, in nanoseconds."""
@@ -145,7 +147,7 @@ def dependencies(loaded: Loaded, spec: Spec[Any]) -> dict[str, Any]:
 
 
 def models_of(spec: Spec[Any], model: str) -> list[dict[str, str]]:
-    """The revisions of the models that a choice names, and of those in the choices in it.
+    """The revisions of the models and files that a choice names, and of those in the choices in it.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -158,6 +160,10 @@ def models_of(spec: Spec[Any], model: str) -> list[dict[str, str]]:
                 own[name] = revision(value)
             except OSError as error:
                 raise FileNotFoundError(f"{spec.row.kind_of_name} {spec.name}: {name}={error}") from error
+    for name in FILES:
+        value = spec.values.get(name)
+        if isinstance(value, str) and Path(value).is_file():
+            own[name] = revision(value)
     if spec.values.get("amateur") == "" and model == str(EXPERT):
         own["amateur"] = revision(str(AMATEUR))
     if spec.name == "small":

@@ -18,8 +18,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench import work
 from counterpoint.eval.bench.records import read_generations
+from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.questions import choice_task, open_answers
+from counterpoint.eval.revisions import models_of
 from counterpoint.eval.training.generated_negatives import generate_negatives
 from counterpoint.eval.training.induction import Settings, induce
 from counterpoint.eval.training.ranker_training import Data, train_ranker
@@ -229,3 +231,15 @@ def test_negatives_belong_to_their_generator(tmp_path: Path, model: Path) -> Non
     shift_weights(model)
     assert negatives("same") == negatives("fresh")
     assert len((tmp_path / "same" / "negatives-0.jsonl").read_bytes()) > len(before)
+
+
+def test_the_file_that_a_decoder_names_is_known_by_its_content(tmp_path: Path) -> None:
+    heads = tmp_path / "heads.json"
+    heads.write_text('{"0-1": [0.5]}')
+    spec = parse_decoder(f"best_of:ranker=[likelihood:decoder=[decore:heads={heads}]]")
+    before = models_of(spec, "model")
+    heads.write_text('{"0-2": [0.5]}')
+    assert models_of(spec, "model") != before
+    heads.write_text('{"0-1": [0.5]}')
+    assert models_of(spec, "model") == before
+    assert models_of(parse_decoder("decore:heads=0-1+0-2"), "model") == [{}]
