@@ -58,8 +58,13 @@ def test_bans_that_the_contrast_of_layers_lifts_are_caught(mode: str, monkeypatc
 
 
 def test_bans_that_the_lower_bound_lifts_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = sled.evolved
-    monkeypatch.setattr(sled, "evolved", lambda *given: right(*given).clamp(min=-1000.0))
+    right = sled.evolve
+
+    def lifted(*given: Any) -> sled.Evolution:
+        found = right(*given)
+        return found._replace(scores=found.scores.clamp(min=-1000.0))
+
+    monkeypatch.setattr(sled, "evolve", lifted)
     with pytest.raises(AssertionError, match="a banned token"):
         laws.bans_hold(*subject("llama", "SLED"))
 
