@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from torch import nn
@@ -38,7 +38,7 @@ def shown(value: Any) -> str:
     if isinstance(value, Sequence):
         parts = [shown(each) for each in value]
         return f"[{', '.join(parts)}]" if parts and all(parts) else ""
-    return value.__qualname__ if isinstance(value, FunctionType) else ""
+    return value.__qualname__ if isinstance(value, FunctionType | BuiltinFunctionType) else ""
 
 
 def listed(settings: Mapping[str, str]) -> str:

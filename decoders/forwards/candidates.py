@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
@@ -69,7 +69,7 @@ class TreeForward:
         self,
         model: PreTrainedModel,
         cache: Cache,
-        position: Int[Tensor, "*axes rows"],
+        position: Num[Tensor, "*axes rows"],
         seen: Bool[Tensor, "rows length"] | None,
         types: dict[str, Int[Tensor, "rows 1"]],
         options: dict[str, Any],
@@ -77,7 +77,7 @@ class TreeForward:
         self.model: Any = model  # transformers leaves the methods that generation adds untyped
         self.config = model.config.get_text_config(decoder=True)
         self.cache, self.types, self.options = cache, types, options
-        self.position = position  # several axes where pictures have height and width
+        self.position = position  # several axes where pictures have height and width; some families count in floats
         self.length = cache.get_seq_length()
         self.slots = 0  # candidates of the last forward still in the cache
         self.kept = 0  # whether one of them is part of the text

@@ -31,6 +31,7 @@ from counterpoint.decoders import (
     extrapolation,
 )
 from counterpoint.decoders.forwards.hooks import Hook
+from counterpoint.decoders.testing import tiny_model
 from families import FAMILY, prompts
 
 PLAIN: dict[str, Any] = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
@@ -55,8 +56,7 @@ COPY: dict[str, Callable[[Any], Any]] = {"deepcopy": deepcopy, "pickle": lambda 
 @pytest.fixture
 def model() -> PreTrainedModel:
     """A model whose hooks are nobody else's."""
-    found: PreTrainedModel = deepcopy(FAMILY["llama"].build())
-    return found
+    return tiny_model()
 
 
 def texts(model: PreTrainedModel, processor: Any) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ def test_a_copied_model_shows_the_original_s_tap_nothing(name: str, model: PreTr
     with pytest.raises(ValueError, match="is this the model that generates"):
         texts(clone, processor)
     assert same(texts(model, processor), before)
-    fresh = deepcopy(FAMILY["llama"].build())
+    fresh = tiny_model()
     louder(fresh)
     assert same(texts(clone, MAKE[name](clone)), texts(fresh, MAKE[name](fresh)))
 

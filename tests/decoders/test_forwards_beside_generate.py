@@ -99,7 +99,7 @@ def test_a_cache_that_is_not_filled_as_it_says_is_noticed(leaves: str, monkeypat
     careless.__signature__ = __import__("inspect").signature(forward)  # type: ignore[attr-defined]
     monkeypatch.setattr(type(model), "forward", careless)
     ids = prompts(9)[0]
-    with pytest.raises(ValueError, match="positions in its cache after 9 tokens"):
+    with pytest.raises(ValueError, match=r"positions in its cache after 9 tokens|not read several tokens after those in its cache"):
         generate(model, ids, custom_generate=speculative_contrastive_decoding, amateur=amateur)
     if leaves == "nothing":
         follower = ModelAmateur(amateur)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
@@ -185,10 +186,10 @@ def late(self: Undoing, *error: Any) -> None:
 
 @pytest.mark.parametrize("name", ["contrastive search", "contrastive decoding"])
 def test_what_is_left_behind_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Contexts that do not undo after errors."""
+    """Contexts that do not undo after errors, in a thread with which goes what they leave behind."""
     monkeypatch.setattr(Undoing, "__exit__", late)
-    with pytest.raises((AssertionError, ValueError)):
-        check(METHODS[name], *pair(), slice(3, None, 11))
+    with ThreadPoolExecutor(1) as thread, pytest.raises((AssertionError, ValueError)):
+        thread.submit(check, METHODS[name], *pair(), slice(3, None, 11)).result()
 
 
 def test_the_harness_comes_to_lines_of_the_library() -> None:

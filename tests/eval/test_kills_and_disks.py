@@ -7,8 +7,6 @@ write more into a file than so many bytes (RLIMIT_FSIZE), after a part of what w
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -18,60 +16,14 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from counterpoint.eval import AMATEUR, journal
+from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench.records import read_generations
-from counterpoint.eval.cli.main import main
-from counterpoint.eval.training import induction
 from counterpoint.rankers import SMALL
 
-resource = pytest.importorskip("resource")
+pytest.importorskip("resource")
+from killed_commands import run
+
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="signals, /proc and limits of Linux")]
-
-
-def sabotage(kind: str, count: int) -> None:
-    """Make this process fail: kill it after so many writes, in the middle of a line or not, or let no file grow beyond a size."""
-    if kind == "disk":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (count, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    target, name = (induction, "save") if kind == "checkpoint" else (journal.os, "fsync")
-    induction.CHECKPOINT_SECONDS = 0.0
-    real, calls = getattr(target, name), []
-
-    def counted(*arguments: Any) -> None:
-        real(*arguments)
-        calls.append(1)
-        if len(calls) == count:
-            place = Path(f"/proc/self/fd/{arguments[0]}").readlink() if name == "fsync" else arguments[0]
-            if kind == "half line":
-                os.truncate(place, place.stat().st_size - 30)
-            if kind == "deleted":
-                shutil.rmtree(place.parent)
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    if kind not in ("none", "disk"):
-        setattr(target, name, counted)
-
-
-def run(kind: str, count: int, words: list[str]) -> tuple[int, str]:
-    """A command in a process of its own, forked so that nothing is imported again: its exit code and standard error."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.dup2(writing, 1)
-        os.dup2(writing, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        try:
-            sabotage(kind, count)
-            code = main(words)
-        except BaseException as error:
-            sys.stderr.write(f"escaped: {error!r}")
-            code = 99
-        sys.stderr.flush()
-        os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as stream:
-        told = stream.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
 
 
 ON_CPU = ["--model", str(AMATEUR), "--device", "cpu", "--quiet"]

@@ -601,5 +601,7 @@ def test_many_candidates_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(causal, "BATCH_TOKENS", 2)
     with tokens_through(amateur()) as sizes:
         laws.same(ranker.score(PREFIXES[:1], [texts]), expected)
+    looked, *sizes = sizes  # at two texts of five tokens, whether the model reads ahead
+    assert looked == 10
     assert len(sizes) > 1
     assert max(sizes[1:]) < sizes[0] / 2

@@ -282,6 +282,8 @@ def compare_scores(reference: Reference, subject: Subject, output: Any, rows: Se
         found = torch.stack(output.scores)[:, at].double()
         expected = reference(subject, row, *text).double()
         found, expected = (scores[~expected.isnan().any(dim=-1)] for scores in (found, expected))
+        if not len(found):  # the released divergence is NaN at every step of this text; the other text has others
+            continue
         both = (found > BANNED) & (expected > BANNED)
         off = float((found - expected)[both].abs().max())
         if not off < CLOSE * max(1.0, float(expected[both].abs().median())):
