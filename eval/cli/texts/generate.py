@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_counts(arguments, specs)
     prompts = read_prompts(arguments.prompt, arguments.file)
 
-    from counterpoint.eval import chat, generation, loading  # after the arguments, since these import torch
+    from counterpoint.eval import building, chat, generation, loading  # after the arguments, since these import torch
     from counterpoint.eval.cli.texts import printing
     from counterpoint.eval.reading import Reading
     from counterpoint.eval.texts import Texts
@@ -112,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
             reading = Reading(tuple(arguments.stop or ()), chats.marks)
             made = [chat.make_prompt(each, chats) for each in prompts]
             encoded = [generation.request(loaded, each, arguments.max_new_tokens, reading) for each in made]
+        for spec in specs:  # what refuses the model does so before anything is written
+            building.generate_arguments(spec, loaded, made[:1])
         if arguments.file and arguments.output:
             arguments.batch_size = arguments.batch_size or BATCH_SIZE
         texts = Texts(arguments, loaded, chats, prompts, encoded, specs)

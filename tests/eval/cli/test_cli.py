@@ -231,6 +231,13 @@ def test_interrupted_columns_keep_what_is_done(monkeypatch: pytest.MonkeyPatch, 
     assert "half a text" in output
 
 
+def test_a_decoder_that_refuses_the_model_does_so_before_a_file_is_touched(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("what was there")
+    assert main(["generate", PROMPT, "--compare", "greedy", "dola:layers=99", *SMALL, "--output", str(file)]) == 1
+    assert file.read_text() == "what was there"
+
+
 def test_transformers_settings_are_restored(capsys: pytest.CaptureFixture[str]) -> None:
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     output_of(capsys, PROMPT)
