@@ -114,7 +114,7 @@ def compare(
         >>> found.decoders
         ('greedy', 'contrastive_search:penalty_alpha=0.6,top_k=5')
     """
-    loaded = Loaded(str(getattr(model.config, "name_or_path", "") or type(model).__name__), model, tokenizer)
+    loaded = Loaded.given(model, tokenizer)
     specs = [parse_decoder(each) for each in decoders]
     given = [as_prompt(each) for each in ([prompts] if isinstance(prompts, str) else prompts)]
     chats = chat_format(loaded, chat_template, system, thinking, given)

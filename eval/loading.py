@@ -62,6 +62,11 @@ class Loaded:
     chats: dict[str, Chat] = field(default_factory=dict, compare=False, repr=False)
     """Chats that are ranked, by the words that rankers read."""
 
+    @classmethod
+    def given(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Loaded:
+        """A model that Python has already, under the name that it was loaded by, or that of its class."""
+        return cls(str(getattr(model.config, "name_or_path", "") or type(model).__name__), model, tokenizer)
+
     def keep(self, name: str, make: Callable[[], Kept]) -> Kept:
         """What was made under this name before, or is made now."""
         if name not in self.kept:

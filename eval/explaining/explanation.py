@@ -92,7 +92,7 @@ def explain(
         >>> [len(token["candidates"]) for token in found.record["tokens"]]
         [4, 4, 4]
     """
-    loaded = Loaded(str(getattr(model.config, "name_or_path", "") or type(model).__name__), model, tokenizer)
+    loaded = Loaded.given(model, tokenizer)
     given = as_prompt(prompt)
     chats = chat_format(loaded, chat_template, system, "keep", [given])
     return explained(
