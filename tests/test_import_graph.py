@@ -38,7 +38,7 @@ WINGS = (
     "decoders.exporting",
     "rankers",
     "eval.metrics",
-    "eval.bench eval.questions eval.training",
+    "eval.bench eval.engines eval.questions eval.training",
     "eval.cli",
 )
 """Wings from the lowest up; one imports nothing of those above it, and those in a line may import each other."""

@@ -1,0 +1,1 @@
+"""Where models run: in this process, in vLLM, or behind an endpoint."""
