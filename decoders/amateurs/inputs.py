@@ -64,7 +64,7 @@ class InputsAmateur(PromptAmateur):
             raise ValueError("inputs: a prompt ends in a picture; text has to follow it, as a chat template's does")
 
         self.deltas: Tensor | None = None
-        """Of each prompt, what its pictures add to later positions; None where the model numbers pictures as it does text."""
+        """What the pictures of each prompt add to later positions; None where the model numbers pictures as it does text."""
 
     @override
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:

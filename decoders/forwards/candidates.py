@@ -34,7 +34,7 @@ from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import float32_linears, skinny_linears
 
 Choose = Callable[[Float[Tensor, "rows k hidden"]], Int[Tensor, "rows"]]
-"""From the candidates' last hidden states, the index of the candidate to keep in each row."""
+"""Maps the candidates' last hidden states to the index of the candidate to keep in each row."""
 
 
 @runtime_checkable

@@ -142,7 +142,7 @@ def checked_messages(messages: Any, where: str) -> tuple[Message, ...]:
     """Messages with a role and a content each.
 
     Raises:
-        ValueError: If one is none; the message begins with ``where``.
+        ValueError: If one lacks a role or a content; the message begins with ``where``.
     """
     wanted = f'{where}: "messages" is a list of {{"role": ..., "content": TEXT or a list of parts}} with a text or an image'
     if not isinstance(messages, list | tuple) or not messages:

@@ -102,14 +102,14 @@ def tokens_of(tokenizer: PreTrainedTokenizerBase, text: str, framed: bool = Fals
 
 
 def without(text: str, start: str) -> str:
-    """The text after a beginning that it has once, or several times."""
+    """The text after all repetitions of ``start`` at its beginning."""
     while start and text.startswith(start):
         text = text.removeprefix(start)
     return text
 
 
 def check_unicode(text: str) -> None:
-    """Refuse what is no text.
+    """Refuse what cannot be encoded as UTF-8.
 
     Raises:
         ValueError: If it holds a lone surrogate.

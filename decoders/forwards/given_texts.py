@@ -84,13 +84,13 @@ class GivenTexts:
     """
 
     prompts: Sequence[tuple[int, ...]]
-    """Of each text; the encoder's text of an encoder-decoder model."""
+    """The tokens of each text's prompt; in an encoder-decoder model they are the encoder's."""
     continuations: Sequence[tuple[int, ...]]
     numbers: Sequence[int]
-    """Which of ``number_of_prompts`` each text's prompt is."""
+    """The index of each text's prompt among ``number_of_prompts`` prompts."""
     number_of_prompts: int
     start: tuple[int, ...] = ()
-    """What the decoder's text begins with in an encoder-decoder model; () for a model without an encoder."""
+    """The tokens that a decoder's text begins with in an encoder-decoder model; () for a model without an encoder."""
 
     @cached_property
     def tree(self) -> PrefixTree:

@@ -50,7 +50,7 @@ class Hook(Generic[W]):
 
 
 def nobody() -> None:
-    """Whom a copied hook shows its forwards to."""
+    """The watcher of a copied hook: there is none."""
 
 
 def watch_inputs(

@@ -66,7 +66,7 @@ class LayerTap:
         self.owner = owner
         self.lock = threading.Lock()
         self.watched: dict[int, tuple[Any, Callable[[], object]]] = {}
-        """By layer the module that is watched, and what ends that."""
+        """The module that is watched at each layer, and the function that ends the watching."""
         self._follow()
         watch_inputs(self, model, LayerTap._begin)
 
@@ -109,10 +109,10 @@ class LayerTap:
             latest.states[layer] = hidden if hidden.shape[1] <= KEPT else hidden[:, -KEPT:].clone()
 
     def states(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "layers rows hidden"]:
-        """The states from which the token after ``input_ids`` is predicted.
+        """The states that predict the token after ``input_ids``.
 
         Raises:
-            ValueError: If the latest forward on this thread is none of this call's, or did not read exactly these tokens.
+            ValueError: If the latest forward on this thread was not part of this call, or did not read exactly these tokens.
         """
         latest = self.latest.forward
         call = current_call()
@@ -139,7 +139,7 @@ class LayerTap:
 
 
 def check_not_compiled(model: PreTrainedModel) -> None:
-    """A forward that was not seen was not one of compiled code.
+    """Explain a forward that no hook saw, where compilation is the reason.
 
     Raises:
         ValueError: If the model was compiled.

@@ -54,7 +54,7 @@ def check_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
     """Indices of early exits; 0 is the embeddings, depth - 1 the last but one state.
 
     Raises:
-        ValueError: For no layers, and for those that the model has not.
+        ValueError: If there are no layers, or some that the model does not have.
     """
     wrong = [layer for layer in layers if not isinstance(layer, int) or not 0 <= layer < depth]
     if wrong or not layers:

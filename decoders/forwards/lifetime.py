@@ -27,7 +27,7 @@ class OncePerCall(Generic[Found]):
     def __init__(self, look: Callable[[Any], Found]) -> None:
         self.look = look
         self.found: weakref.WeakKeyDictionary[nn.Module, list[tuple[weakref.ref[Any], Found]]] = weakref.WeakKeyDictionary()
-        """By model what was found in each call that is still alive: two scorers may take turns."""
+        """What was found about each model, in each call that is still alive: two scorers may take turns."""
 
     def __call__(self, model: nn.Module) -> Found:
         """What was found in the call in progress, or is found now."""

@@ -124,7 +124,7 @@ def common_beginning(
     input_ids: Int[Tensor, "rows length"],
     seen: Bool[Tensor, "rows length"],
 ) -> tuple[Int[Tensor, "rows"], Int[Tensor, "rows"]]:
-    """For each row how many tokens it has in common with the known row that it begins most like, and which one that is.
+    """The length of each row's longest common beginning with a known row, and the index of that known row.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Which texts a model can read: of tokens that it knows, without tokens of its own, whole, and in parts after those in a cache."""
+"""Checks of what a model can read: known tokens, from left to right, without tokens of its own, and in parts after a cache."""
 
 from __future__ import annotations
 

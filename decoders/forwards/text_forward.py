@@ -38,11 +38,11 @@ class ForwardOutputs(NamedTuple):
 
     logits: Float[Tensor, "positions vocabulary"]
     states: dict[int, Float[Tensor, "positions hidden"]]
-    """By layer, what enters it; layer N is the unembedding."""
+    """The states that enter each layer; layer N is the unembedding."""
 
 
 def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-    """ForwardOutputs ``texts`` by the model of ``prefix``: as one tree-masked sequence where it can, else as a row for each text.
+    """Logits and states of ``texts``, read by the model of ``prefix`` as one tree-masked sequence where it can, else as rows.
 
     The tree's trunk, such as a primer that precedes all questions, stays in ``prefix`` for the next texts.
     """

@@ -130,7 +130,7 @@ def _steps(
 
 
 def _further_slots(held: int, length: int, windows: Sequence[int]) -> tuple[Int[Tensor, "more"], Float[Tensor, "more 1"]]:
-    """Which of the ``held`` slots each one up to ``length`` repeats, and the factor of its values."""
+    """The index of the held slot that each slot up to ``length`` repeats, and the factor of its values."""
     slots = torch.arange(held, length)
     at_edge = torch.zeros(len(slots), dtype=torch.bool)
     for window in windows:

@@ -16,7 +16,7 @@ __all__ = ["GenerationMode", "give_back_modes", "missing_modes", "take_over_mode
 Method = Callable[..., Any]
 Check = Callable[[GenerationMode, GenerationConfig], None]
 CheckBatch = Callable[[GenerationConfig, Mapping[str, Any]], None]
-"""Of the configuration and the other arguments of a continuous batch."""
+"""The configuration and the other arguments of a continuous batch."""
 
 VALIDATE = "_validate_generation_mode"
 BATCHES = ("generate_batch", "init_continuous_batching")

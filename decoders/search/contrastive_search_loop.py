@@ -31,7 +31,7 @@ from counterpoint.decoders.search.contrastive_score import Context, contrastive_
 from counterpoint.decoders.watching import SearchStep, current_watcher
 
 Rule = Callable[[Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]]
-"""From the probabilities of a step, how many candidates each row has and how much their penalty weighs."""
+"""Maps the probabilities of a step to the number of candidates of each row and the weight of their penalty."""
 
 
 @dataclass(frozen=True)
