@@ -7,18 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
 from counterpoint.eval.metrics.distinct import distinct_n
 from counterpoint.eval.metrics.frequencies import zipf
 from counterpoint.eval.metrics.length import ends_in_loop
 from counterpoint.eval.metrics.repetition import distinct_and_all, repeated, without_repetition
-from counterpoint.eval.metrics.resampling import standard_error
 from counterpoint.eval.metrics.self_bleu import self_bleu
+from counterpoint.eval.metrics.significance import standard_error
 from counterpoint.rankers.ngrams import words
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from counterpoint.eval.bench.metric_models import MetricModels
 
 
@@ -85,6 +84,8 @@ def mean(sums: Tensor) -> Tensor:
 
 def terms(values: Sequence[float]) -> Tensor:
     """(v, 1) of every value; (0, 0) for nan, a text that has none."""
+    import torch  # here, so that the table is read without it
+
     rows = [(0.0, 0.0) if math.isnan(value) else (value, 1.0) for value in values]
     return torch.tensor(rows, dtype=torch.float64).view(-1, 2)
 
@@ -103,6 +104,8 @@ def diversity_of(sums: Tensor) -> Tensor:
 
 def repetition(group: Group, models: MetricModels) -> Measured:
     """The numbers of distinct n-grams and of all n-grams in every text."""
+    import torch
+
     rows = [[count for n in (2, 3, 4) for count in distinct_and_all(text, n)] for text in group.texts]
     counts = torch.tensor(rows, dtype=torch.float64).view(-1, 6)
     return {"rep_2": counts[:, 0:2], "rep_3": counts[:, 2:4], "rep_4": counts[:, 4:6], "diversity": counts}
@@ -116,6 +119,8 @@ def length_of(group: Group, models: MetricModels) -> Measured:
 
 def likelihood_of(group: Group, models: MetricModels) -> Measured:
     """Log-probability of every text under the scorer: its mean over tokens, and its sum with their number."""
+    import torch
+
     found = torch.tensor(models.likelihoods(group.prompts, group.texts), dtype=torch.float64).view(-1, 2)
     return {"coherence": terms((found[:, 0] / found[:, 1]).tolist()), "perplexity": found}
 

@@ -61,3 +61,16 @@ def read_speed(directory: Path) -> list[Record]:
 def read_failures(directory: Path) -> list[Record]:
     """Decoders that failed, each once."""
     return list({record["label"]: record for record in read_records(directory, "failures*.jsonl")}.values())
+
+
+def read_results(directory: Path) -> dict[str, Any]:
+    """What :func:`~counterpoint.eval.bench.results.score_directory` wrote.
+
+    Raises:
+        ValueError: If it has not been scored yet.
+    """
+    try:
+        results: dict[str, Any] = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{directory}: no results yet; `counterpoint bench score {directory}` computes them ({error})") from error
+    return results

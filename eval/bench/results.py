@@ -19,7 +19,7 @@ from counterpoint.eval.bench.records import Record, read_config, read_failures, 
 from counterpoint.eval.bench.scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
 from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference, mark_best
 from counterpoint.eval.journal import write_whole
-from counterpoint.eval.metrics.resampling import LEVEL
+from counterpoint.eval.metrics.significance import LEVEL
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels
@@ -163,16 +163,3 @@ def short_names(rows: Sequence[Row]) -> list[str]:
 def sources(directory: Path) -> list[Path]:
     """The files that the results are computed from."""
     return sorted(path for pattern in ("config.json", "generations*.jsonl", "speed.jsonl") for path in directory.glob(pattern))
-
-
-def read_results(directory: Path) -> Results:
-    """What :func:`score_directory` wrote.
-
-    Raises:
-        ValueError: If it has not been scored yet.
-    """
-    try:
-        results: Results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{directory}: no results yet; `counterpoint bench score {directory}` computes them ({error})") from error
-    return results

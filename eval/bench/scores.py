@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counterpoint.eval.bench.metrics import Column, Detailed, Group, Metric
 from counterpoint.eval.bench.records import Record
-from counterpoint.eval.metrics.resampling import standard_error
+from counterpoint.eval.metrics.significance import standard_error
 from counterpoint.rankers.ngrams import word_spans, words
 
 if TYPE_CHECKING:

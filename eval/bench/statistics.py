@@ -13,17 +13,8 @@ from torch import Tensor
 
 from counterpoint.eval.bench.metrics import Column
 from counterpoint.eval.bench.scores import Cell
-from counterpoint.eval.metrics.resampling import (
-    LEVEL,
-    bootstrap,
-    bootstrap_p_value,
-    holm,
-    interval,
-    metric_of,
-    p_value,
-    standard_error,
-    swapped,
-)
+from counterpoint.eval.metrics.resampling import bootstrap, bootstrap_p_value, interval, metric_of, p_value, swapped
+from counterpoint.eval.metrics.significance import LEVEL, holm, standard_error
 
 CONFIDENCE = 0.95
 RESAMPLES = 4999

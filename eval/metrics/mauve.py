@@ -23,7 +23,7 @@ from jaxtyping import Float
 from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_featurizer
 from counterpoint.eval.metrics.mauve_intervals import error_over_texts, interval_around
 from counterpoint.eval.metrics.mauve_protocols import MauveProtocol, apply, protocol_named
-from counterpoint.eval.metrics.resampling import standard_error
+from counterpoint.eval.metrics.significance import standard_error
 
 ENOUGH = 1000
 """With fewer texts a figure means little."""

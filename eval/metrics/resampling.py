@@ -1,19 +1,18 @@
-"""How sure a figure is: standard errors, bootstrap intervals over prompts, and permutation tests of one decoder against another.
+"""How sure a figure is: bootstrap intervals over prompts, and permutation tests of one decoder against another.
 
 A metric is here a function of sums over texts: a mean is sum(v_i) / n, rep-n is 1 - sum(distinct_i) / sum(total_i), diversity a
 product of three of those. Texts are ``[seeds, prompts, terms]``, a text that is missing is a row of zeros, and what is drawn anew
 are whole prompts, with their texts under all seeds: prompts are independent of each other, the texts of one prompt are not. Since
 a sum over drawn texts is a matrix product, thousands of drawings take no longer than computing the metric once from the texts.
 
-Efron and Tibshirani, *An Introduction to the Bootstrap* (1993); Holm, *A Simple Sequentially Rejective Multiple Test Procedure*
-(1979). For generated text see Dror et al., *The Hitchhiker's Guide to Testing Statistical Significance in NLP* (ACL 2018).
+Efron and Tibshirani, *An Introduction to the Bootstrap* (1993). For generated text see Dror et al., *The Hitchhiker's Guide to
+Testing Statistical Significance in NLP* (ACL 2018).
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,21 +21,8 @@ from torch import Tensor
 
 Combine = Callable[[Any], Any]
 """A metric of sums over texts: ``[..., terms]`` to ``[...]``."""
-LEVEL = 0.05
-"""Adjusted p-values up to this are called differences."""
 AT_ONCE = 2**22
 """Numbers of a matrix of drawings that are held at a time."""
-
-
-def standard_error(values: Sequence[float]) -> float | None:
-    """The standard error of the mean of independent values, sd / sqrt(n) with n - 1 in the variance; None for fewer than two.
-
-    Example:
-        >>> from counterpoint.eval.metrics.resampling import standard_error
-        >>> standard_error([1.0, 2.0, 3.0])
-        0.5773502691896258
-    """
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def metric_of(texts: Float64[Tensor, "seeds prompts terms"], combine: Combine) -> float:
@@ -137,23 +123,6 @@ def p_value(observed: float, under_null: Float64[Tensor, " resamples"]) -> float
     """
     as_far = under_null.abs() >= abs(observed) * (1 - 1e-9)  # what is equal in exact arithmetic counts as equal
     return (1 + int(as_far.sum())) / (1 + len(under_null))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted so that all of them together err with the probability of one (Holm 1979).
-
-        p'_(i) = max over j <= i of min(1, (m - j + 1) p_(j)),    p_(1) <= ... <= p_(m)
-
-    Example:
-        >>> from counterpoint.eval.metrics.resampling import holm
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
 
 
 def drawings(

@@ -97,7 +97,7 @@ def half_width(results: Results, measure: str) -> float | None:
 
 def comparisons(group: Sequence[Results]) -> dict[tuple[int, str], dict[str, Any]]:
     """Every decoder's measures against the first's, by the decoder's place and the measure, with Holm's adjustment over all."""
-    from counterpoint.eval.metrics.resampling import holm
+    from counterpoint.eval.metrics.significance import holm
 
     found = {
         (place, measure): compare(group[0], other, measure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from counterpoint.eval.metrics.resampling import LEVEL
+from counterpoint.eval.metrics.significance import LEVEL
 
 MARK = "†"  # an asterisk would be markup
 ARROWS = {"higher": "↑", "lower": "↓", "human": ""}

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from counterpoint.eval.bench.compare import comparison, names_of
+from counterpoint.eval.bench.records import read_results
 from counterpoint.eval.cli.errors import UsageError
 from counterpoint.eval.cli.options import add_shared
 
@@ -31,9 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     directories = [directory.resolve() for directory in arguments.directories]
     if len({*directories}) < 2:
         raise UsageError("compare takes two folders or more, each once")
-
-    from counterpoint.eval.bench.compare import comparison, names_of  # these import torch
-    from counterpoint.eval.bench.results import read_results
 
     distinct = dict.fromkeys(directories)
     names = names_of([directory.as_posix() for directory in distinct])

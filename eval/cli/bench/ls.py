@@ -6,8 +6,10 @@ import argparse
 import json
 from collections.abc import Mapping
 
+from counterpoint.eval.bench.metrics import METRICS
 from counterpoint.eval.choosing import TABLE, describe_decoders
 from counterpoint.eval.cli.options import add_shared
+from counterpoint.eval.metrics.mauve_protocols import PROTOCOLS
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -24,9 +26,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all of them."""
-    from counterpoint.eval.bench.metrics import METRICS  # these import torch
-    from counterpoint.eval.metrics.mauve_protocols import PROTOCOLS
-
     metrics = {**{name: metric.summary for name, metric in METRICS.items()}, "speed": "tokens a second and peak memory"}
     protocols = {name: protocol.summary for name, protocol in PROTOCOLS.items()}
     if arguments.json:

@@ -6,8 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
+from counterpoint.eval.bench.records import read_results
+from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.directories import written_alone
+from counterpoint.eval.report.plots import plot
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -26,10 +29,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the pictures and print the names of their files."""
-    from counterpoint.eval.bench.results import read_results
-    from counterpoint.eval.cli.errors import CommandError
-    from counterpoint.eval.report.plots import plot  # these import torch
-
     output: Path = arguments.output_dir or arguments.directory
     results = read_results(arguments.directory)
     try:

@@ -54,7 +54,7 @@ def test_pictures_on_the_command_line(folder: Path, tmp_path: Path, capsys: pyte
 
 
 def test_points_are_where_the_figures_are(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from counterpoint.eval.bench.results import read_results
+    from counterpoint.eval.bench.records import read_results
 
     drawn: dict[str, list[tuple[float, float]]] = {}
     original = bench_plots.point

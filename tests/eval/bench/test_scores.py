@@ -31,8 +31,8 @@ from counterpoint.eval.bench import metric_models as bench_models
 from counterpoint.eval.bench import metrics as bench_metrics
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.metrics import METRICS
-from counterpoint.eval.bench.records import read_generations
-from counterpoint.eval.bench.results import read_results, score_directory
+from counterpoint.eval.bench.records import read_generations, read_results
+from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.bench.scores import Cell, human_row, rows_of
 from counterpoint.eval.bench.statistics import adjust, difference, paired
 from counterpoint.eval.journal import write_whole

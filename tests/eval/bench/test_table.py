@@ -12,7 +12,8 @@ from bench_cases import named, sentences, write_lines, write_run, write_speed
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench.compare import comparison, names_of
 from counterpoint.eval.bench.metric_models import MetricModels
-from counterpoint.eval.bench.results import read_results, score_directory
+from counterpoint.eval.bench.records import read_results
+from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.report import table as bench_table
 from counterpoint.eval.report.table import chats_of, markdown

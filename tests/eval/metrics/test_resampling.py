@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from counterpoint.eval.metrics.resampling import bootstrap, holm, interval, metric_of, p_value, standard_error, swapped
+from counterpoint.eval.metrics.resampling import bootstrap, interval, metric_of, p_value, swapped
+from counterpoint.eval.metrics.significance import holm, standard_error
 
 Combine = Callable[[Tensor], Tensor]
 PROBABILITIES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
