@@ -42,6 +42,11 @@ def new_cache(model: PreTrainedModel) -> DynamicCache:
     return DynamicCache(config=model.config.get_text_config(decoder=True))
 
 
+def unwindowed_cache() -> DynamicCache:
+    """An empty cache whose layers keep every token, those with a sliding window too: masks alone then make the window."""
+    return DynamicCache()
+
+
 def is_own_kind(cache: Cache) -> bool:
     """Whether a family has written the class itself (MiniMax), so that nobody else knows what all it holds."""
     parts = [cache.self_attention_cache, cache.cross_attention_cache] if isinstance(cache, EncoderDecoderCache) else [cache]
@@ -153,6 +158,19 @@ def states_along_text(cache: Cache) -> list[Tensor]:
     layers: list[Any] = [layer for layer in cache.layers if not _is_empty(layer)]
     states = [state for layer in layers for state in (layer.keys, layer.values)]
     return states + [layer.indexer_keys for layer in layers if isinstance(layer, DynamicIndexedLayer)]
+
+
+def change_states(cache: Cache, change: Callable[[list[Tensor]], list[Tensor]]) -> None:
+    """Put what ``change`` makes of all layers' keys and values ``[rows, ..., length, width]`` in their places."""
+    layers: list[Any] = [layer for layer in cache.layers if layer.is_initialized]
+    states = change([state for layer in layers for state in (layer.keys, layer.values)])
+    for layer, keys, values in zip(layers, states[::2], states[1::2], strict=True):
+        layer.keys, layer.values = keys, values
+
+
+def has_windows_at_most(cache: Cache) -> bool:
+    """Whether every layer keeps keys and values and nothing else, with or without a window."""
+    return all(_is_empty(layer) or type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
 def lengthen(cache: Cache, more_keys: Callable[[Tensor], Tensor], more_values: Callable[[Tensor], Tensor]) -> None:
