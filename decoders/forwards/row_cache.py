@@ -19,17 +19,18 @@ from counterpoint.decoders.forwards.readable import check_no_own_tokens
 from counterpoint.decoders.hf.caches import (
     cache_argument,
     cached_length,
-    change_states,
     has_windows_at_most,
     is_own_kind,
     new_cache,
+    put_states,
+    read_states,
     unwindowed_cache,
 )
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 
-Texts = Mapping[Hashable, Sequence[int]]
+Texts = Mapping[Any, Sequence[int]]
 """The tokens of each text, by what it is known by."""
 
 Running = Callable[[], AbstractContextManager[Any]]
@@ -53,16 +54,14 @@ class Read:
         lengths = [self.lengths[row] for row in rows]
         kept, width = torch.tensor(rows, device=self.logits.device), max(lengths)
         if list(rows) != list(range(len(self.keys))):
-            change_states(self.cache, lambda states: [each[kept.to(each.device), ..., -width:, :] for each in states])
+            put_states(self.cache, [each[kept.to(each.device), ..., -width:, :] for each in read_states(self.cache)])
         return Read([self.keys[row] for row in rows], lengths, self.cache, self.logits[kept])
 
     def joined(self, other: Read) -> Read:
         """These texts and others below them."""
         if self.logits is None or other.logits is None:
             return other if self.logits is None else self
-        added: list[list[Tensor]] = []
-        change_states(other.cache, lambda states: added.append(states) or states)
-        change_states(self.cache, lambda states: [below(*both) for both in zip(states, added[0], strict=True)])
+        put_states(self.cache, [below(*both) for both in zip(read_states(self.cache), read_states(other.cache), strict=True)])
         logits = torch.cat([self.logits, other.logits])
         return Read(self.keys + other.keys, self.lengths + other.lengths, self.cache, logits)
 
@@ -139,11 +138,11 @@ class RowCache:
         logits = self._forward(last, seen, read.cache, width)
         if not bool(new.all()):
             waiting = (~new).nonzero().flatten()
-            change_states(read.cache, lambda states: [with_last_first(each, waiting) for each in states])
+            put_states(read.cache, [with_last_first(each, waiting) for each in read_states(read.cache)])
             logits = torch.where(new[:, None].to(logits.device), logits, read.logits)
         lengths = [length + int(more) for length, more in zip(read.lengths, new.tolist(), strict=True)]
         if max(lengths) == width:  # the longest texts waited
-            change_states(read.cache, lambda states: [each[..., -width:, :] for each in states])
+            put_states(read.cache, [each[..., -width:, :] for each in read_states(read.cache)])
         return Read(read.keys, lengths, read.cache, logits)
 
     def _begun(self, keys: Sequence[Hashable], texts: Texts) -> Read:
@@ -175,7 +174,9 @@ class RowCache:
             with self.running() as model:
                 logits = model(input_ids=ids, **arguments).logits
         if cached_length(cache) != seen.shape[1]:
-            raise ValueError(f"{type(self.model).__name__} holds {cached_length(cache)} places after a text of {seen.shape[1]} tokens")
+            raise ValueError(
+                f"{type(self.model).__name__} holds {cached_length(cache)} places after a text of {seen.shape[1]} tokens"
+            )
         return logits[:, -1].float()
 
 
@@ -210,5 +211,7 @@ def check_rows(model: PreTrainedModel) -> None:
     cache = new_cache(model)
     if is_own_kind(cache) or not has_windows_at_most(cache):
         kinds = ", ".join(sorted({type(layer).__name__ for layer in cache.layers}))
-        raise ValueError(f"{name} keeps {kinds or type(cache).__name__}, whose rows cannot join and leave; use a model of attention alone")
+        raise ValueError(
+            f"{name} keeps {kinds or type(cache).__name__}, whose rows cannot join and leave; use a model of attention alone"
+        )
     check_no_own_tokens(model)

@@ -160,12 +160,20 @@ def states_along_text(cache: Cache) -> list[Tensor]:
     return states + [layer.indexer_keys for layer in layers if isinstance(layer, DynamicIndexedLayer)]
 
 
-def change_states(cache: Cache, change: Callable[[list[Tensor]], list[Tensor]]) -> None:
-    """Put what ``change`` makes of all layers' keys and values ``[rows, ..., length, width]`` in their places."""
-    layers: list[Any] = [layer for layer in cache.layers if layer.is_initialized]
-    states = change([state for layer in layers for state in (layer.keys, layer.values)])
-    for layer, keys, values in zip(layers, states[::2], states[1::2], strict=True):
+def read_states(cache: Cache) -> list[Tensor]:
+    """The keys and values ``[rows, ..., length, width]`` of all layers that have read something."""
+    return [state for layer in _layers_read(cache) for state in (layer.keys, layer.values)]
+
+
+def put_states(cache: Cache, states: list[Tensor]) -> None:
+    """Put keys and values, perhaps of other rows and lengths, in the places of those that :func:`read_states` gave."""
+    for layer, keys, values in zip(_layers_read(cache), states[::2], states[1::2], strict=True):
         layer.keys, layer.values = keys, values
+
+
+def _layers_read(cache: Cache) -> list[Any]:
+    layers: list[Any] = cache.layers
+    return [layer for layer in layers if layer.is_initialized]
 
 
 def has_windows_at_most(cache: Cache) -> bool:

@@ -62,4 +62,6 @@ def input_processor() -> Any:
         if type(asking).__name__ == ASKS:
             return asking
         frame = frame.f_back
-    raise RuntimeError(f"no {ASKS} of vLLM asks for a request's admission: this vLLM is not one of those that docs/engines.md names")
+    raise RuntimeError(
+        f"no {ASKS} of vLLM asks for a request's admission: this vLLM is not one of those that docs/engines.md names"
+    )

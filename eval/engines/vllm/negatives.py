@@ -41,19 +41,22 @@ class Negatives:
         """Load them where the served model lies, in its dtype.
 
         Raises:
-            ValueError: For tokenizers that differ from the served model's, models that read fewer tokens than the server allows, and
-                those whose cache texts cannot join and leave.
+            ValueError: For tokenizers that differ from the served model's, models that read fewer tokens than requests may have,
+                and those whose cache texts cannot join and leave.
         """
         served = vllm_config.model_config
         code = {"trust_remote_code": bool(served.trust_remote_code)}
         tokenizer = AutoTokenizer.from_pretrained(served.tokenizer, revision=served.tokenizer_revision, **code)
 
         def model_of(name: str, **options: Any) -> PreTrainedModel:
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, dtype=served.dtype, **options, **code)
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=served.dtype, **options, **code)
             length = context_length(model)
             if length is not None and length < served.max_model_len:
-                raise ValueError(f"{name} reads {length} tokens, and requests may have {served.max_model_len}: --max-model-len {length}")
-            return model.to(device).eval()  # type: ignore[arg-type]
+                raise ValueError(
+                    f"{name} reads {length} tokens, and requests may have {served.max_model_len}: --max-model-len {length}"
+                )
+            ready: PreTrainedModel = model.to(device).eval()
+            return ready
 
         found: dict[str, Negative] = {}
         for name, where in settings.amateurs.items():

@@ -125,7 +125,9 @@ def values_of(row: DecoderRow, given: Mapping[str, Any]) -> dict[str, Any]:
         if key not in own:
             way_out = "; it is a field of the request itself" if key in OF_REQUEST else suggestion(key, own)
             others = ["amateur", "amateur_adapter"] if "amateur" in row.needs else ["without_context"] if row.needs else []
-            raise ValueError(f"decoder {row.name} has no {key!r} here{way_out}; it takes: {', '.join([*own, *others]) or 'nothing'}")
+            raise ValueError(
+                f"decoder {row.name} has no {key!r} here{way_out}; it takes: {', '.join([*own, *others]) or 'nothing'}"
+            )
         if isinstance(value, list):
             raise ValueError(f"{key}={value!r} is a list; decoder {row.name} takes one value")
         values[key] = bool(value) if isinstance(own[key].default, bool) and value in (0, 1) else value
@@ -158,7 +160,7 @@ def chosen(row: DecoderRow, amateur: object, adapter: object, settings: Settings
     if amateur and adapter:
         raise ValueError(f"decoder {row.name}: amateur={amateur!r} and amateur_adapter={adapter!r}: give one of them")
     for key, name, names in (("amateur", amateur, settings.amateurs), ("amateur_adapter", adapter, settings.adapters)):
-        if name and name not in names:
+        if name and not (isinstance(name, str) and name in names):
             have = f"this server has {', '.join(names)}" if names else "this server has none"
             raise ValueError(f"decoder {row.name}: {key}={name!r} is not a name it was started with; {have}")
         if name:

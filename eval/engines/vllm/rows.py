@@ -68,13 +68,17 @@ class Row:
     """What the engine divides by after the decoder; 1 for greedy search."""
 
     @classmethod
-    def of(cls, params: Any, prompt: Sequence[int] | None, output: Sequence[int], settings: Settings, negatives: Negatives) -> Row | None:
+    def of(
+        cls, params: Any, prompt: Sequence[int] | None, output: Sequence[int], settings: Settings, negatives: Negatives
+    ) -> Row | None:
         """The row of a request with these sampling parameters; None where it has no decoder."""
         request = read_request(params.extra_args, settings)
         if request is None:
             return None
         if prompt is None:
-            raise ValueError(f"decoder {request.spec.name} reads the prompt's tokens: start the server without --enable-prompt-embeds")
+            raise ValueError(
+                f"decoder {request.spec.name} reads the prompt's tokens: start the server without --enable-prompt-embeds"
+            )
         return cls(request, prompt, output, negatives.text_before(request, prompt), params.temperature or 1.0)
 
 

@@ -21,7 +21,7 @@ from counterpoint.eval.engines.vllm.settings import Settings
 
 
 class ContrastProcessorV2(LogitsProcessor):  # type: ignore[misc]  # Any where vLLM is not installed
-    """:class:`~counterpoint.eval.engines.vllm.v1.ContrastProcessor` for the V2 model runner. **Untested.**"""
+    """:class:`~counterpoint.eval.engines.vllm.v1.ContrastProcessor` for the V2 model runner, which was never run."""
 
     def __init__(self, vllm_config: Any, req_states: LogitsProcRequestState) -> None:
         check_server(vllm_config)
