@@ -7,6 +7,7 @@ was started with is read from the frame of the input processor that asks.
 from __future__ import annotations
 
 import sys
+from inspect import getargvalues
 from types import FrameType
 from typing import Any
 
@@ -58,7 +59,7 @@ def input_processor() -> Any:
     """
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        asking = frame.f_locals.get("self")
+        asking = getargvalues(frame).locals.get("self")
         if type(asking).__name__ == ASKS:
             return asking
         frame = frame.f_back
