@@ -8,6 +8,9 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # transformers reads it when it is imported
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # toy models gain nothing from more; processes that tests start have as many
+os.environ.setdefault(
+    "COUNTERPOINT_KERNELS", "plain"
+)  # what a measurement chooses differs from run to run; tests of kernels name them
 
 import pytest
 import torch

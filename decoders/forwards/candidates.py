@@ -31,7 +31,7 @@ from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.steps import after_forward, next_inputs, repeated
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
-from counterpoint.decoders.kernels.skinny_linear import float32_linears, skinny_linears
+from counterpoint.decoders.kernels.skinny_linear import SkinnyLinears
 
 Choose = Callable[[Float[Tensor, "rows k hidden"]], Int[Tensor, "rows"]]
 """Maps the candidates' last hidden states to the index of the candidate to keep in each row."""
@@ -88,7 +88,7 @@ class TreeForward:
         self.padding = None if seen is None else ~seen[:, None, None, :]
         self.windows = sliding_windows(cache)
         start_recording(cache)
-        self.linears = float32_linears(model)
+        self.skinny = SkinnyLinears(model, but=model.get_output_embeddings())  # the head is given the chosen candidate alone
 
     def __call__(
         self, input_ids: Int[Tensor, "rows length"], candidates: Int[Tensor, "rows k"], choose: Choose
@@ -105,7 +105,7 @@ class TreeForward:
             chosen = choose(hidden)
             return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
-        with narrowed_unembedding(self.model, narrow), grouped_attention(self.config), skinny_linears(self.linears):
+        with narrowed_unembedding(self.model, narrow), grouped_attention(self.config), self.skinny(k):
             output: ModelOutput = self.model(
                 input_ids=candidates,
                 attention_mask=self._masks(k),

@@ -14,6 +14,7 @@ from typing_extensions import override
 from counterpoint.decoders.forwards.hooks import Inputs
 from counterpoint.decoders.forwards.layer_tap import LayerTap, Pass
 from counterpoint.decoders.forwards.layers import EarlyExits
+from counterpoint.decoders.kernels.choosing import choose
 from counterpoint.decoders.kernels.skinny_linear import skinny_forward
 
 
@@ -21,8 +22,8 @@ class ExitTap(LayerTap):
     """A tap that knows what the model would say if it ended at its layers.
 
     The head is the largest matrix of a small model, and reading it is what a step of one token pays for. So in such a step early
-    states pass the head together with the last one, where the head is a plain float32 layer on a CPU (the case in which the joint
-    product was measured to cost little more than that of the last state) and where the step before was asked for its exits. They
+    states pass the head together with the last one, where the head is a plain layer on a CPU (the case in which the joint
+    product was measured to cost less than two) and where the step before was asked for its exits. They
     travel with the last state (:class:`Joined`): nothing of the model is changed, so that nothing has to be given back.
     """
 
@@ -54,10 +55,12 @@ class ExitTap(LayerTap):
         latest = self.latest.forward
         if latest is None or self.latest.foreign or not latest.expected or latest.unembedded is not None:
             return None
+        head: Any = self.exits.head
         if len(arguments) != 1 or not self.complete(latest, arguments[0]) or not self.exits.skinny:
             return None
         early = self.exits.normed(torch.stack([latest.states[layer] for layer in self.layers]))
-        return (Joined.of(arguments[0], early, self.exits.head, latest),), dict(keywords)
+        choose([head.weight], 1 + len(early))
+        return (Joined.of(arguments[0], early, head, latest),), dict(keywords)
 
     def complete(self, latest: Pass, hidden: Float[Tensor, "*batch width"]) -> bool:
         """Whether the head is given the last state of one token whose early states have all been seen."""
@@ -84,7 +87,7 @@ class Joined(Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
             if func is nn.functional.linear and isinstance(state := args[0], cls) and args[1] is state.head.weight:
-                product = skinny_forward(state.head, torch.cat([state[None], state.early]))
+                product = skinny_forward(state.head, torch.cat([state[None], state.early]), each=1 + len(state.early))
                 state.latest.unembedded = product[1:, :, -1]
                 return product[0]
             return func(*args, **(kwargs or {}))

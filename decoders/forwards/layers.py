@@ -19,7 +19,7 @@ from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.side_forward import forward_owner, side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
-from counterpoint.decoders.kernels.skinny_linear import is_plain, skinny_forward
+from counterpoint.decoders.kernels.skinny_linear import is_plain
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest relative difference, as rounding makes it, between the model's logits and those of its parts put together here."""
@@ -123,7 +123,7 @@ class EarlyExits:
 
     @property
     def skinny(self) -> bool:
-        """Whether the head is a plain float32 layer on a CPU that nobody has wrapped, which has a faster product for a few rows."""
+        """Whether the head is a plain layer on a CPU that nobody has wrapped, so that its product for a few rows can be chosen."""
         return is_plain(head := self.head) and "forward" not in vars(head)
 
     def __call__(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
@@ -141,9 +141,7 @@ class EarlyExits:
 
     def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of states that have passed norm and projection, as those of the last layer that a tap of layer N sees."""
-        head: Any = self.head
-        logits: Tensor = skinny_forward(head, hidden) if self.skinny else head(hidden)
-        return self.rescale(logits)
+        return self.rescale(self.head(hidden))
 
     def rescale(self, products: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of what the head computes, in float32."""

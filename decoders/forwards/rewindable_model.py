@@ -26,10 +26,7 @@ from counterpoint.decoders.hf.caches import (
     unusual_layers,
 )
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
-from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, float32_linears
-
-LARGE = 2**16
-"""Weights of fewer elements are multiplied fast enough the usual way."""
+from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, SkinnyLinears
 
 Running = Callable[[], AbstractContextManager[Any]]
 """Gives the model, whose forwards within the context are the right ones."""
@@ -38,8 +35,7 @@ Running = Callable[[], AbstractContextManager[Any]]
 class RewindableModel:
     """One text in a model's cache: read on as far as logits are asked for, and back where the text lost its last tokens.
 
-    All tokens that are new go through the model in one forward, without a mask: there is one row, and no padding in it. A few are
-    faster where ``linears`` compute by :func:`~counterpoint.decoders.kernels.skinny_linear.skinny_linears`.
+    All tokens that are new go through the model in one forward, without a mask: there is one row, and no padding in it.
 
     Args:
         model: The decoder-only model.
@@ -56,7 +52,7 @@ class RewindableModel:
         self.prompt, self.cache, self.chunk = prompt, cache, chunk
         self.read = cache.get_seq_length()
         self.narrow = "logits_to_keep" in signature(model.forward).parameters
-        self.linears = [linear for linear in float32_linears(model) if linear.weight.numel() >= LARGE]
+        self.skinny = SkinnyLinears(model)
         self.positions = "position_ids" in signature(model.forward).parameters
         self.config = config = model.config.get_text_config(decoder=True)
         shared = getattr(config, "num_key_value_heads", None) not in (None, config.num_attention_heads)
@@ -92,7 +88,10 @@ class RewindableModel:
         logits: Tensor
         with self.running() as model:
             few = 1 < tokens.shape[1] <= MAX_ROWS
-            with grouped_attention(self.config) if few and self.grouped else nullcontext():
+            with (
+                grouped_attention(self.config) if few and self.grouped else nullcontext(),
+                self.skinny(tokens.shape[1]) if few else nullcontext(),
+            ):
                 logits = model(**arguments).logits
         if cached_length(self.cache) != self.read:
             slots = f"{cached_length(self.cache)} positions in its cache after {self.read} tokens"

@@ -1,12 +1,7 @@
-"""Linear layers of a few rows on a CPU: (W x^T)^T for x W^T.
-
-BLAS on a CPU packs the whole float32 weight for a product of 2 or 5 rows, which costs up to twice the product of one row; with
-the factors the other way round it reads the weight once. ``benchmarks/skinny_linear.py`` measures it.
-"""
+"""Linear layers of a few rows on a CPU, by the kernel that was chosen for them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeGuard
@@ -15,38 +10,50 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from counterpoint.decoders.kernels.choosing import choose, known_kernel
 from counterpoint.decoders.kernels.patching import SharedPatch
+from counterpoint.decoders.kernels.products import KERNELS
 
 MAX_ROWS = 64
-"""With more rows than this the packing is worth its cost."""
+"""With more rows than this every kernel is bound by its arithmetic, and the plain one is used."""
 
-UNPADDED_ROWS = 11
-"""Up to this many rows any number is fast; above it only multiples of four are, so that rows of zeros are added."""
+DTYPES = (torch.float32, torch.bfloat16)
 
 
-def skinny_forward(module: nn.Linear, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows out"]:
-    """``module(x)``, as (W x^T)^T + b where ``x`` has few rows."""
+def skinny_forward(module: nn.Linear, x: Float[Tensor, "*rows width"], each: int | None = None) -> Float[Tensor, "*rows out"]:
+    """``module(x)`` by the chosen kernel where ``x`` has few rows.
+
+    Args:
+        module: The layer.
+        x: Its input.
+        each: How many of the rows belong to one text; by default the last but one axis of three.
+    """
     rows = x.numel() // x.shape[-1]
-    if not 1 < rows <= MAX_ROWS or torch.is_grad_enabled():
-        return nn.functional.linear(x, module.weight, module.bias)
-    flat = nn.functional.pad(x.reshape(rows, -1), (0, 0, 0, -rows % 4 if rows > UNPADDED_ROWS else 0))
-    product = (module.weight @ flat.t()).t()[:rows].contiguous()
-    if module.bias is not None:
-        product += module.bias
-    return product.view(*x.shape[:-1], -1)
+    if each is None:
+        each = x.shape[1] if x.ndim == 3 else 1
+    if 1 < rows <= MAX_ROWS and not torch.is_grad_enabled():
+        name = known_kernel(module.weight, each)
+        if name != "plain":
+            return KERNELS[name](x.reshape(rows, -1), module.weight, module.bias).view(*x.shape[:-1], -1)
+    return nn.functional.linear(x, module.weight, module.bias)
 
 
-def float32_linears(model: nn.Module) -> list[nn.Linear]:
-    """The plain linear layers of ``model`` that are in float32 on a CPU and that nobody else has wrapped."""
+def plain_linears(model: nn.Module) -> list[nn.Linear]:
+    """The plain linear layers of ``model`` on a CPU that nobody else has wrapped."""
     return [module for module in model.modules() if is_plain(module) and "forward" not in vars(module)]
 
 
+def linear_weights(model: nn.Module) -> list[Tensor]:
+    """The weights of the layers that kernels are chosen for."""
+    return [linear.weight for linear in plain_linears(model)]
+
+
 def is_plain(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether ``module`` is a linear layer and nothing more, in float32 on a CPU."""
+    """Whether ``module`` is a linear layer and nothing more, in float32 or bfloat16 on a CPU."""
     if type(module) is not nn.Linear:
         return False
     weight = module.weight
-    return weight.dtype == torch.float32 and weight.device.type == "cpu" and type(weight) is nn.Parameter
+    return weight.dtype in DTYPES and weight.device.type == "cpu" and type(weight) is nn.Parameter
 
 
 _patch = SharedPatch[nn.Linear](
@@ -55,6 +62,24 @@ _patch = SharedPatch[nn.Linear](
 )
 
 
-def skinny_linears(modules: Sequence[nn.Linear]) -> AbstractContextManager[None]:
-    """Within the context these layers compute by :func:`skinny_forward`, with the same results for concurrent users."""
-    return _patch(modules)
+class SkinnyLinears:
+    """The linear layers of a model for forwards of a few rows a text; kernels are chosen at the first of each number of rows.
+
+    Args:
+        model: The model.
+        but: A layer that is given one row of each text, such as the head of a search, and is left alone.
+    """
+
+    def __init__(self, model: nn.Module, but: nn.Module | None = None) -> None:
+        self.linears = [linear for linear in plain_linears(model) if linear is not but]
+        self.faster: dict[int, list[nn.Linear]] = {}
+
+    def __call__(self, each: int) -> AbstractContextManager[None]:
+        """Within the context the layers that have a faster kernel than the plain one for ``each`` rows of a text use it.
+
+        Concurrent users of the model get the same results up to rounding.
+        """
+        if each not in self.faster:
+            choose([linear.weight for linear in self.linears], each)
+            self.faster[each] = [linear for linear in self.linears if known_kernel(linear.weight, each) != "plain"]
+        return _patch(self.faster[each])

@@ -32,7 +32,6 @@ from counterpoint.decoders.hf.outputs import (
 )
 from counterpoint.decoders.hf.warpers import split_samplers
 from counterpoint.decoders.hf.wrappers import Model, unwrapped
-from counterpoint.decoders.kernels.skinny_linear import skinny_linears
 from counterpoint.decoders.speculative.drafts import AmateurSource, Drafter, Repetition, Source
 
 METHOD = "speculative contrastive decoding"
@@ -132,39 +131,38 @@ def speculative_contrastive_decoding(
     outputs = GenerateOutputs(model, config, model_kwargs)
 
     start, finished = input_ids.shape[1], False
-    with skinny_linears([*expert.linears, *negative.follower.linears]):
-        while not finished:
-            new = input_ids[:, start:]
-            draft = drafter.draft(new, room=config.max_length - input_ids.shape[1] - 1)
-            size, accepted = len(draft.tokens), 0
-            drafted = torch.cat([new, new.new_tensor([draft.tokens])], dim=1) if size else new
-            logits = expert.logits(drafted, last=size + 1)
-            check_logits(logits)
-            for position in range(size + 1):
-                positive = processors(input_ids, logits[position : position + 1].clone())  # type: ignore[arg-type]
-                check_logits(positive)
-                kept = plausible(positive, alpha=alpha)
-                if int(kept.sum()) == 1 and not config.output_scores:
-                    scores = positive.masked_fill(~kept, -torch.inf)  # whatever the amateur says
-                else:
-                    if position >= len(draft.negatives):
-                        draft.negatives += negative.logits(drafted, last=size + 1 - len(draft.negatives)).split(1)
-                    scores = contrast(positive, draft.negatives[position], form=form, alpha=alpha)
-                scores = samplers(input_ids, scores)  # type: ignore[arg-type]
-                outputs.step(ModelOutput(), logits[position : position + 1], scores)
-                guess, proposal = (draft.tokens[position], draft.proposals[position]) if position < size else (None, None)
-                token = speculative_draw(scores[0].softmax(dim=-1), guess, proposal) if config.do_sample else int(scores.argmax())
-                input_ids = torch.cat([input_ids, new.new_tensor([[token]])], dim=1)
-                if streamer is not None:
-                    streamer.put(input_ids[0, -1:].cpu())
-                finished = bool(stopping_criteria(input_ids, outputs.scores or None).all())
-                if finished or token != guess:
-                    break
-                accepted += 1
-            for follower in (expert, negative.follower):
-                follower.keep(input_ids.shape[1] - start - 1)
-            if draft.track is not None:
-                draft.track.learn(size, accepted)
+    while not finished:
+        new = input_ids[:, start:]
+        draft = drafter.draft(new, room=config.max_length - input_ids.shape[1] - 1)
+        size, accepted = len(draft.tokens), 0
+        drafted = torch.cat([new, new.new_tensor([draft.tokens])], dim=1) if size else new
+        logits = expert.logits(drafted, last=size + 1)
+        check_logits(logits)
+        for position in range(size + 1):
+            positive = processors(input_ids, logits[position : position + 1].clone())  # type: ignore[arg-type]
+            check_logits(positive)
+            kept = plausible(positive, alpha=alpha)
+            if int(kept.sum()) == 1 and not config.output_scores:
+                scores = positive.masked_fill(~kept, -torch.inf)  # whatever the amateur says
+            else:
+                if position >= len(draft.negatives):
+                    draft.negatives += negative.logits(drafted, last=size + 1 - len(draft.negatives)).split(1)
+                scores = contrast(positive, draft.negatives[position], form=form, alpha=alpha)
+            scores = samplers(input_ids, scores)  # type: ignore[arg-type]
+            outputs.step(ModelOutput(), logits[position : position + 1], scores)
+            guess, proposal = (draft.tokens[position], draft.proposals[position]) if position < size else (None, None)
+            token = speculative_draw(scores[0].softmax(dim=-1), guess, proposal) if config.do_sample else int(scores.argmax())
+            input_ids = torch.cat([input_ids, new.new_tensor([[token]])], dim=1)
+            if streamer is not None:
+                streamer.put(input_ids[0, -1:].cpu())
+            finished = bool(stopping_criteria(input_ids, outputs.scores or None).all())
+            if finished or token != guess:
+                break
+            accepted += 1
+        for follower in (expert, negative.follower):
+            follower.keep(input_ids.shape[1] - start - 1)
+        if draft.track is not None:
+            draft.track.learn(size, accepted)
 
     if streamer is not None:
         streamer.end()

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from counterpoint.decoders.kernels.choosing import named, survey
+from counterpoint.decoders.kernels.policy import Policy, pinned
+from counterpoint.decoders.kernels.skinny_linear import linear_weights
 from counterpoint.eval.bench.records import read_config, read_generations
 from counterpoint.eval.bench.run import Run
 from counterpoint.eval.directories import written_alone as alone
@@ -20,10 +23,12 @@ LOGGER = logging.getLogger(__name__)
 def written_alone(run: Run) -> Iterator[None]:
     """The directory is this run's, for all its processes, and ``config.json`` says what it holds.
 
+    All of them use the kernels that it says, so that no text depends on who measured what.
+
     Raises:
         ValueError: If another run writes it, or it holds texts that do not go with this one's.
     """
-    with alone(run.directory, lambda: begin(run), run.state):
+    with alone(run.directory, lambda: begin(run), run.state), pinned(Policy(fixed=read_config(run.directory)["kernels"])):
         yield
 
 
@@ -33,7 +38,7 @@ def begin(run: Run) -> None:
     Decoders of earlier runs stay. One that is run again, with other models under the same name, is made anew.
     """
     path = run.directory / "config.json"
-    config = run.config()
+    config, kernels = run.config(), None
     if path.exists():
         before = read_config(run.directory)
         for name in sorted({*before["run"], *run.facts}):
@@ -43,12 +48,14 @@ def begin(run: Run) -> None:
                     f"{name}={run.facts.get(name)}; give another folder"
                 )
         config |= joined(before, config)
+        kernels = before.get("kernels")
         name_other_releases(read_generations(run.directory), str(run.directory))
     own = {str(task.spec) for task in run.tasks}
     for failures in run.directory.glob("failures*.jsonl"):  # those of this run's decoders are tried again
         others = [record for record in read_records(run.directory, failures.name) if record["label"] not in own]
         with writing(failures):
             write_bytes(failures, b"".join(map(line_of, others)))
+    config["kernels"] = named(survey(linear_weights(run.loaded.model))) if kernels is None else kernels
     write_whole(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -2,7 +2,7 @@
 
 - ``config.json``: what was run: ``run`` (all that every text depends on), ``decoders`` (of all runs in the directory, each with
   its ``seeds``, ``num_prompts`` and ``task``, a name for what it depends on), ``num_prompts``, ``num_seeds``, ``metrics``,
-  ``versions``, ``environment``;
+  ``versions``, ``environment``, ``kernels`` (of products of a few rows, where it is not the plain one);
 - ``generations*.jsonl``: ``key``, ``task``, ``decoder``, ``label``, ``parameters``, ``model``, ``revision``, ``dtype``, ``seed``,
   ``index``, ``prompt``, ``reference``, ``text``, ``tokens``, ``finished``;
 - ``speed.jsonl``: ``key``, ``decoder``, ``label``, ``tokens_per_second``, ``relative``, ``repeats``, ``peak_memory_bytes``,

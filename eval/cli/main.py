@@ -12,9 +12,11 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from counterpoint.decoders.kernels.policy import policy
 from counterpoint.eval.cli import export as export_command
 from counterpoint.eval.cli import factor as factor_command
 from counterpoint.eval.cli import induce as induce_command
+from counterpoint.eval.cli import kernels as kernels_command
 from counterpoint.eval.cli import lm_eval as lm_eval_command
 from counterpoint.eval.cli import rerank as rerank_command
 from counterpoint.eval.cli import retrieval_heads as retrieval_heads_command
@@ -22,7 +24,7 @@ from counterpoint.eval.cli import score as score_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
-from counterpoint.eval.cli.errors import CommandError, UsageError, written_as_options
+from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors, written_as_options
 from counterpoint.eval.cli.parser import Parser
 from counterpoint.eval.cli.texts import explain as explain_command
 from counterpoint.eval.cli.texts import generate as generate_command
@@ -39,6 +41,7 @@ COMMANDS = (
     export_command,
     induce_command,
     retrieval_heads_command,
+    kernels_command,
     train_ranker_command,
 )
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -86,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments, others = parser.parse_known_args(argv)
             arguments.others = others  # for a command that passes them on
             debug = arguments.debug
+            with usage_errors():
+                policy()  # of kernels, which an environment variable names
             code: int = arguments.run(arguments)
             return code
         finally:
