@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from counterpoint.decoders.hf.weights import place_of, version_of
+
 Kernel = Callable[[Float[Tensor, "rows width"], Float[Tensor, "out width"], Float[Tensor, "out"] | None], Float[Tensor, "rows out"]]
 
 UNPADDED_ROWS = 11
@@ -58,7 +60,7 @@ _packed: Any = WeakIdKeyDictionary()
 
 def packed_weight(weight: Float[Tensor, "out width"]) -> Tensor:
     """The packed copy, made anew where the weight has been changed or replaced; it lives as long as the weight does."""
-    state = (None if weight.is_inference() else weight._version, weight.data_ptr())
+    state = version_of(weight), place_of(weight)
     known = _packed.get(weight)
     if known is None or known[0] != state:
         known = state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS)
