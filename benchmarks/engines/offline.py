@@ -89,9 +89,9 @@ def rankers_read_outputs(llm: LLM, tokenizer: Any) -> str:
     expert = AutoModelForCausalLM.from_pretrained(EXPERT, dtype=torch.float32).eval()
     by_likelihood = rerank(LikelihoodRanker(expert, tokenizer, form="log_likelihood"), outputs, tokenizer=tokenizer)
     for output, one, other in zip(outputs, by_overlap, by_likelihood, strict=True):
-        assert one.prefix == other.prefix == output.prompt
-        assert sorted(one.order) == sorted(other.order) == [0, 1, 2, 3]
-        assert list(other.scores) == sorted(other.scores, reverse=True)
+        right = one.prefix == other.prefix == output.prompt and sorted(one.order) == sorted(other.order) == [0, 1, 2, 3]
+        if not right or list(other.scores) != sorted(other.scores, reverse=True):
+            raise SystemExit(f"rerank(ranker, outputs) is wrong of {output}: {one}, {other}")
     return f"rerank(ranker, outputs): {len(outputs)} prompts of 4 texts, by overlap and by likelihood of the tokens"
 
 
