@@ -17,6 +17,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import Amateur
+from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layer_tap import LayerTap
@@ -138,20 +139,28 @@ class ContrastRows:
             logits: The served model's. They are changed in place, as the engine's own processors do.
         """
         negative = self._negatives(rows.values())
-        for indices in grouped(rows, lambda index: settings_of(rows[index].request)):
+        best = logits.amax(dim=-1)  # not finite where all tokens are banned, which an error here would not mend
+        decided = [index for index, finite in zip(rows, best[list(rows)].isfinite().tolist(), strict=True) if finite]
+        for indices in grouped(decided, lambda index: settings_of(rows[index].request)):
             own, places = [rows[index] for index in indices], torch.tensor(indices, device=logits.device)
-            known = [negative[row] for row in own if row in negative]
-            outputs = RowOutputs(own, torch.stack(known).to(logits.device) if known else None, logits.device)
-            logits[places] = self._decoded(own, outputs, logits[places])
+            logits[places] = self._decoded(own, negative, logits[places])
         return logits
 
-    def _decoded(self, rows: Sequence[Row], outputs: RowOutputs, scores: Float[Tensor, "rows vocabulary"]) -> Tensor:
+    def _decoded(
+        self, rows: Sequence[Row], negative: Mapping[Row, Float[Tensor, " vocabulary"]], scores: Float[Tensor, "rows vocabulary"]
+    ) -> Float[Tensor, "rows vocabulary"]:
         """The scores of rows with equal settings."""
         request = rows[0].request
         key = settings_of(request)
         if key not in self.decoders:
             self.decoders[key] = decoder_of(request, self.negatives)
         decoder = self.decoders[key]
+        if request.spec.row.needs:
+            amateur = self.negatives.amateurs[request.model].amateur
+            known = torch.stack([negative[row] for row in rows]).to(scores.device)
+            other = known_of_best(aligned(known, scores.shape[-1], amateur.known_tokens), scores)
+            return decoder.process(RowOutputs(rows, other, scores.device), scores)
+        outputs = RowOutputs(rows, None, scores.device)
         if not request.spec.row.sampling:
             return decoder.process(outputs, scores)
         # a sampler's set of tokens is that at the temperature, by which the engine divides later
@@ -169,6 +178,21 @@ class ContrastRows:
                 raise RuntimeError("the tokens of the last step are not known yet: start the server with --no-async-scheduling")
             found |= zip(own, negative.next_logits(texts), strict=True)
         return found
+
+
+def known_of_best(
+    negative: Float[Tensor, "rows vocabulary"], scores: Float[Tensor, "rows vocabulary"]
+) -> Float[Tensor, "rows vocabulary"]:
+    """The negative, uniform in rows whose likeliest token it excludes: these are the served model's own.
+
+    Such a token is beyond those of the amateur's tokenizer, as where a request allows no other, and all plausible ones might be.
+
+    Example:
+        >>> known_of_best(torch.tensor([[-torch.inf, 1.0], [-torch.inf, 1.0]]), torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
+        tensor([[0., 0.],
+                [-inf, 1.]])
+    """
+    return negative.masked_fill(negative.gather(-1, scores.argmax(dim=-1, keepdim=True)) == -torch.inf, 0.0)
 
 
 def settings_of(request: Request) -> str:

@@ -31,6 +31,7 @@ from counterpoint.decoders import (
     log_ratio,
 )
 from counterpoint.eval import AMATEUR, EXPERT
+from counterpoint.eval.engines.vllm.requests import MOST, RANGE, SERVED, read_request
 from vllm_stand_in import Asked, BatchUpdate, Engine, config, installed
 
 QUESTION = "The captain said that"
@@ -228,6 +229,59 @@ def test_bans_of_the_engine_hold(processor: Any, tokenizer: PreTrainedTokenizerB
     found = processor.apply(logits)
     assert bool((found[0, :8000] == -torch.inf).all())
     assert int(found.isfinite().sum()) > 0
+
+
+def extremes() -> Iterator[dict[str, Any]]:
+    """Requests with the smallest and the largest value of a parameter that are admitted."""
+    for asked in ASKED.values():
+        for key, parameter in SERVED[asked["decoder"]].parameters.items():
+            if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
+                most = min(parameter.high, MOST.get((asked["decoder"], key), RANGE[1]))
+                kind = type(parameter.default)
+                yield from ({**asked, key: kind(value)} for value in (parameter.low, RANGE[0], most))
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 1e4])
+def test_whatever_is_admitted_gives_some_token_a_score(spread: float, processor: Any) -> None:
+    """An error here would end the server."""
+    admitted = 0
+    for asked in extremes():
+        try:
+            read_request(asked, processor.settings)
+        except ValueError:
+            continue
+        admitted += 1
+        for temperature in (0.0, 1e-2, 2.0):
+            params = SimpleNamespace(extra_args=asked, temperature=temperature)
+            processor.update_state(BatchUpdate(1, added=[(0, params, [5, 6, 7], [8, 9] * 3)]))
+            found = processor.apply(torch.randn(1, 8192) * spread)
+            assert not bool(found.isnan().any()), asked
+            assert bool((found > -torch.inf).any()), asked
+            processor.update_state(BatchUpdate(0, removed=[0]))
+    assert admitted > 2 * len(ASKED)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_bans_of_everything_do_not_end_the_server(name: str, processor: Any) -> None:
+    """Other requests of the batch go on: one that allows nothing, or a token that no amateur knows, is its own affair."""
+    params = SimpleNamespace(extra_args=ASKED[name], temperature=0.0)
+    rows = [(index, params, [5, 6, 7], [8]) for index in range(3)]
+    processor.update_state(BatchUpdate(3, added=rows))
+    logits = torch.randn(3, 8192)
+    logits[0] = -torch.inf
+    logits[1, :-1] = -torch.inf
+    known = {each: each.amateur.known_tokens for each in processor.negatives.amateurs.values()}
+    try:
+        for each in known:
+            each.amateur.known_tokens = 8000
+        found = processor.apply(logits.clone())
+    finally:
+        for each, tokens in known.items():
+            each.amateur.known_tokens = tokens
+    assert torch.equal(found[0], logits[0])
+    assert int(found[1].argmax()) == 8191
+    assert int((found[1] > -torch.inf).sum()) == 1
+    assert bool((found[2] > -torch.inf).any())
 
 
 def test_the_class_changes_the_likeliest_token_and_says_so(processor: Any) -> None:
