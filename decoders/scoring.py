@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,7 +18,7 @@ from counterpoint.decoders.forwards.chats import Prompt
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
-from counterpoint.decoders.forwards.text_batches import batches, encode
+from counterpoint.decoders.forwards.text_batches import Inputs, batches, encode
 from counterpoint.decoders.forwards.text_forward import forward_texts
 from counterpoint.decoders.hf.configuration import decoder_beginning
 from counterpoint.decoders.hf.generate_call import reading
@@ -56,7 +56,7 @@ class Score:
 def score(
     model: Model,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompts: Sequence[Prompt] | Sequence[Sequence[int]],
+    prompts: Sequence[Prompt] | Sequence[Sequence[int]] | Sequence[Inputs],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
     decoder: Decoder = None,
     *,
@@ -77,7 +77,8 @@ def score(
         model: The model that would generate.
         tokenizer: Its tokenizer; None if all texts are given as tokens.
         prompts: The prompts, text or tokens. A text is tokenised together with its continuation, and the continuation's tokens are
-            those after the prompt's; if a tokenizer joins the two in one token, that token counts to the continuation.
+            those after the prompt's; if a tokenizer joins the two in one token, that token counts to the continuation. A prompt
+            with pictures is its processor's output for it, one prompt in each; the pictures are read once.
         continuations: For each prompt its continuations, text (as it follows, with its space) or tokens. Padding after an end of
             text is not scored, so that rows of ``generate`` are taken as they are; prompts are given without padding.
             Encoder-decoder models get the prompts in the encoder; a token that ``model.generation_config`` forces their decoder to
@@ -127,7 +128,7 @@ def score(
 def score_each(
     model: Model,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompts: Sequence[Prompt] | Sequence[Sequence[int]],
+    prompts: Sequence[Prompt] | Sequence[Sequence[int]] | Sequence[Inputs],
     continuations: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[int]]],
     decoder: Decoder = None,
     *,
@@ -161,14 +162,23 @@ def score_each(
         for encoded in encode(model, tokenizer, prompt, texts)
     ]
     done: list[list[Score]] = [[] for _ in prompts]
-    given = 0
-    for texts in batches(pairs, len(prompts), scorer.start, batch_tokens):
+    given, beside = 0, beside_texts(prompts)
+    for texts in batches(pairs, len(prompts), scorer.start, batch_tokens, beside):
         for number, scored in zip(texts.numbers, scorer(texts), strict=True):
             done[number].append(scored)
         while given < len(done) and len(done[given]) == len(continuations[given]):
             yield done[given]
             given += 1
     yield from done[given:]  # those without continuations
+
+
+def beside_texts(prompts: Sequence[Any]) -> list[Inputs]:
+    """What a model takes beside each prompt's text; nothing where all prompts are texts."""
+    text = ("input_ids", "attention_mask")
+    found: list[Inputs] = [
+        {name: each[name] for name in each if name not in text} if isinstance(each, Mapping) else {} for each in prompts
+    ]
+    return found if any(found) else []
 
 
 class Scorer:

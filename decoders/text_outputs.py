@@ -17,7 +17,7 @@ from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from counterpoint.decoders.forwards.ragged import padded
-from counterpoint.decoders.forwards.text_forward import ForwardOutputs
+from counterpoint.decoders.forwards.recording import ForwardOutputs
 from counterpoint.decoders.forwards.text_states import TextStates
 
 Processor = Callable[[Any, Any], Any]
@@ -59,6 +59,8 @@ class TextOutputs(SideOutputs):
     def text_states(self, reader: TextStates) -> Float[Tensor, "positions length hidden"]:
         if all(module is not reader.decoder for module in self.model.modules()):
             raise ValueError(f"decoder reads the states of another {reader.name} than model: make it for the model to score by")
+        if self.texts.beside:
+            raise ValueError("a decoder that compares a text's own states reads it without its pictures; leave one of them out")
         if id(reader) not in self.read:
             whole = [self.texts.before(text, len(tokens) - 1) for text, tokens in enumerate(self.texts.continuations)]
             self.read[id(reader)] = reader.of_texts(whole).to(self.own.logits.device)

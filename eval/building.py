@@ -19,6 +19,7 @@ from counterpoint.eval.chat_ranking import ChatRanker
 from counterpoint.eval.choosing import DecoderSpec, RankerSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.loading import Loaded, choose_device, load
+from counterpoint.eval.pictures import processor_of
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.causal import CausalRanker
 from counterpoint.rankers.combination import CombinedRanker
@@ -43,7 +44,9 @@ def generate_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prom
         return ranked_arguments(spec, loaded, prompts)
     amateur = model_amateur_of(spec, loaded)
     try:
-        return front_door.generate_arguments(spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts)
+        return front_door.generate_arguments(
+            spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts, processor=processor_for(spec, loaded)
+        )
     except (ValueError, ImportError) as error:
         raise ValueError(f"decoder {spec}: {error}") from error
 
@@ -61,6 +64,8 @@ def ranked_arguments(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prompt
         f"ranker {spec.written()['ranker']}",
         lambda: load_ranker(rankers, lambda: loaded, str(loaded.model.device), loaded.trust_remote_code, lambda _: loaded.chats),
     )
+    if "round_ends" in values:
+        values["round_ends"] = values["round_ends"].replace("\\n", "\n")
     target = resolve(spec.row.target)
     read = {"prefixes": [shown(each) for each in prompts]} if loaded.chats else {}  # a ranker reads words, not a template
     return {**arguments, **values, **read, "custom_generate": target, "ranker": ranker, "processing_class": loaded.tokenizer}
@@ -74,9 +79,16 @@ def scoring_processors(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prom
     """
     amateur = model_amateur_of(spec, loaded)
     try:
-        return front_door.scoring_processors(spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts)
+        return front_door.scoring_processors(
+            spec, loaded.model, loaded.tokenizer, amateur=amateur, prompts=prompts, processor=processor_for(spec, loaded)
+        )
     except (ValueError, ImportError) as error:
         raise ValueError(f"decoder {spec}: {error}") from error
+
+
+def processor_for(spec: DecoderSpec, loaded: Loaded) -> Any:
+    """The model's processor, for decoders that show it pictures."""
+    return processor_of(loaded) if "processor" in spec.row.needs else None
 
 
 def model_amateur_of(spec: DecoderSpec, loaded: Loaded) -> ModelAmateur | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import AutoProcessor
 
-from counterpoint.decoders.forwards.chats import Chat, parts_of
+from counterpoint.decoders.choosing.pictures import picture_inputs
+from counterpoint.decoders.forwards.chats import Chat, Prompt
 from counterpoint.eval.loading import Loaded, takes_pictures
-from counterpoint.eval.prompts import picture_place
 
 
 def with_pictures(loaded: Loaded, chat: Chat) -> tuple[list[int], dict[str, Tensor]]:
@@ -21,18 +23,29 @@ def with_pictures(loaded: Loaded, chat: Chat) -> tuple[list[int], dict[str, Tens
     """
     if not takes_pictures(loaded.model.config):
         raise ValueError(f"a prompt has an image, and {loaded.name} ({loaded.model.config.model_type}) reads text alone")
-    processor: Any = loaded.keep("processor", lambda: load_processor(loaded))
-    messages = [{**each, "content": [located(part) for part in parts_of(each["content"])]} for each in chat.messages]
     try:
-        inputs = processor.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True, **chat.options
-        )
-    except Exception as error:  # of any kind: of a template, of images, of a processor
-        raise ValueError(f"the processor of {loaded.name} refuses a chat with images: {error}") from error
-    inputs = inputs.to(loaded.model.device, dtype=loaded.model.dtype)  # of floating numbers alone
+        inputs = picture_inputs(processor_of(loaded), chat, loaded.model)
+    except ValueError as error:
+        raise ValueError(f"model {loaded.name}: {error}") from error
     ids = inputs.pop("input_ids")[0].tolist()
     inputs.pop("attention_mask", None)
-    return ids, dict(inputs)
+    return ids, inputs
+
+
+def scored_prompts(loaded: Loaded, prompts: Sequence[Prompt]) -> list[Any]:
+    """Prompts as texts are scored after them: chats with images are their processor's outputs."""
+    return [scored_prompt(loaded, each) if isinstance(each, Chat) and each.pictures else each for each in prompts]
+
+
+def scored_prompt(loaded: Loaded, chat: Chat) -> dict[str, Tensor]:
+    """A processor's output of a chat with images."""
+    ids, inputs = with_pictures(loaded, chat)
+    return {"input_ids": torch.tensor([ids]), **inputs}
+
+
+def processor_of(loaded: Loaded) -> Any:
+    """The processor beside the model, loaded once."""
+    return loaded.keep("processor", lambda: load_processor(loaded))
 
 
 def load_processor(loaded: Loaded) -> Any:
@@ -45,11 +58,3 @@ def load_processor(loaded: Loaded) -> Any:
     if loaded.tokenizer.chat_template:
         processor.chat_template = loaded.tokenizer.chat_template
     return processor
-
-
-def located(part: Any) -> Any:
-    """A part as processors know it: an image of a file has it under "path" or "url"."""
-    place = picture_place(part) if part.get("type") == "image" else None
-    if place is None:
-        return part
-    return {"type": "image", "url" if "://" in place else "path": place}

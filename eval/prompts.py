@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from counterpoint.decoders.forwards.chats import Chat, Prompt, checked_messages
+from counterpoint.decoders.forwards.chats import Chat, Prompt, checked_messages, picture_place
 from counterpoint.eval.inputs import Row, check_text, lines_or_records
 
 
@@ -40,11 +38,6 @@ def chat_of(messages: object, where: str) -> Chat:
         if "://" not in place and not Path(place).is_file():
             raise ValueError(f"{where}: there is no image {place}")
     return chat
-
-
-def picture_place(part: Mapping[str, Any]) -> str | None:
-    """Where an image is."""
-    return next((str(part[key]) for key in ("path", "url", "image") if isinstance(part.get(key), str)), None)
 
 
 def checked(prompt: str, where: str) -> str:

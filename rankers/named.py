@@ -165,6 +165,7 @@ RANKED: Mapping[str, DecoderRow] = {
                 "beams": Parameter(2, 1),
                 "candidates": Parameter(10, 1),
                 "tokens_per_round": Parameter(20, 1),
+                "round_ends": Parameter(""),
                 **PROPOSALS,
             },
             "callable",

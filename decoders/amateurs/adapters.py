@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
-from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
+from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
 from counterpoint.decoders.hf.wrappers import Model
 from counterpoint.decoders.undoing import Undoing
 

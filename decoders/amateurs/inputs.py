@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from counterpoint.decoders.amateurs.prompts import PromptAmateur
+from counterpoint.decoders.amateurs.prompts import PromptAmateur, unpadded
 from counterpoint.decoders.forwards.given_texts import GivenTexts
+from counterpoint.decoders.forwards.pictured_texts import forward_pictured
 from counterpoint.decoders.forwards.readable import check_causal
-from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions
-from counterpoint.decoders.hf.model_inputs import TOKEN_TYPES
+from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
+from counterpoint.decoders.hf.model_inputs import TOKEN_TYPES, sent_to
 from counterpoint.decoders.hf.positions import picture_positions, positions
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model
@@ -37,13 +39,14 @@ class InputsAmateur(PromptAmateur):
     Args:
         model: The decoder-only image-text model.
         inputs: What its processor gives for the other prompts, padded on the left: ``input_ids``, ``attention_mask``,
-            ``pixel_values``, grids and token types. One prompt for every prompt of the batch.
+            ``pixel_values``, grids and token types. One prompt for every prompt of the batch. Or a list of that for each prompt
+            alone, which scoring needs where there are several.
         prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
 
     Raises:
         ValueError: For what :class:`~counterpoint.decoders.PromptAmateur` refuses, prompts that end in a picture, and models that
-            read prompts in both directions or keep their state outside of a cache; where given texts are scored, for inputs with
-            pictures, which no expert is shown there.
+            read prompts in both directions or keep their state outside of a cache; where texts after several prompts are scored,
+            for inputs that are not a list.
 
     Example:
         >>> from functools import partial
@@ -56,7 +59,11 @@ class InputsAmateur(PromptAmateur):
         >>> ids = model.generate(**inputs, logits_processor=[processor], max_new_tokens=5, do_sample=False)
     """
 
-    def __init__(self, model: Model, inputs: Mapping[str, Tensor], *, prompt_length: int | None = None) -> None:
+    def __init__(
+        self, model: Model, inputs: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]], *, prompt_length: int | None = None
+    ) -> None:
+        self.each = [inputs] if isinstance(inputs, Mapping) else list(inputs)
+        inputs = joined(self.each)
         super().__init__(model, inputs, prompt_length=prompt_length)
         self.others = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
         types = [value for name, value in self.others.items() if name in TOKEN_TYPES]
@@ -95,7 +102,7 @@ class InputsAmateur(PromptAmateur):
     def _read_prompts(self, rows: Int[Tensor, "prompts"]) -> None:
         """Bring the cache to hold the prompts but for their last tokens, with their pictures."""
         check_causal(self.model)
-        inputs = {name: value.to(rows.device) if isinstance(value, Tensor) else value for name, value in self.others.items()}
+        inputs = sent_to(rows.device, self.others)
         ids, seen = self.prompt.to(rows.device), self.prompt_seen.to(rows.device)
         places, self.deltas = picture_positions(self.model, {"input_ids": ids, "attention_mask": seen.long(), **inputs}, seen)
         cut = {name: value[:, :-1] if name in TOKEN_TYPES else value for name, value in inputs.items()}
@@ -109,9 +116,45 @@ class InputsAmateur(PromptAmateur):
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        if self.others:
-            raise ValueError("InputsAmateur: given texts are read without pictures, so that no contrast of pictures can be scored")
-        return super().text_outputs(texts, positions, layers)
+        if not self.others:
+            return super().text_outputs(texts, positions, layers)
+        if len(self.each) < len(self.prompt):
+            raise ValueError(
+                "inputs of several prompts together: scoring takes a list of them, a processor's output for each prompt"
+            )
+        beside = [{name: each[name] for name in each if name in self.others} for each in self.each]
+        texts = texts.under(unpadded(self.prompt, self.prompt_seen))
+        own = replace(texts, beside=beside * (texts.number_of_prompts // len(beside)))
+        with self.lock, torch.no_grad(), side_forward(self):
+            check_causal(self.model)
+            return forward_pictured(self.model, own, positions, layers)
+
+
+def joined(inputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """A processor's outputs for several prompts as one for all: texts and their marks padded on the left, pictures in a row.
+
+    Raises:
+        ValueError: If their pictures cannot be put together.
+    """
+    if len(inputs) == 1:
+        return dict(inputs[0])
+    each_token = ("input_ids", "attention_mask", *TOKEN_TYPES)
+    width = max(each["input_ids"].shape[1] for each in inputs)
+    found: dict[str, Tensor] = {}
+    for name in dict.fromkeys(name for each in inputs for name in ("attention_mask", *each)):
+        parts = []
+        for each in inputs:
+            ids = each["input_ids"]
+            if name in each_token:
+                value = each.get(name, (torch.ones_like if name == "attention_mask" else torch.zeros_like)(ids))
+                parts.append(torch.nn.functional.pad(value, (width - ids.shape[1], 0)))
+            elif name in each:
+                parts.append(each[name])
+        try:
+            found[name] = torch.cat(parts)
+        except RuntimeError as error:
+            raise ValueError(f"{name} of the prompts differ in shape; give pictures of one size: {error}") from error
+    return found
 
 
 def keyed(ids: Int[Tensor, "rows length"], origins: Int[Tensor, "rows"]) -> Int[Tensor, "rows length"]:

@@ -21,7 +21,8 @@ from counterpoint.decoders.amateurs.vocabulary import check_same_tokens
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.readable import check_known
-from counterpoint.decoders.forwards.text_forward import ForwardOutputs, Positions, forward_texts
+from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
+from counterpoint.decoders.forwards.text_forward import forward_texts
 from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.hf.model_inputs import pictures_and_sounds
@@ -127,11 +128,7 @@ class ModelAmateur(Shown, Amateur, TextAmateur):
         unseen: list[str] = []
         if call is not None and call.model is not None and not call.model.config.is_encoder_decoder:
             unseen = pictures_and_sounds(call.model, call.model_kwargs)
-        if unseen:
-            raise ValueError(
-                f"{', '.join(unseen)}: {type(self).__name__} would read their places in the text without what stands there; "
-                "use PromptAmateur with a prompt of text alone, as ContextAwareLogitsProcessor does, or LastTokenAmateur"
-            )
+        check_sees_all(self, unseen)
         return input_ids, seen_tokens(self.model, input_ids, self.attention_mask)
 
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
@@ -147,6 +144,7 @@ class ModelAmateur(Shown, Amateur, TextAmateur):
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
+        check_sees_all(self, sorted({name for each in texts.beside for name in each}))
         with self.lock, torch.no_grad(), side_forward(self):
             return forward_texts(self.prefix, texts.decoder_only(), positions, layers)
 
@@ -199,6 +197,19 @@ class PooledAmateur(Shown, Amateur, TextAmateur):
         """The pool of each amateur's logits."""
         parts = [weight * each.log_softmax(dim=-1) for weight, each in zip(self.weights, logits, strict=True)]
         return torch.stack(parts).sum(dim=0)
+
+
+def check_sees_all(amateur: object, unseen: Sequence[str]) -> None:
+    """The amateur reads a text in whose places nothing stands that it is not given.
+
+    Raises:
+        ValueError: Naming the arguments ``unseen`` that tell of it.
+    """
+    if unseen:
+        raise ValueError(
+            f"{', '.join(unseen)}: {type(amateur).__name__} would read their places in the text without what stands there; "
+            "use PromptAmateur with a prompt of text alone, as ContextAwareLogitsProcessor does, or LastTokenAmateur"
+        )
 
 
 def amateur_outputs(amateur: Amateur, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:

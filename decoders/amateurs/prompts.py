@@ -16,9 +16,8 @@ from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, TextAma
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.lifetime import Lifetime
 from counterpoint.decoders.forwards.readable import check_known
+from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
 from counterpoint.decoders.forwards.text_forward import (
-    ForwardOutputs,
-    Positions,
     encoder_arguments,
     encoder_outputs,
     forward_decoded_rows,
@@ -127,7 +126,7 @@ class LastTokenAmateur(ModelAmateur):
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
         texts = texts.decoder_only()
-        return super().text_outputs(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts]), positions, layers)
+        return super().text_outputs(replace(texts, prompts=[prompt[-1:] for prompt in texts.prompts], beside=()), positions, layers)
 
 
 class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):

@@ -13,6 +13,7 @@ from transformers import (
     NoRepeatNGramLogitsProcessor,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
     RepetitionPenaltyLogitsProcessor,
 )
 
@@ -32,6 +33,7 @@ def decoder(
     *,
     amateur: Amateur | PreTrainedModel | None = None,
     prompts: str | Sequence[str | Prompt | Sequence[Message]] | None = None,
+    processor: ProcessorMixin | None = None,
     **parameters: Any,
 ) -> dict[str, Any]:
     """A decoder by name, as keyword arguments of ``model.generate``.
@@ -48,6 +50,7 @@ def decoder(
         prompts: What will be continued, for decoders that depend on it (context-aware decoding, guides); a row each: a text, or
             a chat as a list of messages, which goes through the tokenizer's chat template. The parameter ``message`` then says
             which message has the context or the guide: "user" (the user's last, the default) or "system".
+        processor: The model's processor, for decoders that show it pictures.
         **parameters: Parameters of the decoder; they win over those in ``choice``.
 
     Returns:
@@ -69,7 +72,7 @@ def decoder(
     if isinstance(prompts, str):
         prompts = [prompts]
     given = None if prompts is None else [as_prompt(each) for each in prompts]
-    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=given)
+    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=given, processor=processor)
 
 
 def generate_arguments(
@@ -79,6 +82,7 @@ def generate_arguments(
     *,
     amateur: Amateur | PreTrainedModel | None = None,
     prompts: Sequence[Prompt] | None = None,
+    processor: ProcessorMixin | None = None,
 ) -> dict[str, Any]:
     """What ``generate`` takes for a decoder, whose amateur and prompts are at hand if it needs them."""
     settings = {"do_sample": spec.row.sampling}
@@ -86,7 +90,7 @@ def generate_arguments(
         return settings | dict(spec.values)
     if "amateur" in spec.row.needs:
         amateur = amateur_of(spec, model, tokenizer, amateur, prompts)
-    at_hand = {"model": model, "tokenizer": tokenizer, "amateur": amateur, "prompts": prompts}
+    at_hand = {"model": model, "tokenizer": tokenizer, "amateur": amateur, "prompts": prompts, "processor": processor}
     target, own, rest = split(spec, at_hand)
     if spec.row.kind == "processor":
         rest = {name: value for name, value in rest.items() if name not in PENALTIES}
@@ -104,6 +108,7 @@ def scoring_processors(
     *,
     amateur: Amateur | PreTrainedModel | None = None,
     prompts: Sequence[Prompt] | None = None,
+    processor: ProcessorMixin | None = None,
 ) -> list[LogitsProcessor]:
     """What changes the model's scores where given texts are scored, ``prompts`` one for each list of continuations.
 
@@ -113,7 +118,8 @@ def scoring_processors(
     check_distribution(spec, TABLE.rows)
     if spec.row.kind == "settings":
         return penalties(spec)
-    return list(generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts)["logits_processor"])
+    arguments = generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts, processor=processor)
+    return list(arguments["logits_processor"])
 
 
 def amateur_of(

@@ -83,7 +83,7 @@ class Row:
         name: The name.
         summary: What it is, in a line.
         target: ``module:callable``, resolved when it is used. Its arguments called ``model``, ``tokenizer``, ``amateur``,
-            ``prompts`` and ``ranker`` are filled in; parameters that it does not take are settings of ``generate``.
+            ``prompts``, ``processor`` and ``ranker`` are filled in; parameters that it does not take are settings of ``generate``.
         parameters: The parameters by name.
         origin: The version of the package, or the hash of the file, that somebody's own code is from.
     """
@@ -108,7 +108,7 @@ class DecoderRow(Row):
         streams: Whether a streamer gets every token as it is chosen.
         distribution: Whether it defines the probability of a given text.
         batched: Whether several prompts can be continued together.
-        needs: What has to be there beside the model: "amateur", "prompts", "ranker".
+        needs: What has to be there beside the model: "amateur", "prompts", "processor", "ranker".
         rows: The parameter that says how many tokens of a text are in a forward together, or their number.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -109,19 +109,58 @@ class Chat:
 
     def with_last_of_user(self, change: Any) -> Chat:
         """The chat with the text of the user's last message changed."""
+
+        def changed(content: Any) -> Any:
+            if not is_text(content):
+                raise ValueError("message=user: the user's last message has parts that are no text; take message=system")
+            return change(content_text(content))
+
+        return self.with_last_content(changed)
+
+    def with_last_content(self, change: Callable[[Any], Any]) -> Chat:
+        """The chat with the content of the user's last message changed."""
         places = [place for place, each in enumerate(self.messages) if each["role"] == "user"]
         if not places:
             raise ValueError("message=user: the chat has no message of the user")
         messages = list(self.messages)
         last = messages[places[-1]]
-        if not is_text(last["content"]):
-            raise ValueError("message=user: the user's last message has parts that are no text; take message=system")
-        messages[places[-1]] = {**last, "content": change(content_text(last["content"]))}
+        messages[places[-1]] = {**last, "content": change(last["content"])}
         return replace(self, messages=tuple(messages))
+
+    def with_picture(self, place: str) -> Chat:
+        """The chat with the picture of a file or an address before the words of the user's last message."""
+        picture = {"type": "image", "url" if "://" in place else "path": place}
+        return self.with_last_content(lambda content: [picture, *parts_of(content)])
+
+    def without_pictures(self) -> Chat:
+        """The chat without any."""
+        return replace(
+            self,
+            messages=tuple(
+                {**each, "content": [part for part in parts_of(each["content"]) if part.get("type") != "image"]}
+                for each in self.messages
+            ),
+        )
 
 
 Prompt = str | Chat
 """What is continued: a text, or a chat."""
+
+
+def about_picture(prompt: Prompt, place: str) -> Chat:
+    """A prompt as a chat about a picture, unless it is one already.
+
+    Example:
+        >>> about_picture("What is it?", "photo.png").messages[0]["content"][0]
+        {'type': 'image', 'path': 'photo.png'}
+    """
+    chat = prompt if isinstance(prompt, Chat) else Chat(({"role": "user", "content": prompt},))
+    return chat if chat.pictures else chat.with_picture(place)
+
+
+def picture_place(part: Mapping[str, Any]) -> str | None:
+    """Where an image is."""
+    return next((str(part[key]) for key in ("path", "url", "image") if isinstance(part.get(key), str)), None)
 
 
 def shown(prompt: Prompt) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -91,13 +91,19 @@ class GivenTexts:
     number_of_prompts: int
     start: tuple[int, ...] = ()
     """The tokens that a decoder's text begins with in an encoder-decoder model; () for a model without an encoder."""
+    beside: Sequence[Mapping[str, Tensor]] = ()
+    """Of each of ``number_of_prompts``, what the model takes beside its text: pictures; () where there is text alone."""
 
     @cached_property
     def tree(self) -> PrefixTree:
-        """What has to be read: all but the last tokens, which predict nothing."""
-        return PrefixTree(
-            [(*prompt, *continuation[:-1]) for prompt, continuation in zip(self.prompts, self.continuations, strict=True)]
-        )
+        """What has to be read: all but the last tokens, which predict nothing.
+
+        Prompts with pictures have nothing in common, though their tokens be equal: each begins with a token of its own.
+        """
+        prompts = self.prompts
+        if self.beside:
+            prompts = [(-1 - number, *prompt[1:]) for number, prompt in zip(self.numbers, prompts, strict=True)]
+        return PrefixTree([(*prompt, *continuation[:-1]) for prompt, continuation in zip(prompts, self.continuations, strict=True)])
 
     @cached_property
     def positions(self) -> list[tuple[int, int]]:
@@ -140,4 +146,4 @@ class GivenTexts:
         """
         if len(prompts) not in (1, self.number_of_prompts):
             raise ValueError(f"prompt has {len(prompts)} rows for {self.number_of_prompts} prompts: give one other prompt for each")
-        return replace(self, prompts=[prompts[number if len(prompts) > 1 else 0] for number in self.numbers])
+        return replace(self, prompts=[prompts[number if len(prompts) > 1 else 0] for number in self.numbers], beside=())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders.forwards.chats import Chat, Prompt
 from counterpoint.decoders.forwards.encoding import Encoded, encode_pair
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
 from counterpoint.decoders.hf.configuration import context_length, decoder_beginning
+
+Inputs = Mapping[str, Tensor]
+"""What a processor makes of one prompt: its tokens, and the pictures that stand in it."""
 
 
 def encode(
@@ -40,13 +44,17 @@ def encode(
 def encoded(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
-    prompt: Prompt | Sequence[int],
+    prompt: Prompt | Sequence[int] | Inputs,
     continuation: str | Sequence[int],
 ) -> Encoded:
     """Tokens of a prompt and its continuation; ids stay as they are, without padding after an end of text.
 
-    A chat is what its template writes.
+    A chat is what its template writes, and a processor's output has its tokens.
     """
+    if isinstance(prompt, Mapping):
+        prompt = tokens_of_inputs(prompt)
+        if isinstance(continuation, str):
+            return encoded_after(tokenizer, prompt, continuation)
     if isinstance(prompt, Chat) and tokenizer is not None and isinstance(continuation, str):
         return encode_pair(tokenizer, prompt.text(tokenizer), continuation, from_template=True)
     if not isinstance(prompt, str | Chat) and not isinstance(continuation, str):
@@ -54,6 +62,37 @@ def encoded(
     if tokenizer is None or not isinstance(prompt, str) or not isinstance(continuation, str):
         raise ValueError("prompts and continuations are both text, with tokenizer=, or both tokens")
     return encode_pair(tokenizer, prompt, continuation, is_encoder_decoder=bool(model.config.is_encoder_decoder))
+
+
+def tokens_of_inputs(inputs: Inputs) -> tuple[int, ...]:
+    """The tokens of a processor's output, without padding.
+
+    Raises:
+        ValueError: If it is of several prompts.
+    """
+    ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+    if len(ids) != 1:
+        raise ValueError(f"a prompt has {len(ids)} rows: give score() a processor's output of one prompt each")
+    return tuple(map(int, ids[0] if mask is None else ids[0][mask[0].bool()]))
+
+
+def encoded_after(tokenizer: PreTrainedTokenizerBase | None, prompt: tuple[int, ...], continuation: str) -> Encoded:
+    """The tokens of a prompt with pictures and of the text that follows it, tokenised together with the prompt's last words.
+
+    Raises:
+        ValueError: Without a tokenizer, or if the last words' tokens are others before the continuation.
+    """
+    if tokenizer is None:
+        raise ValueError("continuations of a processor's output are tokens, or texts with tokenizer=")
+    special = set(tokenizer.all_special_ids)
+    start = max((place + 1 for place, token in enumerate(prompt) if token in special), default=0)
+    last = str(tokenizer.decode(list(prompt[start:])))
+    before, after = encode_pair(tokenizer, last, continuation, from_template=True)
+    if list(before) != list(prompt[start:]):
+        raise ValueError(
+            f"continuation {continuation!r} joins with the prompt's last words {last!r} in one token; give it as tokens"
+        )
+    return prompt, after
 
 
 def without_padding(config: Any, tokens: list[int]) -> tuple[int, ...]:
@@ -64,7 +103,11 @@ def without_padding(config: Any, tokens: list[int]) -> tuple[int, ...]:
 
 
 def batches(
-    texts: Sequence[tuple[int, tuple[int, ...], tuple[int, ...]]], number_of_prompts: int, start: tuple[int, ...], batch_tokens: int
+    texts: Sequence[tuple[int, tuple[int, ...], tuple[int, ...]]],
+    number_of_prompts: int,
+    start: tuple[int, ...],
+    batch_tokens: int,
+    beside: Sequence[Inputs] = (),
 ) -> Iterator[GivenTexts]:
     """Texts whose tree has about ``batch_tokens`` tokens besides its trunk; a prompt's stay together unless they are many."""
     batch: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []
@@ -77,5 +120,5 @@ def batches(
         complete = ends or texts[index + 1][0] != text[0]
         if ends or load >= (batch_tokens if complete else 4 * batch_tokens):
             numbers, prompts, continuations = zip(*batch, strict=True)
-            yield GivenTexts(prompts, continuations, numbers, number_of_prompts, start)
+            yield GivenTexts(prompts, continuations, numbers, number_of_prompts, start, beside)
             batch, tree = [], PrefixTree()

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree, tree_masks
-from counterpoint.decoders.forwards.hooks import first_input
-from counterpoint.decoders.forwards.layers import decoder_layers
+from counterpoint.decoders.forwards.pictured_texts import forward_pictured
 from counterpoint.decoders.forwards.prefix_cache import PrefixCache
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.forwards.readable import check_causal, check_known
+from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions, recorded_states
 from counterpoint.decoders.forwards.tree_support import candidate_method
 from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
 from counterpoint.decoders.hf.devices import ids_device
-from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.outputs import ModelOutput
-from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
-
-Positions = Sequence[tuple[int, int]]
-"""A text, and the number of its continuation's tokens before the position."""
-
-
-class ForwardOutputs(NamedTuple):
-    """What a model says at P positions."""
-
-    logits: Float[Tensor, "positions vocabulary"]
-    states: dict[int, Float[Tensor, "positions hidden"]]
-    """The states that enter each layer; layer N is the unembedding."""
 
 
 def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
@@ -50,6 +33,8 @@ def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, 
     if prefix.model.config.is_encoder_decoder:
         return forward_encoded_rows(prefix.model, texts, positions)
     check_causal(prefix.model)
+    if texts.beside:
+        return forward_pictured(prefix.model, texts, positions, layers)
     windows = sliding_windows(prefix.cache)
     if candidate_method(prefix.model)[0] == "tree" and len(windows - {None}) < 2:
         nodes = [texts.tree.paths[text][len(texts.prompts[text]) - 1 + before] for text, before in positions]
@@ -155,31 +140,3 @@ def encoder_arguments(encoded: ModelOutput, mask: Tensor | None, rows: Int[Tenso
     at = rows.to(device)
     chosen = {name: each[at] if isinstance(each, Tensor) else each for name, each in encoded.items()}
     return {"encoder_outputs": type(encoded)(**chosen), "attention_mask": None if mask is None else mask.to(device)[at]}
-
-
-@contextmanager
-def recorded_states(
-    model: PreTrainedModel, layers: Sequence[int], narrow: Callable[[Tensor], Tensor]
-) -> Iterator[dict[int, Float[Tensor, "positions hidden"]]]:
-    """Within the context, one forward unembeds ``narrow(hidden)`` only, and leaves what enters ``layers``, narrowed too."""
-    states: dict[int, Tensor] = {}
-    thread = threading.get_ident()
-
-    def enter(layer: int) -> Any:
-        def hook(module: torch.nn.Module, arguments: tuple[Any, ...], *keywords: Any) -> None:
-            if threading.get_ident() == thread:
-                states[layer] = narrow(first_input("hidden_states", arguments, *keywords))[0]
-
-        return hook
-
-    def unembedded(hidden: Tensor) -> Tensor:
-        hidden = narrow(hidden)
-        if layers:
-            states[depth] = hidden[0]
-        return hidden
-
-    modules: Sequence[torch.nn.Module] = list(decoder_layers(model)) if layers else []
-    depth = len(modules)
-    hooks = [partial(modules[n].register_forward_pre_hook, enter(n), with_kwargs=True) for n in set(layers) if n < depth]
-    with hooked(*hooks), narrowed_unembedding(model, unembedded):
-        yield states

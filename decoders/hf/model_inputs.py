@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
@@ -57,3 +58,8 @@ def pictures_and_sounds(model: PreTrainedModel, model_kwargs: Mapping[str, Any])
 def after_prompt(model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments without what is read with the prompt alone, where a cache keeps it."""
     return {name: value for name, value in model_kwargs.items() if name not in OF_PROMPT}
+
+
+def sent_to(device: torch.device, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, with tensors on a device."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in inputs.items()}

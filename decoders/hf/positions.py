@@ -49,3 +49,11 @@ def picture_positions(
     taken = signature(numbered.get_rope_index).parameters
     places, deltas = numbered.get_rope_index(**{name: value for name, value in inputs.items() if name in taken})
     return torch.cat([text[None], places.to(text)]), deltas.reshape(-1, 1).to(text)
+
+
+def later_positions(
+    prompt: int, new: Int[Tensor, "rows length"], delta: Int[Tensor, "1 1"] | None
+) -> Int[Tensor, "rows length"] | Int[Tensor, "4 rows length"]:
+    """The positions of text after a prompt of so many tokens, to whose places beside the text's ``delta`` is added."""
+    text = torch.arange(prompt, prompt + new.shape[1], device=new.device).expand(len(new), -1)
+    return text if delta is None else torch.stack([text, *[text + delta.to(text)] * 3])

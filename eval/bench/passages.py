@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
+from counterpoint.decoders.forwards.chats import Chat, Prompt, picture_place, shown
 from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.eval.chat import TEXTS, ChatFormat, make_prompt
 from counterpoint.eval.generation import Request, encode, request
 from counterpoint.eval.inputs import JSON_LINES, PLAIN, Row, check_text, decoded, lines_or_records
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.prompts import chat_of, checked, picture_place
+from counterpoint.eval.prompts import chat_of, checked
 from counterpoint.eval.reading import Reading
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from counterpoint.decoders.forwards.chats import Prompt
-from counterpoint.eval.cli.errors import CommandError, UsageError
+from counterpoint.decoders.forwards.chats import Chat, Prompt, about_picture
+from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.inputs import decoded
 from counterpoint.eval.prompts import checked, parse_prompts
 
@@ -30,6 +32,26 @@ def read_prompts(prompt: str | None, file: str | None) -> list[Prompt]:
     if prompt is None and file is None and sys.stdin.isatty():
         raise UsageError("no prompt: give one as an argument, or more by --file or on standard input")
     return parse_prompts(sys.stdin.read(), "standard input")
+
+
+@usage_errors()
+def about_pictures(prompts: Sequence[Prompt], specs: Sequence[DecoderSpec]) -> list[Prompt]:
+    """The prompts, those without pictures about the one that a decoder's ``image`` names, for all decoders alike.
+
+    Raises:
+        UsageError: If decoders name several, there is no such file, or a decoder needs a picture and a prompt has none.
+    """
+    images = sorted({str(spec.values["image"]) for spec in specs if "processor" in spec.row.needs and spec.values["image"]})
+    if len(images) > 1:
+        raise ValueError(f"decoders name several images, {' and '.join(images)}: a prompt is about the same for all of them")
+    for image in images:
+        if "://" not in image and not Path(image).is_file():
+            raise ValueError(f"image={image}: there is no such file")
+    found: list[Prompt] = [about_picture(each, images[0]) if images else each for each in prompts]
+    seeing = next((spec for spec in specs if "processor" in spec.row.needs), None)
+    if seeing and not all(isinstance(each, Chat) and each.pictures for each in found):
+        raise ValueError(f"decoder {seeing.name}: a prompt has no picture; give image=FILE, or messages with an image")
+    return found
 
 
 def read_file(path: str) -> str:

@@ -15,6 +15,7 @@ from counterpoint.eval.cli.choice import chosen_decoder
 from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.models import chosen_format, load_model
 from counterpoint.eval.cli.options import add_chat_options, add_shared
+from counterpoint.eval.cli.prompts import about_pictures
 from counterpoint.eval.cli.terminal import printing_to, write
 
 
@@ -56,21 +57,29 @@ def run(arguments: argparse.Namespace) -> int:
     """
     spec = chosen_decoder(arguments)
     lists = read_candidates(arguments.file)
+    prefixes = about_pictures([each.prefix for each in lists], [spec])
 
     from counterpoint.decoders import score_each  # after the arguments, since these import torch
     from counterpoint.eval import building, loading
     from counterpoint.eval.chat import make_prompt
+    from counterpoint.eval.pictures import scored_prompts
 
     with loading.quiet():
         loaded = load_model(arguments)
-        chats = chosen_format(arguments, loaded, [each.prefix for each in lists])
-        prompts = [make_prompt(each.prefix, chats) for each in lists]
+        chats = chosen_format(arguments, loaded, prefixes)
+        prompts = [make_prompt(each, chats) for each in prefixes]
         processors = building.scoring_processors(spec, loaded, prompts)
+        read = scored_prompts(loaded, prompts)
         candidates = [[chats.measured(text) for text in each.candidates] for each in lists]
         with printing_to(arguments.output):
             try:
                 scored = score_each(
-                    loaded.model, loaded.tokenizer, prompts, candidates, processors or None, renormalise=arguments.renormalise
+                    loaded.model,
+                    loaded.tokenizer,
+                    read,
+                    candidates,
+                    processors or None,
+                    renormalise=arguments.renormalise,
                 )
                 for each, scores in zip(lists, scored, strict=True):
                     record = {**record_of(each, scores, spec, arguments.renormalise), **chats.facts([each.prefix])}

@@ -21,7 +21,7 @@ from transformers import (
 from typing_extensions import override
 
 from counterpoint.decoders.forwards.ragged import padded
-from counterpoint.decoders.forwards.text_forward import recorded_states
+from counterpoint.decoders.forwards.recording import recorded_states
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.rankers.base import CandidateScorer, Ranker, Scores, Texts, split

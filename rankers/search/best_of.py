@@ -91,7 +91,7 @@ def best_of(
     config, call = copy(generation_config), current_generate_call() or GenerateCall()
     whole, config.return_dict_in_generate = config.return_dict_in_generate, False
     each = config.num_return_sequences or 1
-    ranker, tokenizer = check_settings(ranker, processing_class, 1, 1, None, GenerationConfig())
+    ranker, tokenizer = check_settings(ranker, processing_class, 1, 1, None, "", GenerationConfig())
     if model.config.is_encoder_decoder:
         raise ValueError(
             "best_of ranks beams of decoder-only models; pass what generate(num_return_sequences=...) gives to rerank()"

@@ -52,7 +52,13 @@ RERANK = "rerank() on what generate() returns"
 
 
 def check_settings(
-    ranker: Any, processing_class: Any, beams: Any, candidates: Any, tokens_per_round: Any, config: GenerationConfig
+    ranker: Any,
+    processing_class: Any,
+    beams: Any,
+    candidates: Any,
+    tokens_per_round: Any,
+    round_ends: Any,
+    config: GenerationConfig,
 ) -> tuple[Ranker, PreTrainedTokenizerBase]:
     """The search's own arguments mean something, and go with those of sampling; gives the first two."""
     if not isinstance(ranker, Ranker):
@@ -65,9 +71,14 @@ def check_settings(
         number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not number and not (name == "tokens_per_round" and value is None):
             raise ValueError(f"{name}={value!r} is not a number of {name.split('_')[0]}; pass 1 or more")
-    if ranker.whole_texts and tokens_per_round is not None:
+    if not isinstance(round_ends, str):
         raise ValueError(
-            f"ranker={ranker!r} judges whole texts, and rounds end before texts do; pass tokens_per_round=None, or best_of"
+            f'round_ends={round_ends!r} is not a string at which rounds end; pass one such as "\\n\\n", or "" for none'
+        )
+    if ranker.whole_texts and (tokens_per_round is not None or round_ends):
+        raise ValueError(
+            f"ranker={ranker!r} judges whole texts, and rounds end before texts do; pass tokens_per_round=None without round_ends, "
+            "or take best_of"
         )
     if beams * candidates > 1 and not config.do_sample:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -16,6 +16,9 @@ from counterpoint.decoders.hf.caches import cached_length, find_cache
 from counterpoint.decoders.hf.generate_call import continuing
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.steps import GenerativeModel, after_forward, next_inputs, padding_token, prefill
+
+Over = Callable[[int, Sequence[int]], bool]
+"""Whether a row's new tokens are enough for a round."""
 
 
 class Proposal(NamedTuple):
@@ -60,10 +63,11 @@ class Proposer:
         }
         self.begun = False
 
-    def propose(self, draws: int, most: int | None) -> Proposal:
+    def propose(self, draws: int, most: int | None, over: Over | None = None) -> Proposal:
         """Continue each row ``draws`` times, by ``most`` tokens or, if None, until all have ended.
 
-        A row's continuations are rows side by side afterwards.
+        A row's continuations are rows side by side afterwards. One of which ``over`` says that its new tokens are enough waits for
+        the others; it is not to be continued after that.
         """
         scores = self._scores()
         check_logits(scores)
@@ -72,16 +76,20 @@ class Proposer:
             self.select([row for row in range(len(self.ids)) for _ in range(draws)])
             scores = scores.repeat_interleave(draws, dim=0)
         ended = torch.zeros(len(self.ids), dtype=torch.bool, device=self.ids.device)
+        waits = torch.zeros_like(ended)
         lengths = torch.zeros(len(self.ids), dtype=torch.long, device=self.ids.device)
         padding = padding_token(self.config)
         while True:
             tokens = draw(scores, bool(self.config.do_sample))
             if padding is not None:
-                tokens = torch.where(ended, padding.to(tokens.device), tokens)
+                tokens = torch.where(ended | waits, padding.to(tokens.device), tokens)
             self.ids = torch.cat([self.ids, tokens[:, None]], dim=1)
-            lengths += ~ended
-            ended = ended | self.criteria(self.ids, None)
-            if self.ids.shape[1] - start == most or bool(ended.all()):
+            lengths += ~(ended | waits)
+            ended = ended | (self.criteria(self.ids, None) & ~waits)
+            if over is not None:
+                going = (~(ended | waits)).nonzero().flatten().tolist()
+                waits[[row for row in going if over(row, self.ids[row, start:].tolist())]] = True
+            if self.ids.shape[1] - start == most or bool((ended | waits).all()):
                 break
             scores = self._scores()
         new = self.ids[:, start:].tolist()

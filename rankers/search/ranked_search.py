@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from counterpoint.rankers.continuation_texts import GeneratedText, continuation_
 from counterpoint.rankers.search.beams import Beams, Candidate, shared_beginning
 from counterpoint.rankers.search.checks import check_mode, check_prefixes, check_prompt_texts, check_settings
 from counterpoint.rankers.search.proposals import Proposer, chosen
+from counterpoint.rankers.search.rounds import StepProposer
 
 Tree = list[list[list[Candidate]]]
 """All candidates of every prompt and round, the best first; the first of a round, as many as there are beams, were continued."""
@@ -58,6 +60,7 @@ def ranked_search(
     beams: int = 2,
     candidates: int = 10,
     tokens_per_round: int | None = 20,
+    round_ends: str = "",
     prefixes: Sequence[str] | None = None,
     inputs_tensor: Tensor | None = None,
     **model_kwargs: Any,
@@ -95,6 +98,8 @@ def ranked_search(
         beams: How many continuations are kept; 2 as released.
         candidates: How many continuations of each are sampled; 10 as released.
         tokens_per_round: How many tokens a round adds; 20 as released. None: until the end.
+        round_ends: A string at which a beam's round ends before that, such as a blank line between the steps of a reasoning: every
+            beam is then a step longer, and the search is a beam search over steps.
         prefixes: One text for each prompt, if the ranker shall read another than the prompt without special tokens.
         inputs_tensor: What ``generate`` was given as inputs; it comes from there.
         **model_kwargs: The rest of what ``generate`` prepared. A cache in it that holds text is copied.
@@ -130,7 +135,7 @@ def ranked_search(
         [2, 2]
     """
     call, config = current_generate_call() or GenerateCall(), generation_config
-    ranker, tokenizer = check_settings(ranker, processing_class, beams, candidates, tokens_per_round, config)
+    ranker, tokenizer = check_settings(ranker, processing_class, beams, candidates, tokens_per_round, round_ends, config)
     check_mode(model, config, call, logits_processor, stopping_criteria, len(input_ids), model_kwargs)
     check_prompt(model, input_ids, model_kwargs)
     check_whole_text(model, input_ids.shape[1], model_kwargs, "rankers read")
@@ -148,12 +153,17 @@ def ranked_search(
     ids = unpadded(prompts, model_kwargs.get("attention_mask")) if known else prompts.tolist()
     text_of: Callable[..., str] = GeneratedText if known else continuation_text
     found = Beams(ranker.scorer(prefixes), lambda prompt, new: text_of(tokenizer, ids[prompt], new), len(prompts), beams)
-    proposer = Proposer(model, prompts, firsts, logits_processor, stopping_criteria, config, model_kwargs)
+    begin = partial(begun, model, logits_processor, stopping_criteria, config)
     stream = None if call.streamer is None else Stream(call.streamer)
     draws = beams * candidates
-    while found.live():
-        rows = found.grow(proposer.propose(draws, tokens_per_round), draws)
-        proposer.select(rows)
+    steps = StepProposer(begin, prompts, firsts, model_kwargs, found.text, round_ends) if round_ends else None
+    proposer = begin(prompts, firsts, model_kwargs)
+    while live := found.live():
+        if steps is None:
+            proposer.select(found.grow(proposer.propose(draws, tokens_per_round), draws))
+        else:
+            rows = [(prompt, found.kept[prompt][place].tokens) for prompt, place in live]
+            found.grow(steps.propose(rows, draws, tokens_per_round), draws)
         draws = candidates
         if stream is not None:
             stream.put(found.kept[0])
@@ -167,6 +177,19 @@ def ranked_search(
     if not config.return_dict_in_generate:
         return sequences
     return RankedSearchOutput(sequences, torch.tensor([each.score for each in best]), found.rounds)
+
+
+def begun(
+    model: PreTrainedModel,
+    processors: LogitsProcessorList,
+    criteria: StoppingCriteriaList,
+    config: GenerationConfig,
+    ids: Int[Tensor, "rows length"],
+    origins: Int[Tensor, "rows"],
+    model_kwargs: dict[str, Any],
+) -> Proposer:
+    """What continues these rows."""
+    return Proposer(model, ids, origins, processors, criteria, config, model_kwargs)
 
 
 class Stream:

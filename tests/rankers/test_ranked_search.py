@@ -66,6 +66,58 @@ def test_any_settings(beams: int, candidates: int, tokens_per_round: int | None,
         laws.equals_reference(model, batch_of(LLAMA, model), eos=eos, settings=chosen)
 
 
+def some_string(model: PreTrainedModel, batch: Batch) -> str:
+    """A character that ends some rounds early, in texts that differ."""
+    tree = laws.search(model, batch).tree
+    return chr(0x4E00 + tree[0][0][0].tokens[1])
+
+
+@pytest.mark.usefixtures("by_rank")
+@pytest.mark.parametrize("tokens_per_round", [None, 4])
+@pytest.mark.parametrize("name", ["llama", "gemma3_sliding", "gpt2_tied", "mamba", "bart", "t5"])
+def test_rounds_that_end_at_a_string(name: str, tokens_per_round: int | None) -> None:
+    """Beams of several lengths, each from scratch by itself."""
+    family = FAMILY[name]
+    model = family.build()
+    batch = batch_of(family, model)
+    chosen = laws.Settings(tokens_per_round=tokens_per_round, round_ends=some_string(model, batch))
+    trees = laws.equals_reference(model, batch, eos=laws.some_end(model, batch), settings=chosen)
+    lengths = {len(each.tokens) for rounds in trees for each in rounds[0]}
+    assert len(lengths) > 1
+
+
+@pytest.mark.usefixtures("by_rank")
+def test_contrasts_and_caches_in_rounds_that_end_at_a_string(model: PreTrainedModel, batch: Batch) -> None:
+    chosen = laws.Settings(tokens_per_round=None, round_ends=some_string(model, batch))
+    case = context_case()
+    laws.equals_reference(model, batch, case.build, case.reference(model), settings=chosen)
+    laws.equals_reference(model, batch, settings=chosen, use_cache=False)
+    places = (batch.mask.cumsum(-1) - 1).clamp(min=0)[:, :-1]
+    cache = model(batch.ids[:, :-1], attention_mask=batch.mask[:, :-1], position_ids=places, use_cache=True).past_key_values
+    laws.equals_reference(model, batch, settings=chosen, past_key_values=cache)
+    assert cache.get_seq_length() == batch.ids.shape[1] - 1
+
+
+@pytest.mark.usefixtures("by_rank")
+def test_steps_that_are_cut_elsewhere_are_caught(model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broken mock overlooks a string that is a step's first token."""
+    chosen = laws.Settings(tokens_per_round=None, round_ends=some_string(model, batch))
+    laws.equals_reference(model, batch, settings=chosen)
+    propose = proposals.Proposer.propose
+
+    def late(self: Any, draws: int, most: int | None, over: Any = None) -> Any:
+        return propose(self, draws, most, lambda row, tokens: over(row, tokens[:-1]))
+
+    monkeypatch.setattr(proposals.Proposer, "propose", late)
+    with pytest.raises(AssertionError):
+        laws.equals_reference(model, batch, settings=chosen)
+
+
+def test_a_string_that_is_none_is_refused(model: PreTrainedModel, batch: Batch) -> None:
+    with pytest.raises(ValueError, match="round_ends=7 is no string"):
+        laws.search(model, batch, round_ends=7)
+
+
 @pytest.mark.usefixtures("by_rank")
 @pytest.mark.parametrize("name", ["bart", "t5"])
 def test_encoder_decoder_models(name: str) -> None:

@@ -30,6 +30,8 @@ class Settings(NamedTuple):
     candidates: int = 3
     tokens_per_round: int | None = 4
     max_new_tokens: int = 10
+    round_ends: str = ""
+    """A character of the toy tokenizer."""
 
 
 USUAL = Settings()
@@ -128,6 +130,9 @@ def reference(
                     scores = next_scores(model, prompt, tokens, index, score)
                     tokens = (*tokens, by_rank(scores, number, settings.candidates))
                     if tokens[-1] in eos:
+                        break
+                    own = [each for each in tokens[len(node.tokens) :] if each not in (PAD, BOS, EOS)]
+                    if settings.round_ends in [chr(0x4E00 + each) for each in own]:
                         break
                 if tokens in [other.tokens for other in pool]:
                     continue

@@ -17,7 +17,7 @@ from counterpoint.eval.cli.decoder_aliases import add_aliases, option_of, parse_
 from counterpoint.eval.cli.errors import UsageError, option_names, usage_errors
 from counterpoint.eval.cli.models import chosen_format, load_model, warn_of_empty
 from counterpoint.eval.cli.options import add_chat_options, add_shared, positive
-from counterpoint.eval.cli.prompts import read_prompts
+from counterpoint.eval.cli.prompts import about_pictures, read_prompts
 from counterpoint.eval.cli.terminal import printing_to
 
 BATCH_SIZE = 8
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Continue every prompt, and print the texts, a comparison or JSON, or write them to a file that a later run completes."""
     specs = chosen_decoders(arguments)
     check_counts(arguments, specs)
-    prompts = read_prompts(arguments.prompt, arguments.file)
+    prompts = about_pictures(read_prompts(arguments.prompt, arguments.file), specs)
 
     from counterpoint.eval import building, chat, generation, loading  # after the arguments, since these import torch
     from counterpoint.eval.cli.texts import printing

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import SuppressTokensLogitsProcessor
 
 import contrast_references
+import layer_references
 from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
     ContrastiveDecodingLogitsProcessor,
+    DoLaLogitsProcessor,
     InputsAmateur,
     contrast,
     diffusion_noise,
@@ -21,6 +25,7 @@ from counterpoint.decoders import (
     score,
 )
 from counterpoint.decoders.amateurs.inputs import keyed
+from counterpoint.decoders.forwards import pictured_texts
 from counterpoint.decoders.testing import tiny_model
 from every_family import build
 from family_sweep import CLOSE, STEPS
@@ -46,6 +51,7 @@ class Pictures:
         self.name = name
         self.model: Any = build(f"{name}:{NAMES[name]}")
         self.plain: Any = build(f"{name}:{NAMES[name]}")  # another object: nothing left in modules reaches the references
+        self.model.config.get_text_config().max_position_embeddings = 512  # InternVL's picture alone fills 256
 
     def inputs(self, *seeds: int, before: int = 1, after: int = 3) -> dict[str, Tensor]:
         """A prompt for each seed of a picture, all of the same words."""
@@ -95,7 +101,7 @@ def pictures(name: str) -> Pictures:
     return Pictures(name)
 
 
-def visual(model: Any, other: dict[str, Tensor], beta: float = 1.0, alpha: float = 0.1) -> ContrastiveDecodingLogitsProcessor:
+def visual(model: Any, other: Any, beta: float = 1.0, alpha: float = 0.1) -> ContrastiveDecodingLogitsProcessor:
     return ContrastiveDecodingLogitsProcessor(InputsAmateur(model, other), alpha=alpha, form=partial(extrapolation, beta=beta))
 
 
@@ -178,6 +184,88 @@ def test_degenerate_settings_are_known_methods(name: str) -> None:
         torch.testing.assert_close(one, other)
 
 
+def ln(subject: Pictures, prompt: dict[str, Tensor], text: list[int]) -> Tensor:
+    """Log-probabilities of all tokens at each place of a text after a prompt with its picture."""
+    return subject.logits(prompt, torch.tensor(text)).double().log_softmax(dim=-1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_are_scored_after_pictures(name: str) -> None:
+    """Several texts of several prompts, of which one has no picture and two the same words, each as by itself without a cache."""
+    subject = pictures(name)
+    prompts = [subject.inputs(1), subject.inputs(2, before=4), [*text(4, 9)], subject.inputs(2)]
+    texts = [[text(3, 1), text(3, 2), text(5, 3), [*text(3, 1)[:2], 8, 9, 7]]] * 3 + [[text(1, 4), text(4, 5)]]
+    deltas = getattr(subject.model.model, "rope_deltas", None)
+    scores = score(subject.model, None, prompts, texts)  # type: ignore[arg-type]
+    assert getattr(subject.model.model, "rope_deltas", None) is deltas  # the module is as it was
+    for prompt, own, found in zip(prompts, texts, scores, strict=True):
+        given = prompt if isinstance(prompt, dict) else {"input_ids": torch.tensor([prompt])}
+        for tokens, each in zip(own, found, strict=True):
+            expected = ln(subject, given, tokens)[range(len(tokens)), tokens]
+            torch.testing.assert_close(torch.tensor(each.log_probabilities).double(), expected, atol=CLOSE, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contrasts_of_pictures_score(name: str) -> None:
+    """Every prompt has its own other view, which may be longer."""
+    subject = pictures(name)
+    prompts, others = [subject.inputs(1), subject.inputs(2)], [subject.inputs(3, before=5), subject.inputs(4)]
+    texts = [[text(3, 1), text(4, 2)], [text(1, 3)]]
+    found = score(subject.model, None, prompts, texts, visual(subject.model, others, beta=0.7, alpha=0.0))
+    for prompt, other, own, scores in zip(prompts, others, texts, found, strict=True):
+        for tokens, each in zip(own, scores, strict=True):
+            wanted = (1.7 * ln(subject, prompt, tokens) - 0.7 * ln(subject, other, tokens)).log_softmax(dim=-1)
+            expected = wanted[range(len(tokens)), tokens]
+            torch.testing.assert_close(torch.tensor(each.log_probabilities).double(), expected, atol=3 * CLOSE, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scoring_gives_what_generation_used(name: str) -> None:
+    subject = pictures(name)
+    real, processor = subject.inputs(1), visual(subject.model, subject.inputs(3))
+    place = subject.model.config.image_token_id  # where it is written, a text would need one more picture
+    bans = SuppressTokensLogitsProcessor([place])
+    output = subject.generate(real, bans, processor)
+    new = output.sequences[0, real["input_ids"].shape[1] :].tolist()
+    ((scored,),) = score(subject.model, None, [real], [[new]], [bans, processor])
+    expected = torch.stack(output.scores)[:, 0].double().log_softmax(dim=-1)[range(len(new)), new]
+    torch.testing.assert_close(torch.tensor(scored.log_probabilities).double(), expected, atol=3 * CLOSE, rtol=0)
+    assert scored.greedy
+
+
+def test_a_picture_of_another_prompt_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = pictured_texts.forward_prompt
+
+    def wrong(model: Any, texts: Any, positions: Any, layers: Any, number: int) -> Any:
+        return forward(model, replace(texts, beside=texts.beside[::-1]), positions, layers, number)
+
+    monkeypatch.setattr(pictured_texts, "forward_prompt", wrong)
+    with pytest.raises(AssertionError):
+        test_contrasts_of_pictures_score("llava")
+
+
+def test_positions_of_text_alone_after_a_picture_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = pictured_texts.later_positions
+    monkeypatch.setattr(pictured_texts, "later_positions", lambda prompt, new, delta: later(prompt, new, None))
+    with pytest.raises(AssertionError):
+        test_texts_are_scored_after_pictures("qwen2_vl")
+
+
+def test_layers_are_read_behind_pictures() -> None:
+    """DoLa's scores of given texts, from early exits of forwards without a cache."""
+    subject, tokens = pictures("llava"), text(4, 2)
+    real = subject.inputs(1)
+    ((found,),) = score(subject.model, None, [real], [[tokens]], DoLaLogitsProcessor(subject.model, layers=[0, 1], alpha=0.0))
+    ids = torch.cat([real["input_ids"], torch.tensor([tokens[:-1]])], dim=1)
+    with torch.no_grad():
+        states = subject.plain(ids, pixel_values=real["pixel_values"], use_cache=False, output_hidden_states=True).hidden_states
+        early = torch.stack([subject.plain.get_output_embeddings()(states[layer][0, -len(tokens) :]) for layer in (0, 1)], dim=1)
+    final = subject.logits(real, torch.tensor(tokens))
+    expected = torch.stack([layer_references.dola(last, exits, alpha=0.0) for last, exits in zip(final, early, strict=True)])
+    expected = expected.double().log_softmax(dim=-1)[range(len(tokens)), tokens]
+    torch.testing.assert_close(torch.tensor(found.log_probabilities).double(), expected, atol=5 * CLOSE, rtol=0)
+
+
 def test_keys_that_pictures_have_no_part_in_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that knew rows by their ids alone would give one prompt the picture of another."""
     monkeypatch.setattr("counterpoint.decoders.amateurs.inputs.keyed", lambda ids, origins: ids)
@@ -216,8 +304,19 @@ def test_what_cannot_be_said_is_refused() -> None:
     ends = {**other, "mm_token_type_ids": torch.ones_like(other["mm_token_type_ids"])}
     with pytest.raises(ValueError, match="a prompt ends in a picture"):
         InputsAmateur(subject.model, ends)
-    with pytest.raises(ValueError, match="no contrast of pictures can be scored"):
-        score(subject.model, None, [text(4, 5)], [[text(3, 4)]], visual(subject.model, other))
+    real = [subject.inputs(1), subject.inputs(2)]
+    with pytest.raises(ValueError, match="scoring takes a list of them"):
+        score(subject.model, None, real, [[text(3, 4)]] * 2, visual(subject.model, subject.inputs(3, 4)))
+    with pytest.raises(ValueError, match="would read their places in the text without what stands there"):
+        score(subject.model, None, real[:1], [[text(3, 4)]], ContrastiveDecodingLogitsProcessor(subject.plain))
+    with pytest.raises(ValueError, match="a prompt has 2 rows"):
+        score(subject.model, None, [subject.inputs(1, 2)], [[text(3, 4)]])
+    with pytest.raises(ValueError, match="tokens, or texts with tokenizer="):
+        score(subject.model, None, real[:1], [["a text"]])
+    llava = pictures("llava")
+    sizes = [llava.inputs(1), {**llava.inputs(2), "pixel_values": torch.zeros(1, 3, 8, 8)}]
+    with pytest.raises(ValueError, match="pixel_values of the prompts differ in shape; give pictures of one size"):
+        InputsAmateur(llava.model, sizes)
     model = tiny_model()
     alone = {"input_ids": torch.tensor([[7, 8, 9]])}
     assert score(model, None, [[5, 6]], [[[7, 8]]], visual(model, alone))[0][0].total < 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from transformers import (
 )
 
 from chats import jsonl
+from counterpoint.decoders import (
+    ContrastiveDecodingLogitsProcessor,
+    InputsAmateur,
+    diffusion_noise,
+    extrapolation,
+    score,
+)
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.main import main
 
@@ -100,3 +108,74 @@ def test_a_processor_that_is_missing_is_named(folder: Path, tmp_path: Path, caps
         main(["generate", "What is it?", "--model", str(bare), "--device", "cpu", "--decoder", "greedy", "--max-new-tokens", "3"])
         == 0
     )
+
+
+def contrasted(folder: Path, messages: list[dict[str, Any]], view: str) -> tuple[Any, Any, Any, Any]:
+    """The model, its processor, the inputs and those of the worse view, by transformers alone."""
+    processor: Any = LlavaProcessor.from_pretrained(folder)
+    model: Any = LlavaForConditionalGeneration.from_pretrained(folder).eval()
+
+    def read(content: list[dict[str, Any]]) -> Any:
+        chat = [{"role": "user", "content": content}]
+        return processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True)
+
+    picture, words = messages[0]["content"]
+    inputs = read([picture, words])
+    if view == "noise":
+        chance = torch.Generator().manual_seed(3)
+        other = {**inputs, "pixel_values": diffusion_noise(inputs["pixel_values"], step=999, generator=chance)}
+    elif view == "none":
+        other = read([words])
+    else:
+        other = read([picture, {"type": "text", "text": "Invent."}, words])
+    return model, processor, inputs, other
+
+
+CHOICES = {"noise": ["noise_step=999", "seed=3"], "none": ["view=none"], "instruction": ["view=instruction", "instruction=Invent."]}
+
+
+@pytest.mark.parametrize("view", CHOICES)
+def test_views_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], view: str) -> None:
+    """``generate`` by ``image=`` and by messages says what the amateur in Python says, and ``score`` gives its probabilities."""
+    messages = chat(folder, "red")
+    model, processor, inputs, other = contrasted(folder, messages, view)
+    by_hand = ContrastiveDecodingLogitsProcessor(InputsAmateur(model, other), alpha=0.1, form=partial(extrapolation, beta=1.0))
+    ids = model.generate(**inputs, logits_processor=[by_hand], do_sample=False, max_new_tokens=6)
+    expected = str(processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+    command = ["generate", "--model", str(folder), "--device", "cpu", "--max-new-tokens", "6", "--json"]
+    command += ["--decoder", "visual_contrastive", *CHOICES[view]]
+    capsys.readouterr()
+    assert main([*command, "--file", jsonl(tmp_path / "rows.jsonl", {"messages": messages})]) == 0
+    assert json.loads(capsys.readouterr().out)["text"].strip() == expected
+    compare = f"visual_contrastive:image={folder / 'red.png'},{','.join(CHOICES[view])}"
+    options = ["--model", str(folder), "--device", "cpu", "--max-new-tokens", "6", "--json"]
+    assert main(["generate", "What is it?", *options, "--compare", "greedy", compare]) == 0
+    greedy, contrast = (json.loads(line)["text"].strip() for line in capsys.readouterr().out.splitlines())
+    assert contrast == expected
+    plain = model.generate(**inputs, do_sample=False, max_new_tokens=6)[0, inputs["input_ids"].shape[1] :]
+    assert greedy == str(processor.tokenizer.decode(plain, skip_special_tokens=True)).strip()  # the picture is the prompt's
+
+    rows = jsonl(tmp_path / "answers.jsonl", {"messages": messages, "candidates": [" a ship", " the sea"]})
+    decoder = ["--decoder", "visual_contrastive", *CHOICES[view]]
+    assert main(["score", rows, "--model", str(folder), "--device", "cpu", "--json", *decoder]) == 0
+    found = json.loads(capsys.readouterr().out)["log_probabilities"]
+    own = ContrastiveDecodingLogitsProcessor(InputsAmateur(model, other), alpha=0.0, form=partial(extrapolation, beta=1.0))
+    (expected_scores,) = score(model, processor.tokenizer, [dict(inputs)], [[" a ship", " the sea"]], own)
+    torch.testing.assert_close(torch.tensor(found), torch.tensor([each.total for each in expected_scores]), atol=1e-4, rtol=0)
+
+
+def test_what_is_wrong_with_a_view_is_said_before_the_model_is_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, problem in (
+        (["visual_contrastive"], "a prompt has no picture; give image=FILE"),
+        (["visual_contrastive", f"image={tmp_path}/none.png"], "there is no such file"),
+        (["visual_contrastive", "noise_step=1000"], "noise_step=1000"),
+    ):
+        assert main(["generate", "What is it?", "--model", "absent/absent", "--decoder", *words]) == 2
+        assert problem in capsys.readouterr().err
+    image = f"image={folder / 'red.png'}"
+    for more, problem in ((["view=blur"], "view=blur is not one of"), (["rate=0.1"], "rate=0.1 is of view=none")):
+        command = ["generate", "What?", "--model", str(folder), "--device", "cpu", "--max-new-tokens", "4"]
+        assert main([*command, "--decoder", "visual_contrastive", image, *more]) == 1
+        assert problem in capsys.readouterr().err

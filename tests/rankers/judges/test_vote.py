@@ -248,7 +248,7 @@ def test_a_text_that_was_sampled_twice_has_two_votes() -> None:
 
 @pytest.mark.parametrize("ranker", [VoteRanker(), CombinedRanker([OverlapRanker(), VoteRanker()])], ids=["alone", "combined"])
 def test_rounds_are_refused_by_name(ranker: Ranker) -> None:
-    with pytest.raises(ValueError, match=r"judges whole texts, .* pass tokens_per_round=None, or best_of"):
+    with pytest.raises(ValueError, match=r"judges whole texts, .* pass tokens_per_round=None without round_ends"):
         generate(ranker, ranked_search, max_new_tokens=4)
     assert generate(ranker, ranked_search, max_new_tokens=4, tokens_per_round=None).ranker_scores.isfinite().all()
 
