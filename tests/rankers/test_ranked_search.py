@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline, set
 import ranked_search_laws as laws
 from contrast_cases import context_case, encoder_decoder_case, model_case, sibling
 from counterpoint.decoders import DoLaLogitsProcessor, FrustratinglySimpleLogitsProcessor, VectorAntiLanguageModel
+from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.rankers import ConsensusRanker, OverlapRanker, Ranker, ranked_search
 from counterpoint.rankers.search import proposals
 from families import EOS, EXPAND, FAMILY, FIRST_WORD, PAD, RECURRENT, STATELESS, TREE, VOCABULARY
@@ -93,8 +94,8 @@ def test_contrasts_and_caches_in_rounds_that_end_at_a_string(model: PreTrainedMo
     laws.equals_reference(model, batch, case.build, case.reference(model), settings=chosen)
     laws.equals_reference(model, batch, settings=chosen, use_cache=False)
     places = (batch.mask.cumsum(-1) - 1).clamp(min=0)[:, :-1]
-    cache = model(batch.ids[:, :-1], attention_mask=batch.mask[:, :-1], position_ids=places, use_cache=True).past_key_values
-    laws.equals_reference(model, batch, settings=chosen, past_key_values=cache)
+    cache = model(batch.ids[:, :-1], attention_mask=batch.mask[:, :-1], position_ids=places, use_cache=True)[CACHE]
+    laws.equals_reference(model, batch, settings=chosen, **{CACHE: cache})
     assert cache.get_seq_length() == batch.ids.shape[1] - 1
 
 
