@@ -18,17 +18,19 @@ from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
 from counterpoint.eval.chat_ranking import ChatRanker
 from counterpoint.eval.choosing import DecoderSpec, RankerSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
+from counterpoint.eval.engines.served import AnyModel, Served
 from counterpoint.eval.loading import Loaded, choose_device, load
 from counterpoint.eval.pictures import processor_of
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.causal import CausalRanker
 from counterpoint.rankers.combination import CombinedRanker
+from counterpoint.rankers.engine_likelihood import EngineLikelihoodRanker
 from counterpoint.rankers.weight_files import refusals
 
-ChatsFor = Callable[[Loaded], Mapping[str, Chat]]
+ChatsFor = Callable[[AnyModel], Mapping[str, Chat]]
 """Chats by their words, for a language model that ranks."""
 
-Model = Callable[[], Loaded]
+Model = Callable[[], AnyModel]
 """Loads the model of ``--model``, or gives it if it is loaded already."""
 
 
@@ -184,6 +186,9 @@ def build_ranker(
     if "model" in spec.row.needs:
         path = values.pop("path", "")
         loaded = load(path, device, "auto", trust_remote_code) if path else model()
+        if isinstance(loaded, Served):
+            served = served_ranker(spec, loaded)
+            return ChatRanker(served, chats_for(loaded)) if chats_for and served.tokenizer.chat_template else served
         values |= {"model": loaded.model, "tokenizer": loaded.tokenizer}
         if "decoder" in values:
             (decoder,) = values["decoder"]
@@ -199,3 +204,24 @@ def build_ranker(
     if isinstance(ranker, CausalRanker) and chats_for and ranker.tokenizer.chat_template:
         return ChatRanker(ranker, chats_for(loaded))
     return ranker
+
+
+def served_ranker(spec: RankerSpec, served: Served) -> EngineLikelihoodRanker:
+    """The likelihood ranker over a served model.
+
+    Raises:
+        ValueError: For other rankers by a language model, whose logits no server gives, and for a likelihood under a decoder.
+    """
+    if spec.name != "likelihood":
+        raise ValueError(
+            f"{spec.name} reads whole distributions, which no server gives: give it a model of its own, {spec.name}:path=..."
+        )
+    decoder: Any = spec.values["decoder"]
+    if str(decoder[0]) != "greedy":
+        raise ValueError(f"decoder={decoder[0]}: a server tells the model's own likelihood alone; leave it out, or give path=...")
+    if served.tokenizer is None or not (served.endpoint.takes_ids and served.endpoint.server.scores):
+        raise ValueError(
+            "likelihood needs a server that takes tokens and tells their log-probabilities (vLLM), and --tokenizer PATH; or a "
+            "model of its own, likelihood:path=..."
+        )
+    return EngineLikelihoodRanker(served.endpoint, served.tokenizer, form=str(spec.values["form"]))

@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from counterpoint.decoders.forwards.chats import Chat, Prompt, with_system
-from counterpoint.eval.loading import Loaded
 from counterpoint.eval.reading import marks_of, without_thinking
 
 SWITCHES = ("enable_thinking", "thinking")
@@ -74,8 +73,21 @@ def make_prompt(prompt: Prompt, chats: ChatFormat) -> Prompt:
     return Chat(with_system(messages, chats.system) if chats.system else messages, chats.options)
 
 
+@runtime_checkable
+class Named(Protocol):
+    """A model with its tokenizer, wherever it runs."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+
+
 def chat_format(
-    loaded: Loaded, template: str = "none", system: str = "", thinking: str = "keep", prompts: Sequence[Prompt] = ()
+    loaded: Named, template: str = "none", system: str = "", thinking: str = "keep", prompts: Sequence[Prompt] = ()
 ) -> ChatFormat:
     """Check what was asked for against the model.
 

@@ -9,6 +9,7 @@ from typing_extensions import override
 from counterpoint.decoders.forwards.chats import Chat
 from counterpoint.rankers.base import CandidateScorer, Ranker, Texts
 from counterpoint.rankers.causal import CausalRanker
+from counterpoint.rankers.engine_likelihood import EngineLikelihoodRanker
 
 
 class ChatRanker(Ranker):
@@ -19,7 +20,7 @@ class ChatRanker(Ranker):
         chats: Chats by their words.
     """
 
-    def __init__(self, ranker: CausalRanker, chats: Mapping[str, Chat]) -> None:
+    def __init__(self, ranker: CausalRanker | EngineLikelihoodRanker, chats: Mapping[str, Chat]) -> None:
         self.ranker, self.chats, self.comparable, self.whole_texts = ranker, chats, ranker.comparable, ranker.whole_texts
 
     def __repr__(self) -> str:

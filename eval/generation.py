@@ -16,6 +16,7 @@ from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.outputs import BaseStreamer
 from counterpoint.eval import building
+from counterpoint.eval.chat import Named
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
@@ -82,7 +83,15 @@ def check_room(loaded: Loaded, tokens: int, max_new_tokens: int) -> None:
     Raises:
         ValueError: With the way out.
     """
-    context = context_length(loaded.model)
+    check_context(context_length(loaded.model), tokens, max_new_tokens)
+
+
+def check_context(context: int | None, tokens: int, max_new_tokens: int) -> None:
+    """The same for a context of so many tokens, None if it is not known.
+
+    Raises:
+        ValueError: With the way out.
+    """
     if context is not None and tokens + max_new_tokens > context:
         room = context - tokens
         way_out = f"take max_new_tokens={room} or a shorter prompt" if room > 0 else "shorten the prompt"
@@ -104,7 +113,7 @@ def request(loaded: Loaded, prompt: Prompt, max_new_tokens: int, reading: Readin
     return Request(prompt, tuple(ids), inputs, reading)
 
 
-def in_template(loaded: Loaded, chat: Chat) -> list[int]:
+def in_template(loaded: Named, chat: Chat) -> list[int]:
     """A chat's tokens."""
     try:
         return chat.ids(loaded.tokenizer)

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from counterpoint.eval.embedded import AMATEUR, EXPERT
+from counterpoint.eval.engines.served import Served
 from counterpoint.eval.journal import key_of
 from counterpoint.rankers import SMALL
 
@@ -130,30 +131,35 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     )
 
 
-def dependencies(loaded: Loaded, spec: Spec[Any]) -> dict[str, Any]:
+def dependencies(loaded: Loaded | Served, spec: Spec[Any]) -> dict[str, Any]:
     """All that a result of a command depends on besides its data and settings, as JSON has it.
 
     The one place for it: the model's files (its tokenizer and generation settings are among them), the precision and kind of device
     it computes in, the decoder with its parameters, and the files of every model and the code of one's own that it names. Releases
     of libraries are recorded beside a result, not in its key.
     """
+    decoder = [spec.name, spec.plain(), spec.origins()]
+    if isinstance(loaded, Served):
+        return {"model": loaded.name, **loaded.facts(), "decoder": decoder, "models": models_of(spec, loaded.name, served=True)}
     return {
         "model": revision(loaded.name),
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "device": loaded.model.device.type,
-        "decoder": [spec.name, spec.plain(), spec.origins()],
+        "decoder": decoder,
         "models": models_of(spec, loaded.name),
     }
 
 
-def models_of(spec: Spec[Any], model: str) -> list[dict[str, str]]:
+def models_of(spec: Spec[Any], model: str, *, served: bool = False) -> list[dict[str, str]]:
     """The revisions of the models and files that a choice names, and of those in the choices in it.
+
+    A server's amateurs are names that it was started with, and no models here (``served``).
 
     Raises:
         FileNotFoundError: If there is no such model.
     """
     own: dict[str, str] = {}
-    for name in MODELS:
+    for name in ("path",) if served else MODELS:
         value = spec.values.get(name)
         if isinstance(value, str) and value:
             try:
@@ -164,8 +170,8 @@ def models_of(spec: Spec[Any], model: str) -> list[dict[str, str]]:
         value = spec.values.get(name)
         if isinstance(value, str) and Path(value).is_file():
             own[name] = revision(value)
-    if spec.values.get("amateur") == "" and model == str(EXPERT):
+    if spec.values.get("amateur") == "" and not served and model == str(EXPERT):
         own["amateur"] = revision(str(AMATEUR))
     if spec.name == "small":
         own["path"] = revision(str(SMALL))
-    return [own, *(found for each in spec.nested() for found in models_of(each, model))]
+    return [own, *(found for each in spec.nested() for found in models_of(each, model, served=served))]

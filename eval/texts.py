@@ -21,9 +21,11 @@ from counterpoint.eval.bench.generation import continue_batch
 from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.chat import ChatFormat
 from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.engines import writing
+from counterpoint.eval.engines.concurrent import gathered
+from counterpoint.eval.engines.served import AnyModel, Served
 from counterpoint.eval.generation import Emit, Generated, Request
 from counterpoint.eval.journal import Journal, key_of, name_other_releases, record_of, releases
-from counterpoint.eval.loading import Loaded
 from counterpoint.eval.progress import progress_bar
 from counterpoint.eval.revisions import dependencies, revision
 
@@ -33,7 +35,7 @@ class Texts:
     """What a command asks for: for every prompt, decoder and seed a text."""
 
     arguments: argparse.Namespace
-    loaded: Loaded
+    loaded: AnyModel
     chats: ChatFormat
     prompts: Sequence[Prompt]
     encoded: Sequence[Request]
@@ -62,6 +64,10 @@ class Texts:
     def text(self, number: int, seed: int, spec: DecoderSpec, emit: Emit) -> Generated:
         """One text, as it comes, or of its batch, which is made when the first of its texts is asked for."""
         if self.arguments.batch_size is None:
+            if isinstance(self.loaded, Served):
+                written = writing.generate(self.loaded, self.encoded[number], self.arguments.max_new_tokens, seed, spec)
+                emit(written.text)
+                return written
             one = (self.encoded[number], self.arguments.max_new_tokens, seed, spec, emit)
             return generation.generate(self.loaded, *one)
         key = (number, str(spec), seed)
@@ -75,6 +81,13 @@ class Texts:
 
     def batch(self, numbers: range, spec: DecoderSpec, seed: int) -> list[Generated]:
         """The texts of prompts that are continued together, or of each where the decoder takes one alone."""
+        if isinstance(self.loaded, Served):
+            served, most = self.loaded, self.arguments.max_new_tokens
+            return gathered(
+                lambda number: writing.generate(served, self.encoded[number], most, seed, spec),
+                numbers,
+                served.endpoint.concurrency,
+            )
         if len(numbers) > 1 and not spec.row.batched:
             return [text for number in numbers for text in self.batch(range(number, number + 1), spec, seed)]
         passages = [Passage(each, shown(self.prompts[each]), None, self.encoded[each].ids, self.encoded[each]) for each in numbers]
@@ -111,10 +124,16 @@ class Texts:
             **self.chats.facts(self.prompts),
             **({"stop": self.arguments.stop} if self.arguments.stop else {}),
             "model": self.loaded.name,
-            "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
-            "device": str(self.loaded.model.device),
+            **self.origin,
             "versions": releases() | {"python": platform.python_version()},
         }
+
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """Where the model runs."""
+        if isinstance(self.loaded, Served):
+            return self.loaded.facts()
+        return {"dtype": str(self.loaded.model.dtype).removeprefix("torch."), "device": str(self.loaded.model.device)}
 
     def write(self, path: Path) -> list[str]:
         """Write the texts that the file lacks, each as a line of JSON; all of them are returned.
@@ -123,7 +142,8 @@ class Texts:
             ValueError: If the file is of another command, or of none, or another process writes it.
             OSError: If it cannot be written.
         """
-        run = {"max_new_tokens": self.arguments.max_new_tokens, "revision": revision(self.arguments.model), **self.facts}
+        known = {} if isinstance(self.loaded, Served) else {"revision": revision(self.arguments.model)}
+        run = {"max_new_tokens": self.arguments.max_new_tokens, **known, **self.facts}
         told = {name: value for name, value in run.items() if name != "versions"}
         depends_on = {str(spec): dependencies(self.loaded, spec) for spec in self.specs}
         wanted: list[tuple[int, DecoderSpec, int, str]] = []
@@ -146,6 +166,12 @@ class Texts:
                         bar.update()
                     written.append(journal[key]["text"])
         return written
+
+
+def known_as(path: Path) -> str | None:
+    """The fingerprint of the served model whose texts a file has; None where it has none."""
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    return next((str(record["fingerprint"]) for line in lines if (record := record_of(line)) and "fingerprint" in record), None)
 
 
 @contextmanager

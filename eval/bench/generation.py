@@ -15,19 +15,23 @@ from counterpoint.eval import building
 from counterpoint.eval.bench.passages import Passage
 from counterpoint.eval.bench.row_sampling import row_sampling
 from counterpoint.eval.choosing import DecoderSpec
-from counterpoint.eval.generation import stopping
+from counterpoint.eval.engines.served import AnyModel, Served
+from counterpoint.eval.engines.writing import continue_request
+from counterpoint.eval.generation import Request, stopping
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.reading import Read, Reading, read
 from counterpoint.rankers.continuation_texts import prompt_text
 
 
 def continue_batch(
-    loaded: Loaded, spec: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
+    loaded: AnyModel, spec: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
 ) -> list[Read]:
     """A continuation of each prompt; ``options`` are for ``generate``.
 
     It does not depend on the others but for rounding; under a ranked decoder it does, whose prompts are to be continued alone.
     """
+    if isinstance(loaded, Served):
+        return [continue_served(loaded, spec, passage, seed, max_new_tokens) for passage in passages]
     width = max(len(passage.ids) for passage in passages)
     output = generate(loaded, spec, passages, seed, max_new_tokens, **options)
     config: Any = loaded.model.generation_config
@@ -35,6 +39,12 @@ def continue_batch(
         read(loaded.tokenizer, passage.ids, row, config.eos_token_id, reading_of(passage))
         for passage, row in zip(passages, output[:, width:].tolist(), strict=True)
     ]
+
+
+def continue_served(served: Served, spec: DecoderSpec, passage: Passage, seed: int, max_new_tokens: int) -> Read:
+    """A continuation by a server."""
+    request = passage.request or Request(passage.prompt, passage.ids, reading=WHOLE_CHARACTERS)
+    return continue_request(served, spec, request, row_seed(seed, passage), max_new_tokens)[0]
 
 
 WHOLE_CHARACTERS = Reading(all_of_it=False)

@@ -12,7 +12,9 @@ from typing import Any
 from counterpoint.decoders.forwards.chats import Chat, Prompt, picture_place, shown
 from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.eval.chat import TEXTS, ChatFormat, make_prompt
-from counterpoint.eval.generation import Request, encode, request
+from counterpoint.eval.engines.served import AnyModel
+from counterpoint.eval.engines.writing import request_of
+from counterpoint.eval.generation import Request
 from counterpoint.eval.inputs import JSON_LINES, PLAIN, Row, check_text, decoded, lines_or_records
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.prompts import chat_of, checked
@@ -131,7 +133,7 @@ def dataset_pairs(name: str) -> list[tuple[Prompt, str | None]]:
 
 
 def encode_passages(
-    loaded: Loaded,
+    loaded: AnyModel,
     pairs: Pairs,
     limit: int | None,
     prompt_tokens: int | None,
@@ -154,6 +156,8 @@ def encode_passages(
             long enough.
     """
     tokenizer: Any = loaded.tokenizer
+    if tokenizer is None:
+        return served_passages(loaded, pairs, limit, prompt_tokens, max_new_tokens, chats)
     if prompt_tokens is None:
         return [
             passage_of(index, prompt, cut(tokenizer, reference, max_new_tokens), loaded, max_new_tokens, chats)
@@ -168,7 +172,7 @@ def encode_passages(
             continue
         before, after = ids[:prompt_tokens], ids[prompt_tokens : prompt_tokens + max_new_tokens]
         prompt, reference = prompt_text(tokenizer, before), continuation_text(tokenizer, before, after)
-        found.append(Passage(len(found), prompt, reference, tuple(before)))
+        found.append(Passage(len(found), prompt, reference, tuple(before), prepared(loaded, prompt, before)))
         if len(found) == limit:
             break
     if not found:
@@ -176,16 +180,37 @@ def encode_passages(
             f"prompt_tokens={prompt_tokens}: no passage of {pairs.source} has {prompt_tokens + max_new_tokens} tokens "
             f"(max_new_tokens={max_new_tokens} with it); take fewer, or leave the option out"
         )
-    encode(loaded, found[0].prompt, max_new_tokens)  # raises if they do not fit into the context
+    request_of(loaded, found[0].prompt, max_new_tokens)  # raises if they do not fit into the context
     return found
 
 
+def prepared(loaded: AnyModel, prompt: str, ids: Sequence[int]) -> Request | None:
+    """What a server is sent for a prompt that was cut: its tokens, or its text where it takes none."""
+    if isinstance(loaded, Loaded):
+        return None
+    return Request(prompt, tuple(ids) if loaded.endpoint.takes_ids else (), reading=Reading(all_of_it=False))
+
+
 def passage_of(
-    index: int, prompt: Prompt, reference: str | None, loaded: Loaded, max_new_tokens: int, chats: ChatFormat
+    index: int, prompt: Prompt, reference: str | None, loaded: AnyModel, max_new_tokens: int, chats: ChatFormat
 ) -> Passage:
     """A prompt with its tokens; of a chat, its words are what metrics and people read."""
-    made = request(loaded, make_prompt(prompt, chats), max_new_tokens, Reading(thinking=chats.marks, all_of_it=False))
+    made = request_of(loaded, make_prompt(prompt, chats), max_new_tokens, Reading(thinking=chats.marks, all_of_it=False))
     return Passage(index, shown(prompt), reference, made.ids, made)
+
+
+def served_passages(
+    loaded: AnyModel, pairs: Pairs, limit: int | None, prompt_tokens: int | None, max_new_tokens: int, chats: ChatFormat
+) -> list[Passage]:
+    """The passages for a server whose tokens are not known here; without references, which nothing could cut as long as texts are.
+
+    Raises:
+        ValueError: If they are to be cut.
+    """
+    if prompt_tokens is not None:
+        raise ValueError(f"prompt_tokens={prompt_tokens} cuts texts into tokens: give tokenizer=PATH, the model's own")
+    rows = enumerate(pairs.rows[:limit])
+    return [passage_of(index, prompt, None, loaded, max_new_tokens, chats) for index, (prompt, _) in rows]
 
 
 def cut(tokenizer: Any, reference: str | None, tokens: int) -> str | None:
@@ -202,4 +227,4 @@ def cut(tokenizer: Any, reference: str | None, tokens: int) -> str | None:
 
 def by_length(passages: Iterable[Passage]) -> list[Passage]:
     """The passages from the shortest prompt to the longest."""
-    return sorted(passages, key=lambda passage: len(passage.ids))
+    return sorted(passages, key=lambda passage: (len(passage.ids), 0 if passage.ids else len(passage.prompt)))

@@ -37,9 +37,9 @@ class Batch:
     """For every prompt, the name of all that its text depends on."""
 
 
-def task_of(spec: DecoderSpec, seeds: int, model: str, run: Mapping[str, Any]) -> Task:
+def task_of(spec: DecoderSpec, seeds: int, model: str, run: Mapping[str, Any], *, served: bool = False) -> Task:
     """A decoder's task in a run of ``model``; one that draws no random numbers needs one seed only."""
-    key = key_of(run, spec.name, spec.plain(), models_of(spec, model), spec.origins())
+    key = key_of(run, spec.name, spec.plain(), models_of(spec, model, served=served), spec.origins())
     return Task(spec, seeds if spec.sampling else 1, key)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
@@ -49,7 +50,8 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         raise ValueError(f"{directory}: no texts to score; `counterpoint bench run` generates them")
     human = human_row(records)
     planned = {each["label"]: each["seeds"] * each["num_prompts"] for each in config["decoders"]}
-    columns = {key: (name, column) for name in names for key, column in columns_of(name).items()}
+    concurrency = sorted({record["concurrency"] for record in speeds if "concurrency" in record})
+    columns = {key: (name, column) for name in names for key, column in columns_of(name, served=bool(concurrency)).items()}
     cells: dict[str, dict[str, Cell]] = {}
     for row in [*rows, *([human] if human else [])]:
         cells[row.label] = {}
@@ -60,7 +62,7 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
     results: Results = {
         "config": config,
         "first": rows[0].label,
-        "columns": {key: describe_column(name, column, models) for key, (name, column) in columns.items()},
+        "columns": {key: describe_column(name, column, models, concurrency) for key, (name, column) in columns.items()},
         "rows": [
             describe_row(row, records) | {"name": name, "planned": planned[row.label], "figures": figures[row.label]}
             for row, name in zip(rows, short_names(rows), strict=True)
@@ -103,8 +105,10 @@ def default_metrics(models: MetricModels) -> list[str]:
     return [name for name in NAMES if name != "embedding_coherence" or models.embedder is not None]
 
 
-def columns_of(name: str) -> Mapping[str, Column]:
-    """The columns of a metric."""
+def columns_of(name: str, *, served: bool = False) -> Mapping[str, Column]:
+    """The columns of a metric; of a server its throughput takes the place of speed."""
+    if name == "speed" and served:
+        return {key: replace(column, title=f"server {column.title}") for key, column in SPEED.items()}
     return SPEED if name == "speed" else metric_named(name).columns
 
 
@@ -121,8 +125,11 @@ def evaluate(cells: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, Colu
     return figures, adjust([figures[label][key] for label in decoders[1:] for key in columns])
 
 
-def describe_column(name: str, column: Column, models: MetricModels) -> dict[str, Any]:
+def describe_column(name: str, column: Column, models: MetricModels, concurrency: Sequence[int] = ()) -> dict[str, Any]:
     """What a column shows, and the settings with which alone its figures compare."""
+    if name == "speed" and concurrency:
+        told = {"of": "the server's throughput, network and queue included", "concurrency": " or ".join(map(str, concurrency))}
+        return {"metric": name, **{key: value for key, value in vars(column).items() if key != "combine"}, "settings": told}
     shown = {key: value for key, value in vars(column).items() if key != "combine"}
     settings = () if name == "speed" else metric_named(name).settings
     return {"metric": name, **shown, "settings": {key: models.name_of(key) for key in settings}}

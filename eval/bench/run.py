@@ -15,8 +15,9 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from counterpoint.eval import loading
 from counterpoint.eval.bench.passages import encode_passages, read_pairs
 from counterpoint.eval.bench.plan import batches, task_of
-from counterpoint.eval.chat import chat_format
+from counterpoint.eval.bench.records import read_config
 from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.engines.served import AnyModel, Served, connect, format_of
 from counterpoint.eval.journal import read_records, releases
 from counterpoint.eval.revisions import revision
 
@@ -37,18 +38,17 @@ class Run:
         self.options, self.state = options, state
         self.directory: Path = options.output_dir
         self.device = loading.choose_device(options.device) if state.num_processes == 1 else state.device
+        """Where the model is, or rankers if it is served."""
         pairs = read_pairs(options.file)
         self.prompts = pairs.prompts
-        device_map = "meta" if options.dry_run else options.device_map  # a dry run needs no weights
-        self.loaded = loading.load(options.model, str(self.device), options.dtype, options.trust_remote_code, device_map)
-        self.chats = chat_format(self.loaded, options.chat_template, options.system, options.thinking, pairs.prompts)
+        self.loaded = self.load()
+        self.chats = format_of(self.loaded, options.chat_template, options.system, options.thinking, pairs.prompts)
         self.passages = encode_passages(
             self.loaded, pairs, options.limit, options.prompt_tokens, options.max_new_tokens, self.chats
         )
+        self.origin = self.loaded.facts() if isinstance(self.loaded, Served) else self.facts_of(self.loaded)
         self.facts = {
-            "revision": revision(options.model),
-            "dtype": str(self.loaded.model.dtype).removeprefix("torch."),
-            "device": self.device.type,
+            **self.origin,
             "prompts_sha256": pairs.sha256,
             "prompt_tokens": options.prompt_tokens,
             "max_new_tokens": options.max_new_tokens,
@@ -56,8 +56,36 @@ class Run:
         }
         """All that every text depends on, besides its decoder, its prompt and its seed."""
         self.source = pairs.source
-        self.tasks = [task_of(spec, options.num_seeds, options.model, self.facts) for spec in specs]
-        self.plan = batches(self.tasks, self.passages, options.batch_size)
+        served = isinstance(self.loaded, Served)
+        self.tasks = [task_of(spec, options.num_seeds, options.model, self.facts, served=served) for spec in specs]
+        self.plan = batches(self.tasks, self.passages, 1 if served else options.batch_size)
+
+    def load(self) -> AnyModel:
+        """The model, in this process or behind an endpoint, where earlier texts of the directory may know it with other digits."""
+        options = self.options
+        if options.engine == "openai":
+            config = self.directory / "config.json"
+            before = read_config(self.directory)["run"].get("fingerprint") if config.exists() else None
+            return connect(
+                options.base_url,
+                options.model,
+                tokenizer=options.tokenizer,
+                api_key_env=options.api_key_env,
+                concurrency=options.concurrency,
+                device=str(self.device),
+                trust_remote_code=options.trust_remote_code,
+                known_as=before,
+            )
+        device_map = "meta" if options.dry_run else options.device_map  # a dry run needs no weights
+        return loading.load(options.model, str(self.device), options.dtype, options.trust_remote_code, device_map)
+
+    def facts_of(self, loaded: loading.Loaded) -> dict[str, Any]:
+        """What a model in this process is."""
+        return {
+            "revision": revision(self.options.model),
+            "dtype": str(loaded.model.dtype).removeprefix("torch."),
+            "device": self.device.type,
+        }
 
     def done(self) -> dict[str, Any]:
         """The texts that are there, of however many processes, by their keys."""

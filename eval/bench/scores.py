@@ -149,5 +149,8 @@ def measure_speed(label: str, records: Sequence[Record]) -> dict[str, Cell]:
     memory = found["peak_memory_bytes"]
     figures = {"relative_speed": found["relative"], "peak_memory": None if memory is None else memory / 2**20}
     return {
-        name: Cell(reason="not known on this device") if value is None else Cell({0: value}) for name, value in figures.items()
+        name: Cell(reason="the server does not tell" if "concurrency" in found else "not known on this device")
+        if value is None
+        else Cell({0: value})
+        for name, value in figures.items()
     } | {"tokens_per_second": Cell({0: found["tokens_per_second"]}, standard_error=standard_error(found["repeats"]))}

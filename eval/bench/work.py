@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,10 @@ from counterpoint.eval.bench.plan import Batch, pending
 from counterpoint.eval.bench.records import read_failures
 from counterpoint.eval.bench.run import Run
 from counterpoint.eval.bench.speed import REPEATS, measure_speed
+from counterpoint.eval.bench.throughput import measure_throughput
 from counterpoint.eval.choosing import DecoderSpec
+from counterpoint.eval.engines.concurrent import concurrently
+from counterpoint.eval.engines.served import Served
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.progress import progress_bar
 from counterpoint.eval.reading import Read
@@ -27,23 +30,44 @@ def generate_all(run: Run) -> None:
     total = sum(len(batch.keys) for batch in share)
     journal, failures = Journal(run.file("generations")), Journal(run.file("failures"))
     before = total - sum(len(batch.keys) for batch in left)
+    begun, tokens = time.perf_counter(), 0
     with progress_bar("text", total=total, done=before, quiet=quiet(run)) as bar:
-        for batch in left:
-            spec = batch.task.spec
-            bar.describe(spec.name)
-            if batch.task.key not in failures:
-                begun = time.perf_counter()
-                try:
-                    found = continue_batch(run.loaded, spec, batch.passages, batch.seed, run.options.max_new_tokens)
-                except OSError:
-                    raise  # the disk's, not the decoder's
-                except Exception as error:  # of any kind: the other decoders have nothing to do with it
-                    failures.add(batch.task.key, failure(spec, error))
-                else:
-                    keep(run, batch, found, journal, done)
-                    tokens = sum(each.tokens for each in found)
-                    bar.tell(f"{tokens / (time.perf_counter() - begun):.0f} tokens/s")
+        for batch, found in continued(run, left, failures, bar.describe):
+            if isinstance(found, OSError):
+                raise found  # the disk's or the network's, not the decoder's
+            if isinstance(found, Exception):  # of any kind: the other decoders have nothing to do with it
+                if batch.task.key not in failures:
+                    failures.add(batch.task.key, failure(batch.task.spec, found))
+            elif found is not None:
+                keep(run, batch, found, journal, done)
+                tokens += sum(each.tokens for each in found)
+                bar.tell(f"{tokens / (time.perf_counter() - begun):.0f} tokens/s")
             bar.update(len(batch.keys))
+
+
+def continued(
+    run: Run, left: Sequence[Batch], failures: Journal, describe: Callable[[str], object]
+) -> Iterator[tuple[Batch, list[Read] | Exception | None]]:
+    """The batches with their texts, or what failed, as they are done: one by one here, several at a time by a server.
+
+    Of a decoder that failed before there is nothing.
+    """
+
+    def texts(batch: Batch) -> list[Read] | None:
+        if batch.task.key in failures:
+            return None
+        describe(batch.task.spec.name)
+        return continue_batch(run.loaded, batch.task.spec, batch.passages, batch.seed, run.options.max_new_tokens)
+
+    if isinstance(run.loaded, Served):
+        yield from concurrently(texts, left, run.loaded.endpoint.concurrency)
+        return
+    for batch in left:
+        try:
+            found: list[Read] | Exception | None = texts(batch)
+        except Exception as error:
+            found = error
+        yield batch, found
 
 
 def keep(run: Run, batch: Batch, found: Sequence[Read], journal: Journal, done: Container[str]) -> None:
@@ -57,8 +81,7 @@ def keep(run: Run, batch: Batch, found: Sequence[Read], journal: Journal, done: 
                 "label": str(spec),
                 "parameters": spec.plain(),
                 "model": run.options.model,
-                "revision": run.facts["revision"],
-                "dtype": run.facts["dtype"],
+                **{name: value for name, value in run.origin.items() if name not in ("device", "fingerprint")},
                 "seed": batch.seed,
                 "index": passage.index,
                 "prompt": passage.prompt,
@@ -83,9 +106,9 @@ def time_decoders(run: Run) -> None:
     texts = [passage for passage in run.passages if not (passage.request and passage.request.inputs)]
     batch = texts[: run.options.batch_size] or run.passages[:1]  # images go with one prompt
     journal = Journal(run.directory / "speed.jsonl")
-    keys = {
-        str(task.spec): key_of(task.key, "speed", [each.facts() for each in batch], torch.get_num_threads()) for task in run.tasks
-    }
+    served = run.loaded if isinstance(run.loaded, Served) else None
+    together = torch.get_num_threads() if served is None else f"concurrency {served.endpoint.concurrency}"
+    keys = {str(task.spec): key_of(task.key, "speed", [each.facts() for each in batch], together) for task in run.tasks}
     tasks = {str(task.spec): task.key for task in run.tasks}
     left = [task.spec for task in run.tasks if str(task.spec) not in failed and keys[str(task.spec)] not in journal]
     if not left:
@@ -96,7 +119,12 @@ def time_decoders(run: Run) -> None:
             bar.describe(f"speed of {name}")
             bar.update()
 
-        for record in measure_speed(run.loaded, left, batch, run.options.max_new_tokens, tick):
+        most = run.options.max_new_tokens
+        if isinstance(run.loaded, Served):
+            records = measure_throughput(run.loaded, left, batch, most, tick)
+        else:
+            records = measure_speed(run.loaded, left, batch, most, tick)
+        for record in records:
             journal.add(keys[record["label"]], {"task": tasks[record["label"]], **record})
 
 

@@ -89,6 +89,18 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "default": str(EXPERT),
         "help": "the language model, a folder or a name on the Hugging Face hub (default: the embedded expert)",
     },
+    "--engine": {
+        "choices": ("transformers", "openai"),
+        "help": "what runs the model: transformers, in this process (default), or openai, a server of that protocol (vLLM, "
+        "counterpoint serve), with --base-url and --model as the server calls it",
+    },
+    "--base-url": {"metavar": "URL", "help": "the server's address, such as http://127.0.0.1:8000/v1"},
+    "--tokenizer": {
+        "metavar": "ID_OR_PATH",
+        "help": "the served model's tokenizer, with which prompts go to the server as tokens where it takes them",
+    },
+    "--api-key-env": {"metavar": "NAME", "help": "the variable of the environment that holds the server's key"},
+    "--concurrency": {"metavar": "N", "type": positive, "help": "requests that are open at a time (default: 8)"},
     "--limit": {"metavar": "N", "type": positive, "help": "use only the first N prompts or questions (default: all of them)"},
     "--seed": {"metavar": "N", "type": non_negative, "default": 0, "help": "seed of the random numbers (default: 0)"},
     "--device": {
@@ -139,6 +151,16 @@ def add_shared(parser: argparse._ActionsContainer, *names: str, **settings: Any)
     """
     for name in names:
         parser.add_argument(name, **{**SHARED[name], **settings})
+
+
+ENGINE = ("--base-url", "--tokenizer", "--api-key-env", "--concurrency")
+"""Options of a served model."""
+
+
+def add_engine_options(parser: argparse._ActionsContainer, **settings: Any) -> None:
+    """Declare ``--engine`` and what goes with a server."""
+    add_shared(parser, "--engine", **{"default": "transformers", **settings})
+    add_shared(parser, *ENGINE, **settings)
 
 
 def add_chat_options(parser: argparse._ActionsContainer, template: str, **settings: Any) -> None:

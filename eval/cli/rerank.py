@@ -13,8 +13,8 @@ from counterpoint.decoders.forwards.chats import Chat, shown
 from counterpoint.eval.choosing import describe_rankers, parse_rankers
 from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
 from counterpoint.eval.cli.errors import CommandError, UsageError, option_names, usage_errors
-from counterpoint.eval.cli.models import chosen_format, load_model
-from counterpoint.eval.cli.options import add_chat_options, add_shared, positive
+from counterpoint.eval.cli.models import check_engine, chosen_format, find_model
+from counterpoint.eval.cli.options import add_chat_options, add_engine_options, add_shared, positive
 from counterpoint.eval.cli.terminal import DIM, printing_to, style, write
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--model",
         help="the model of rankers by a language model, a folder or a name on the hub (default: the embedded expert)",
     )
+    add_engine_options(parser)
     add_chat_options(parser, "auto")
     add_shared(parser, "--device", "--dtype", "--trust-remote-code", "--output")
     add_shared(parser, "--json", help="print one JSON object a line for each prompt, and nothing else")
@@ -64,19 +65,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the candidates of every line in order."""
     with usage_errors():
         specs = parse_rankers(arguments.ranker)
+    check_engine(arguments)
     lists = read_candidates(arguments.file)
 
     from counterpoint.eval import building, loading  # after the arguments, since these import torch
     from counterpoint.eval.chat import make_prompt
+    from counterpoint.eval.engines.served import AnyModel
     from counterpoint.rankers import rerank
 
     @cache
-    def model() -> loading.Loaded:
-        return load_model(arguments)
+    def model() -> AnyModel:
+        return find_model(arguments)
 
     formats: list[ChatFormat] = []
 
-    def chats_for(loaded: loading.Loaded) -> dict[str, Chat]:
+    def chats_for(loaded: AnyModel) -> dict[str, Chat]:
         formats.append(chats := chosen_format(arguments, loaded, prompts))
         made = ((prompt, make_prompt(prompt, chats)) for prompt in prompts)
         return {shown(prompt): chat for prompt, chat in made if isinstance(chat, Chat)}

@@ -32,7 +32,7 @@ def html_report(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
     run = results["config"]
     parts = {
         "title": f"Decoders of {called(run['model'])}",
-        "subtitle": f"{called(run['prompts'])}, {run['run']['dtype']}, up to {run['run']['max_new_tokens']} new tokens",
+        "subtitle": f"{called(run['prompts'])}, {where(run['run'])}, up to {run['run']['max_new_tokens']} new tokens",
     }
     return Template((FOLDER / "page.html").read_text(encoding="utf-8")).substitute(
         {name: escape(text) for name, text in parts.items()},
@@ -145,3 +145,8 @@ def as_data(content: Any) -> str:
 def policy_hash(script: str) -> str:
     """What a page's policy names its own script by."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def where(run: Mapping[str, Any]) -> str:
+    """The precision of a model in this process, or the server that one is behind."""
+    return f"served ({run['server']})" if "server" in run else str(run["dtype"])

@@ -158,6 +158,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         f"{code(row['name'])} is partial: {partial(row)}; the same command continues." for row in results["rows"] if partial(row)
     ]
     found += [f"{code(label)} has no texts yet." for label in results["without_texts"] if label not in failed(results)]
+    found += served_by(results["config"]["run"])
     found += chats_of(results["config"]["run"])
     found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]
     found += [f"{text}." for text in warnings_of(results)]
@@ -167,6 +168,13 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         found.append("human: the references, each cut to the words of the longest text that a decoder wrote for its prompt.")
     found += [f"{code(failure['label'])} failed: {code(failure['error'])}" for failure in results["failures"]]
     return found
+
+
+def served_by(run: Mapping[str, Any]) -> list[str]:
+    """That a server wrote the texts, by its own samplers and its own beam search."""
+    if "server" not in run:
+        return []
+    return [f"A server wrote the texts ({code(run['server'])}): samplers and beams are its own, and so is the speed."]
 
 
 def chats_of(run: Mapping[str, Any]) -> list[str]:

@@ -14,16 +14,24 @@ from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.score import add_score_options
 from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, check_one, option_of
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
-from counterpoint.eval.cli.options import add_chat_options, add_output_dir, add_shared, positive
+from counterpoint.eval.cli.options import add_chat_options, add_engine_options, add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser, did_you_mean
 from counterpoint.eval.inputs import check_text, decoded
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
 """Decoders that run unless others are named; with the embedded expert, contrastive decoding runs too, by the embedded amateur."""
 
+SERVED_DECODERS = ("greedy", "nucleus")
+"""Decoders that every server has, which run on one unless others are named."""
+
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "model": str(EXPERT),
+        "engine": "transformers",
+        "base_url": None,
+        "tokenizer": None,
+        "api_key_env": None,
+        "concurrency": None,
         "decoders": None,
         "file": None,
         "metrics": None,
@@ -61,11 +69,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(*names, default=argparse.SUPPRESS, **settings)
 
     add_shared(group, "--model", default=argparse.SUPPRESS)
+    add_engine_options(group, default=argparse.SUPPRESS)
     add(
         "--decoders",
         nargs="+",
         metavar=("NAME", "NAME:key=value,..."),
-        help=f"decoders to compare (default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert)",
+        help=f"decoders to compare (default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert; "
+        f"by a server {', '.join(SERVED_DECODERS)})",
     )
     add(
         "--file",

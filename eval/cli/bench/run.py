@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 from counterpoint.eval import EXPERT
 from counterpoint.eval.bench.records import read_failures, read_generations
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
-from counterpoint.eval.cli.bench.options import DECODERS, add_run_options, resolve
+from counterpoint.eval.cli.bench.options import DECODERS, SERVED_DECODERS, add_run_options, resolve
 from counterpoint.eval.cli.bench.score import check_models, refuse_missing, score, show
 from counterpoint.eval.cli.decoder_aliases import parse_named
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
-from counterpoint.eval.cli.models import CHAT_OPTIONS, model_errors, note_template, warn_of_empty
+from counterpoint.eval.cli.models import (
+    CHAT_OPTIONS,
+    CONCURRENCY,
+    ENGINE_OPTIONS,
+    check_engine,
+    model_errors,
+    note_template,
+    warn_of_empty,
+)
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.run import Run
@@ -41,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     options = resolve(arguments)
     specs = parse_decoders(options)
+    check_engine(options)
+    options.concurrency = options.concurrency or CONCURRENCY
 
     from counterpoint.eval import loading  # after the arguments: these import torch
     from counterpoint.eval.bench import directory as bench_directory
@@ -52,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     asked = options.metrics or ()
     check_models(asked, vars(options))
     with loading.quiet():
-        with model_errors("file", "max_new_tokens", "prompt_tokens", *CHAT_OPTIONS):
+        with model_errors("file", "max_new_tokens", "prompt_tokens", *CHAT_OPTIONS, *ENGINE_OPTIONS):
             prepared = bench_run.Run(options, specs, state)
         if state.is_main_process and not options.quiet:
             note_template(prepared.chats, prepared.loaded, prepared.prompts)
@@ -97,7 +107,8 @@ def check_references(asked: Sequence[str], prepared: Run) -> None:
 
 def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:
     """Parse the decoders, and refuse one that is named twice."""
-    default = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
+    default: Sequence[str] = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
+    default = SERVED_DECODERS if options.engine == "openai" else default
     named = parse_named("--decoders", [[word] for word in options.decoders or ()], options)
     specs = named or [parse_decoder([name]) for name in default]
     labels = [str(spec) for spec in specs]
@@ -116,7 +127,8 @@ def print_plan(prepared: Run) -> None:
     if options.json:
         print(json.dumps({**prepared.config(), "plan": rows}, indent=2))
         return
-    print(f"{options.model}, {prepared.facts['dtype']}, {len(prepared.passages)} prompts of {prepared.source}")
+    where = prepared.origin.get("dtype", options.base_url)
+    print(f"{options.model}, {where}, {len(prepared.passages)} prompts of {prepared.source}")
     print(table(rows))
     print("tokens and forwards are upper bounds; rows are those of the largest forward, where beams and candidates count")
 

@@ -15,8 +15,8 @@ from counterpoint.eval.choosing import (
 )
 from counterpoint.eval.cli.decoder_aliases import add_aliases, option_of, parse_named
 from counterpoint.eval.cli.errors import UsageError, option_names, usage_errors
-from counterpoint.eval.cli.models import chosen_format, load_model, warn_of_empty
-from counterpoint.eval.cli.options import add_chat_options, add_shared, positive
+from counterpoint.eval.cli.models import check_engine, chosen_format, find_model, warn_of_empty
+from counterpoint.eval.cli.options import add_chat_options, add_engine_options, add_shared, positive
 from counterpoint.eval.cli.prompts import about_pictures, read_prompts
 from counterpoint.eval.cli.terminal import printing_to
 
@@ -84,7 +84,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="prompts that are continued together, each with random numbers of its own, so that texts do not depend on N "
         f"(default: one, as it comes; {BATCH_SIZE} with --file and --output)",
     )
-    add_shared(parser, "--model", "--seed", "--device", "--dtype", "--trust-remote-code")
+    add_shared(parser, "--model")
+    add_engine_options(parser)
+    add_shared(parser, "--seed", "--device", "--dtype", "--trust-remote-code")
     add_shared(
         parser,
         "--output",
@@ -98,22 +100,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Continue every prompt, and print the texts, a comparison or JSON, or write them to a file that a later run completes."""
     specs = chosen_decoders(arguments)
     check_counts(arguments, specs)
+    check_engine(arguments)
     prompts = about_pictures(read_prompts(arguments.prompt, arguments.file), specs)
 
-    from counterpoint.eval import building, chat, generation, loading  # after the arguments, since these import torch
+    from counterpoint.eval import building, chat, loading  # after the arguments, since these import torch
     from counterpoint.eval.cli.texts import printing
+    from counterpoint.eval.engines import writing
+    from counterpoint.eval.engines.served import Served
     from counterpoint.eval.reading import Reading
-    from counterpoint.eval.texts import Texts
+    from counterpoint.eval.texts import Texts, known_as
 
     with loading.quiet():
-        loaded = load_model(arguments)
+        loaded = find_model(arguments, known_as(arguments.output) if arguments.file and arguments.output else None)
         chats = chosen_format(arguments, loaded, prompts)
         with option_names("max_new_tokens", "chat_template"):
             reading = Reading(tuple(arguments.stop or ()), chats.marks)
             made = [chat.make_prompt(each, chats) for each in prompts]
-            encoded = [generation.request(loaded, each, arguments.max_new_tokens, reading) for each in made]
+            encoded = [writing.request_of(loaded, each, arguments.max_new_tokens, reading) for each in made]
         for spec in specs:  # what refuses the model does so before anything is written
-            building.generate_arguments(spec, loaded, made[:1])
+            if isinstance(loaded, Served):
+                writing.check_decoder(loaded, spec)
+            else:
+                building.generate_arguments(spec, loaded, made[:1])
         if arguments.file and arguments.output:
             arguments.batch_size = arguments.batch_size or BATCH_SIZE
         texts = Texts(arguments, loaded, chats, prompts, encoded, specs)
