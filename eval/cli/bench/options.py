@@ -27,11 +27,6 @@ SERVED_DECODERS = ("greedy", "nucleus")
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
         "model": str(EXPERT),
-        "engine": "transformers",
-        "base_url": None,
-        "tokenizer": None,
-        "api_key_env": None,
-        "concurrency": None,
         "decoders": None,
         "file": None,
         "metrics": None,
@@ -50,6 +45,11 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "dtype": "auto",
         "device": None,
         "device_map": None,
+        "engine": "transformers",
+        "base_url": None,
+        "tokenizer": None,
+        "api_key_env": None,
+        "concurrency": None,
         "output_dir": Path("bench"),
         "config": None,
         "dry_run": False,

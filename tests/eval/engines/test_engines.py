@@ -113,11 +113,11 @@ def test_a_ranked_search_keeps_the_best_of_every_round(model: StubModel, engine:
 
 
 def test_an_engine_without_tokens_is_refused_by_ranked_search(model: StubModel) -> None:
-    with serving(Stub(model, "openai")) as stub, pytest.raises(ValueError, match="needs an engine that gives tokens"):
-        ranked_search_written(
-            Endpoint(stub.url, "stub", tokenizer=model.tokenizer), model.tokenizer, tuple(model.ids(PROMPT)), PROMPT, OverlapRanker(), parse_decoder("sample"),
-            max_new_tokens=4,
-        )  # fmt: skip
+    ids, spec = tuple(model.ids(PROMPT)), parse_decoder("sample")
+    with serving(Stub(model, "openai")) as stub:
+        engine = Endpoint(stub.url, "stub", tokenizer=model.tokenizer)
+        with pytest.raises(ValueError, match="needs an engine that gives tokens"):
+            ranked_search_written(engine, model.tokenizer, ids, PROMPT, OverlapRanker(), spec, max_new_tokens=4)
 
 
 @pytest.mark.parametrize("search", [best_of, ranked_search])
