@@ -15,6 +15,7 @@ from counterpoint.eval.bench.records import read_config, read_generations
 from counterpoint.eval.bench.run import Run
 from counterpoint.eval.directories import written_alone as alone
 from counterpoint.eval.journal import line_of, name_other_releases, read_records, write_bytes, write_whole, writing
+from counterpoint.eval.loading import Loaded
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def begin(run: Run) -> None:
         others = [record for record in read_records(run.directory, failures.name) if record["label"] not in own]
         with writing(failures):
             write_bytes(failures, b"".join(map(line_of, others)))
-    config["kernels"] = named(survey(linear_weights(run.loaded.model))) if kernels is None else kernels
+    if isinstance(run.loaded, Loaded):
+        config["kernels"] = named(survey(linear_weights(run.loaded.model))) if kernels is None else kernels
     write_whole(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 

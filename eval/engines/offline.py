@@ -45,7 +45,7 @@ class VllmEngine:
         log_probabilities: bool = False,
     ) -> list[list[Written]]:
         """Continue each prompt ``n`` times; see :class:`~counterpoint.rankers.engines.Engine`."""
-        from vllm import SamplingParams  # type: ignore[import-not-found]  # whoever has an LLM has it
+        from vllm import SamplingParams  # whoever has an LLM has it
 
         fields = vllm_body(decoder)
         if "use_beam_search" in fields:
