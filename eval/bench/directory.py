@@ -56,8 +56,8 @@ def begin(run: Run) -> None:
         others = [record for record in read_records(run.directory, failures.name) if record["label"] not in own]
         with writing(failures):
             write_bytes(failures, b"".join(map(line_of, others)))
-    if isinstance(run.loaded, Loaded):
-        config["kernels"] = named(survey(linear_weights(run.loaded.model))) if kernels is None else kernels
+    weights = linear_weights(run.loaded.model) if isinstance(run.loaded, Loaded) else []  # a server's kernels are its own
+    config["kernels"] = named(survey(weights)) if kernels is None else kernels
     write_whole(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -11,8 +11,7 @@ import pytest
 
 import stub_server
 from counterpoint.eval import AMATEUR
-from counterpoint.eval.bench.records import read_config, read_failures, read_generations, read_speed
-from counterpoint.eval.bench.results import read_results
+from counterpoint.eval.bench.records import read_config, read_failures, read_generations, read_results, read_speed
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.engines import client
 from counterpoint.eval.report.table import markdown
