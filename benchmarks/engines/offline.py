@@ -25,6 +25,8 @@ from counterpoint.eval import AMATEUR, EXPERT
 from counterpoint.eval.engines.vllm import ContrastProcessor
 from counterpoint.rankers import LikelihoodRanker, OverlapRanker, rerank
 
+STEPS = 32
+"""Tokens of each text whose cost is measured."""
 SPENT = {"batched": 0.0, "row by row": 0.0}
 """Seconds in each processor."""
 
@@ -100,23 +102,23 @@ def preemptions(llm: LLM) -> int:
     return sum(int(each.value) for each in llm.get_metrics() if each.name == "vllm:num_preemptions")
 
 
-def cost(llm: LLM) -> str:
+def cost(llm: LLM) -> None:
     """Milliseconds of each processor for a row and step, on the same prompts."""
-    lines = ["| rows | batched | row by row | ratio |", "|---|---|---|---|"]
+    print("| rows | batched | row by row | ratio |\n|---|---|---|---|")
     for rows in (1, 4, 16):
+        prompts = [f"{PROMPTS[0]} {place}" for place in range(rows)]
         spent = {}
         for name, fields in (
             ("batched", {"decoder": "contrastive_decoding", "amateur": "small"}),
             ("row by row", {"row_by_row": 1}),
         ):
-            params = SamplingParams(temperature=0, max_tokens=TOKENS, ignore_eos=True, extra_args=fields)
-            llm.generate([PROMPTS[0]] * rows, params, use_tqdm=False)
-            SPENT[name] = 0.0
-            llm.generate([f"{PROMPTS[0]} {place}" for place in range(rows)], params, use_tqdm=False)
-            spent[name] = 1e3 * SPENT[name] / rows / TOKENS
+            for tokens in (2, STEPS):
+                SPENT[name] = 0.0
+                params = SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True, extra_args=fields)
+                llm.generate(prompts, params, use_tqdm=False)
+            spent[name] = 1e3 * SPENT[name] / rows / STEPS
         one, other = spent["batched"], spent["row by row"]
-        lines.append(f"| {rows} | {one:.2f} ms | {other:.2f} ms | {other / one:.1f} |")
-    return "\n".join(lines)
+        print(f"| {rows} | {one:.2f} ms | {other:.2f} ms | {other / one:.1f} |", flush=True)
 
 
 def main(folder: Path, what: str) -> int:
@@ -139,7 +141,7 @@ def main(folder: Path, what: str) -> int:
         **few,
     )
     if what == "cost":
-        print(cost(llm))
+        cost(llm)
         return 0
     params = [SamplingParams(temperature=0, max_tokens=TOKENS, extra_args=case.fields) for case in cases()]
     outputs = llm.generate([case.prompt for case in cases()], params, use_tqdm=False)

@@ -15,19 +15,17 @@ from counterpoint.decoders import AdapterAmateur, ContrastiveDecodingLogitsProce
 from counterpoint.eval import AMATEUR, EXPERT
 
 TOKENS = 64
-QUESTION = "The captain said that"
-CONTEXT = "The captain was a woman, and her ship was made of glass."
 PROMPTS = (
     "The whale rose from the sea and",
-    f"{CONTEXT}\n\n{QUESTION}",
+    "The captain was a woman, and her ship was made of glass.\n\nThe captain said that",
     "In the morning the old man",
-    "It was a dark night, and the wind",
+    "It had not rained for a year, and the wells were dry.\n\nThat night the farmer heard",
     "She opened the door, and there before her in the dark stood the stranger, who",
     '"My dear sister," said he,',
 )
-"""Six prompts, the second with a context."""
+"""Six prompts, two of them with a context before a blank line."""
 
-WITHOUT = {"without_context": QUESTION}
+WITHOUT: dict[str, Any] = {"without_context": None}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "greedy": ("greedy", {}),
     "contrastive_decoding": ("contrastive_decoding", {"amateur": "small"}),
@@ -58,16 +56,17 @@ class Case:
         if name == "greedy":
             return None
         given = dict(pair.split("=") for pair in values.split(",")) if values else {}
-        return {"decoder": name, **{key: float(value) for key, value in given.items()}, **others}
+        values = {"decoder": name, **{key: float(value) for key, value in given.items()}, **others}
+        return {**values, "without_context": self.prompt.rpartition("\n\n")[2]} if others is WITHOUT else values
 
 
 def cases() -> list[Case]:
-    """Every method on every prompt, or on the one with a context, in an order that mixes them."""
+    """Every method on every prompt, or on those with a context, in an order that mixes them."""
     found = [
         Case(method, prompt)
-        for place, prompt in enumerate(PROMPTS)
+        for prompt in PROMPTS
         for method, (_, fields) in METHODS.items()
-        if fields is not WITHOUT or place == 1
+        if fields is not WITHOUT or "\n\n" in prompt
     ]
     return [found[index] for step in range(7) for index in range(step, len(found), 7)]
 
