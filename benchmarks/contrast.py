@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import Case, Clock, Results, described, environment_of, load, per_token, text
+from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, per_token, text
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
@@ -139,13 +139,24 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
+    parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
     parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     environment = environment_of(arguments.expert, arguments.device, arguments.new_tokens)
     results = Results(arguments.output_dir / "contrast.json", environment, ("dtype", "batch", "context"), table)
-    measure(arguments, results.add)
+
+    def report(case: Case) -> None:
+        results.add(case)
+        if arguments.machines:
+            shown = {name: case[name] for name in ("dtype", "batch", "context")}
+            ratios = case["ratios"].items()
+            add_to_machines(
+                environment, [{**shown, "what": name, "over": BASES[name], "ratio": f"{ratio:.2f}"} for name, ratio in ratios]
+            )
+
+    measure(arguments, report)
     print(results.markdown())
 
 

@@ -5,7 +5,10 @@ Usage: ``python contrastive_search.py --model PATH --dtype float32 --contexts 12
 Every case times all three methods in turn, round after round, in one process: milliseconds between two tokens (median over the
 tokens of a round, then over rounds), without the prompt's own forward. Peak memory is that of a fresh process that runs one
 method once, from the first new token on, since the prompt's forward would hide it (resident set on Linux, allocated memory on
-CUDA). Writes ``contrastive_search.json`` and ``contrastive_search.md``.
+CUDA). On a CPU the limit is measured in the same run: what the fastest kernel of each layer needs for k rows over one, summed over
+the layers, plus attention; ``--packed`` measures with packed weights, greedy search with them too, so that no packed search is
+compared with an unpacked greedy one alone. Writes ``contrastive_search.json`` and ``contrastive_search.md``, and with
+``--machines`` this machine's rows of ``machines.md``.
 """
 
 from __future__ import annotations
@@ -20,14 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import RANDOM, Clock, Results, described, environment_of, load, per_token, text
+from limits import limit, packed_everywhere
+from timing import RANDOM, Clock, Results, add_to_machines, described, environment_of, load, per_token, text
 from torch import Tensor
 from transformers import PreTrainedModel, StoppingCriteria
 
 from counterpoint.decoders import candidate_method, contrastive_search
 from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.kernels.policy import Policy, pinned
 
 ALPHA = 0.6
+PACKED = Policy(packed=True)
 
 
 def batch_expanded(
@@ -99,6 +105,12 @@ def run(
     }
     if method == "greedy":
         model.generate(ids, streamer=clock, **arguments)
+    elif method == "greedy packed":
+        with packed_everywhere(model):
+            model.generate(ids, streamer=clock, **arguments)
+    elif method == "ours packed":
+        with pinned(PACKED):
+            model.generate(ids, streamer=clock, custom_generate=contrastive_search, penalty_alpha=ALPHA, top_k=k, **arguments)
     elif method == "ours":
         model.generate(ids, streamer=clock, custom_generate=contrastive_search, penalty_alpha=ALPHA, top_k=k, **arguments)
     else:
@@ -131,7 +143,7 @@ def measure(arguments: argparse.Namespace, report: Callable[[dict[str, Any]], No
     """All cases, each reported as soon as it is measured."""
     model = load(arguments.model, arguments.dtype, arguments.device)
     print("candidates:", *candidate_method(model), file=sys.stderr)
-    methods = ["greedy", "ours", "batch-expanded"]
+    methods = ["greedy", "ours", *(["greedy packed", "ours packed"] if arguments.packed else []), *arguments.beside]
     for batch in arguments.batch:
         for context in arguments.contexts:
             for k in arguments.k:
@@ -149,12 +161,40 @@ def measure(arguments: argparse.Namespace, report: Callable[[dict[str, Any]], No
                     "k": k,
                     "ms_per_token": rounds,
                 }
-                ratios = [ours / greedy for ours, greedy in zip(rounds["ours"], rounds["greedy"], strict=True)]
-                gains = [other / ours for ours, other in zip(rounds["ours"], rounds["batch-expanded"], strict=True)]
-                case |= {"ours_over_greedy": statistics.median(ratios), "batch_expanded_over_ours": statistics.median(gains)}
+                case["ours_over_greedy"] = ratio(rounds, "ours", "greedy")
+                if "batch-expanded" in methods:
+                    case["batch_expanded_over_ours"] = ratio(rounds, "batch-expanded", "ours")
+                if arguments.device == "cpu":
+                    case["limit"] = limit(model, batch, context, k, may_pack=False)
+                if arguments.packed:
+                    case["packed_over_greedy_packed"] = ratio(rounds, "ours packed", "greedy packed")
+                    case["packed_over_greedy"] = ratio(rounds, "ours packed", "greedy")
+                    case["greedy_packed_over_greedy"] = ratio(rounds, "greedy packed", "greedy")
+                    case["packed_limit"] = limit(model, batch, context, k, may_pack=True)
                 if arguments.memory:
                     case["peak_mib"] = {method: peak_memory(method, context, k, batch, arguments) for method in methods}
                 report(case)
+
+
+def ratio(rounds: dict[str, list[float]], method: str, base: str) -> float:
+    """The median over rounds."""
+    return statistics.median(own / other for own, other in zip(rounds[method], rounds[base], strict=True))
+
+
+def machine_rows(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the table of machines says of a case."""
+    shown = {name: case[name] for name in ("dtype", "batch", "context")}
+    search = f"contrastive search, k = {case['k']}"
+    packed = {"greedy_packed_over_greedy": ("greedy, packed weights", "greedy", None)}
+    packed["packed_over_greedy"] = f"{search}, packed weights", "greedy", None
+    packed["packed_over_greedy_packed"] = f"{search}, packed weights", "greedy, packed weights", "packed_limit"
+    kinds = {"ours_over_greedy": (search, "greedy", "limit"), **packed}
+    kinds["batch_expanded_over_ours"] = f"the loop of k rows, k = {case['k']}", search, None
+    return [
+        {**shown, "what": what, "over": over, "ratio": f"{case[name]:.2f}", "limit": f"{case[bound]:.2f}" if bound in case else ""}
+        for name, (what, over, bound) in kinds.items()
+        if name in case
+    ]
 
 
 def table(cases: list[dict[str, Any]], environment: dict[str, Any]) -> str:
@@ -165,8 +205,10 @@ def table(cases: list[dict[str, Any]], environment: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for case in cases:
-        times = [f"{statistics.median(case['ms_per_token'][method]):.1f}" for method in ("greedy", "ours", "batch-expanded")]
-        ratios = [f"{case['ours_over_greedy']:.2f}", f"{case['batch_expanded_over_ours']:.2f}"]
+        timed = case["ms_per_token"]
+        shown = ("greedy", "ours", "batch-expanded")
+        times = [f"{statistics.median(timed[method]):.1f}" if method in timed else "" for method in shown]
+        ratios = [f"{case[name]:.2f}" if name in case else "" for name in ("ours_over_greedy", "batch_expanded_over_ours")]
         peaks = [f"{value:.0f}" for value in case.get("peak_mib", {}).values()] or ["", "", ""]
         cells = [case["dtype"], case["batch"], case["context"], case["k"], *times, *ratios, *peaks]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -185,6 +227,9 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
+    parser.add_argument("--packed", action="store_true", help="measure with packed weights as well (CPU)")
+    parser.add_argument("--beside", nargs="*", default=["batch-expanded"], choices=["batch-expanded"], help="what else to time")
+    parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
     parser.add_argument("--memory", action="store_true", help="measure peak memory as well, a process for each method")
     parser.add_argument("--memory-of", choices=["greedy", "ours", "batch-expanded"], help=argparse.SUPPRESS)
     parser.add_argument("--output-dir", type=Path, default=Path())
@@ -197,7 +242,13 @@ def main() -> None:
 
     environment = environment_of(arguments.model, arguments.device, arguments.new_tokens)
     results = Results(arguments.output_dir / "contrastive_search.json", environment, ("dtype", "batch", "context", "k"), table)
-    measure(arguments, results.add)
+
+    def report(case: dict[str, Any]) -> None:
+        results.add(case)
+        if arguments.machines:
+            add_to_machines(environment, machine_rows(case))
+
+    measure(arguments, report)
     print(results.markdown())
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
+from counterpoint.decoders.kernels.machine import CPUINFO, cpu_name
+
 RANDOM = {  # shapes of well-known models, for machines that cannot download one
     "random-1.5b": dict(
         hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960
@@ -64,11 +66,41 @@ def per_token(stamps: list[float]) -> float:
     return 1000 * statistics.median(after - before for before, after in pairwise(stamps[1:]))
 
 
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "bf16", "sve")
+MACHINES = Path(__file__).parent / "machines.md"
+COLUMNS = ("machine", "model", "dtype", "batch", "context", "what", "over", "ratio", "limit", "torch, transformers")
+
+
+def machine(device: str) -> str:
+    """The accelerator, or the processor with the instructions that products are made of, and how many threads are used."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    lines = CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.exists() else []
+    known = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    flags = ", ".join(flag for flag in FLAGS if flag in known)
+    return f"{cpu_name()} ({flags}), {torch.get_num_threads()} threads"
+
+
+def add_to_machines(environment: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Put rows into the table of all machines; those of the same case on the same machine are replaced, all others stay."""
+    lines = MACHINES.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|---")) + 1
+    last = next((number for number in range(first, len(lines)) if not lines[number].startswith("|")), len(lines))
+    table = {tuple(line.split(" | ")[:7]): line for line in lines[first:last]}
+    versions = f"{environment['torch']}, {environment['transformers']}"
+    for row in rows:
+        known = {"machine": environment["device"], "model": environment["model"], "torch, transformers": versions, **row}
+        line = "| " + " | ".join(str(known.get(column, "")) for column in COLUMNS) + " |"
+        table[tuple(line.split(" | ")[:7])] = line
+    lines[first:last] = sorted(table.values())
+    MACHINES.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def environment_of(model: str, device: str, new_tokens: int) -> dict[str, Any]:
     """What figures are to be compared within."""
     return {
         "model": Path(model).name,
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU ({torch.get_num_threads()} threads)",
+        "device": machine(device),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
         "transformers": version("transformers"),
