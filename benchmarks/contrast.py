@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import timing
 import torch
 from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, per_token, text
 from torch import Tensor
@@ -139,9 +140,11 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
+    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
     parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
     parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
+    timing.PROCESSOR = arguments.processor_time
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     environment = environment_of(arguments.expert, arguments.device, arguments.new_tokens)

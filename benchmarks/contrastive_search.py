@@ -17,11 +17,11 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import timing
 import torch
 from limits import limit, packed_everywhere
 from timing import RANDOM, Clock, Results, add_to_machines, described, environment_of, load, per_token, text
@@ -62,7 +62,7 @@ def batch_expanded(
         context = torch.cat([context, hidden[rows, chosen][:, None]], dim=1)
         logits = output.logits[:, -1].unflatten(0, (len(rows), k))[rows, chosen]
         input_ids = torch.cat([input_ids, candidates[rows, chosen][:, None]], dim=1)
-        stamps.append(time.perf_counter())
+        stamps.append(timing.now())
         if stopping_criteria(input_ids, None).all():
             return input_ids
 
@@ -115,7 +115,7 @@ def run(
         model.generate(ids, streamer=clock, custom_generate=contrastive_search, penalty_alpha=ALPHA, top_k=k, **arguments)
     else:
         stamps = clock.stamps
-        stamps.append(time.perf_counter())
+        stamps.append(timing.now())
         model.generate(ids, custom_generate=batch_expanded, stamps=stamps, penalty_alpha=ALPHA, top_k=k, **arguments)
     if ids.device.type == "cuda":
         torch.cuda.synchronize()
@@ -229,11 +229,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
     parser.add_argument("--packed", action="store_true", help="measure with packed weights as well (CPU)")
     parser.add_argument("--beside", nargs="*", default=["batch-expanded"], choices=["batch-expanded"], help="what else to time")
+    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
     parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
     parser.add_argument("--memory", action="store_true", help="measure peak memory as well, a process for each method")
     parser.add_argument("--memory-of", choices=["greedy", "ours", "batch-expanded"], help=argparse.SUPPRESS)
     parser.add_argument("--output-dir", type=Path, default=Path())
     arguments = parser.parse_args()
+    timing.PROCESSOR = arguments.processor_time
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.memory_of:

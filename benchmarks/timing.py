@@ -31,6 +31,17 @@ RANDOM = {  # shapes of well-known models, for machines that cannot download one
 Case = dict[str, Any]
 
 
+def now() -> float:
+    """Seconds on the clock, or, if ``PROCESSOR`` is set, those that this process has had of its processor.
+
+    The latter is what a token costs on a machine that others use too, as long as there is one thread.
+    """
+    return time.process_time() if PROCESSOR else time.perf_counter()
+
+
+PROCESSOR = False
+
+
 class Clock(BaseStreamer):
     """Notes when tokens come; fit for batches."""
 
@@ -39,7 +50,7 @@ class Clock(BaseStreamer):
 
     def put(self, value: Tensor) -> None:
         """The first call brings the prompt."""
-        self.stamps.append(time.perf_counter())
+        self.stamps.append(now())
 
     def end(self) -> None:
         """Nothing to do."""
@@ -78,7 +89,7 @@ def machine(device: str) -> str:
     lines = CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.exists() else []
     known = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
     flags = ", ".join(flag for flag in FLAGS if flag in known)
-    return f"{cpu_name()} ({flags}), {torch.get_num_threads()} threads"
+    return f"{cpu_name()} ({flags}), {torch.get_num_threads()} threads{', processor time beside other work' if PROCESSOR else ''}"
 
 
 def add_to_machines(environment: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:

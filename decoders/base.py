@@ -51,6 +51,10 @@ class SideOutputs(Protocol):
     def exits(self, tap: ExitTap) -> Float[Tensor, "layers positions vocabulary"]:
         """Logits of the early exits at the tap's layers."""
 
+    def last(self, early: ExitTap, final: LayerTap) -> Float[Tensor, "positions vocabulary"]:
+        """Logits of the last layer, whose states ``final`` has seen, as they were before any processor changed them."""
+        return early.exits.unembed(self.states(final)[0])
+
     def text(self) -> tuple[Int[Tensor, "positions length"], Bool[Tensor, "positions length"]]:
         """The tokens before each position, padded on the left, and which of them are text rather than padding."""
 
@@ -83,6 +87,11 @@ class NextTokenOutputs(SideOutputs):
     @override
     def exits(self, tap: ExitTap) -> Float[Tensor, "layers rows vocabulary"]:
         return tap.logits(self._text_of(tap))
+
+    @override
+    def last(self, early: ExitTap, final: LayerTap) -> Float[Tensor, "rows vocabulary"]:
+        joined = early.last(self._text_of(early))
+        return super().last(early, final) if joined is None else joined
 
     @override
     def text(self) -> tuple[Int[Tensor, "rows length"], Bool[Tensor, "rows length"]]:

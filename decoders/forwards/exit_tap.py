@@ -46,6 +46,16 @@ class ExitTap(LayerTap):
         latest.asked = True
         return self.exits(states) if latest.unembedded is None else self.exits.rescale(latest.unembedded)
 
+    def last(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"] | None:
+        """Logits of the last layer as the forward left them, in float32; None where they were not made together with the exits'.
+
+        Raises:
+            ValueError: As for :meth:`~counterpoint.decoders.forwards.layer_tap.LayerTap.states`.
+        """
+        self.states(input_ids)
+        latest: Any = self.latest.forward  # which was checked
+        return None if latest.last is None else self.exits.rescale(latest.last)
+
     @override
     def _seen_at(self) -> dict[int, Callable[..., Inputs | None]]:
         return {**super()._seen_at(), self.depth: ExitTap.join}
@@ -88,6 +98,6 @@ class Joined(Tensor):
         with torch._C.DisableTorchFunctionSubclass():
             if func is nn.functional.linear and isinstance(state := args[0], cls) and args[1] is state.head.weight:
                 product = skinny_forward(state.head, torch.cat([state[None], state.early]), each=1 + len(state.early))
-                state.latest.unembedded = product[1:, :, -1]
+                state.latest.unembedded, state.latest.last = product[1:, :, -1], product[0, :, -1]
                 return product[0]
             return func(*args, **(kwargs or {}))

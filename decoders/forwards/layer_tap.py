@@ -39,6 +39,8 @@ class Pass:
     asked: bool = False
     unembedded: Tensor | None = None
     """What the head made of early states in this forward: ``[layers, rows, vocabulary]``."""
+    last: Tensor | None = None
+    """What it made of the last state in the same product: ``[rows, vocabulary]``."""
 
 
 class Latest(threading.local):

@@ -34,10 +34,9 @@ def released_divergence(p: Float[Tensor, "*batch vocabulary"], q: Float[Tensor, 
         >>> released_divergence(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.9, 0.1]).log())
         tensor(0.0590)
     """
-    mean = mixture(p, q)
-    weight = mean.exp()
-    both = torch.where(weight > 0, weight * (2 * mean - p - q), 0.0).sum(dim=-1)  # one pass for the two, which share their weights
-    return 0.5 * both / p.shape[-1]
+    weight = p.exp().add_(q.exp()).mul_(0.5)
+    both = weight.log().mul_(2).sub_(p).sub_(q).mul_(weight)  # in place: large tensors are dear to allocate
+    return 0.5 * both.masked_fill_(weight == 0, 0.0).sum(dim=-1) / p.shape[-1]
 
 
 def mixture(p: Tensor, q: Tensor) -> Tensor:

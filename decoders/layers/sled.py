@@ -90,7 +90,7 @@ class SLEDLogitsProcessor(ContrastProcessor):
     def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
         check_logits(scores)
         early = outputs.exits(self.tap).to(scores.device)
-        final = self.exits.unembed(outputs.states(self.final_tap)[0]).to(scores.device)
+        final = outputs.last(self.tap, self.final_tap).to(scores.device)
         settings = self.evolution_rate, self.evolution_scale, self.evolution_steps, self.evolution_lower_bound
         found, aligned = evolve(self.evolving(scores, final), final, early, *settings)
         choice = {"evolved": found > self.evolution_lower_bound, "layer_alignment": aligned.t()}
@@ -164,17 +164,28 @@ def alignments(
         >>> alignments(final, early, torch.tensor([0, 1]))  # only token 1 has risen
         tensor([[0.0000, 0.5587]])
     """
-    early, at = early.float(), candidates.expand(len(early), *candidates.shape)
-    change, best = early - final.float(), early.argmax(dim=-1, keepdim=True)
-    # with m the best token, p - e_i = r + e_m - e_i and r = p - e_m: no tensor of [layers, k, vocabulary] is needed, and no digit
-    # is lost where p is nearly e_m
-    others = early.softmax(dim=-1).scatter(-1, best, 0.0)
-    r = others.scatter(-1, best, -others.sum(dim=-1, keepdim=True))
-    inner = (r * change).sum(dim=-1, keepdim=True) + change.gather(-1, best) - change.gather(-1, at)
-    square = r.square().sum(dim=-1, keepdim=True) + 2 * (r.gather(-1, best) - r.gather(-1, at)) + 2 * (at != best)
+    # layer by layer, since temporary tensors of all layers would not stay in a CPU's caches
+    return torch.stack([_alignment(final.float(), each.float(), candidates) for each in early])
+
+
+def _alignment(
+    final: Float[Tensor, "*batch vocabulary"], early: Float[Tensor, "*batch vocabulary"], candidates: Int[Tensor, "*batch k"]
+) -> Float[Tensor, "*batch k"]:
+    change, best = early - final, early.max(dim=-1, keepdim=True).indices
+    # with m the best token, p - e_i = r + e_m - e_i and r = p - e_m: no tensor of [k, vocabulary] is needed, and no digit is lost
+    # where p is nearly e_m
+    r = early.softmax(dim=-1).scatter_(-1, best, 0.0)
+    r.scatter_(-1, best, -r.sum(dim=-1, keepdim=True))
+    inner = _dot(r, change) + change.gather(-1, best) - change.gather(-1, candidates)
+    square = _dot(r, r) + 2 * (r.gather(-1, best) - r.gather(-1, candidates)) + 2 * (candidates != best)
     length = square.clamp(min=0).sqrt() * change.norm(dim=-1, keepdim=True)
     cosine: Tensor = inner / length.clamp(min=torch.finfo(length.dtype).tiny)
     return cosine.clamp(min=0).square()
+
+
+def _dot(one: Float[Tensor, "*batch vocabulary"], other: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch 1"]:
+    dot: Tensor = torch.linalg.vecdot(one, other)
+    return dot.unsqueeze(-1)
 
 
 def descend(
