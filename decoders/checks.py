@@ -18,7 +18,6 @@ from counterpoint.decoders.hf.caches import (
     is_filled,
     is_own_kind,
     is_quantised,
-    is_static,
 )
 from counterpoint.decoders.hf.devices import ids_device
 
@@ -106,8 +105,6 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
         raise ValueError(f"{name} keeps its state outside of {CACHE}, where rows cannot be chosen; pass use_cache=False")
     if is_own_kind(cache):
         raise ValueError(f"{name} keeps its state in a {type(cache).__name__}, whose rows cannot be chosen; pass use_cache=False")
-    if is_static(cache):
-        raise ValueError(f"{type(cache).__name__} has no room for candidates; leave out cache_implementation, or pass 'dynamic'")
     if is_quantised(cache):
         raise ValueError(f"{type(cache).__name__} cannot drop candidates again; leave out cache_implementation, or pass 'dynamic'")
     if not is_filled(cache):

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.forwards.hooks import Inputs, first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers, depth_of
 from counterpoint.decoders.hf.caches import cached_length, find_cache
-from counterpoint.decoders.hf.compiled import is_compiled
+from counterpoint.decoders.hf.compiled import compiles_itself, is_compiled
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
 
 KEPT = 128
@@ -144,8 +144,13 @@ def check_not_compiled(model: PreTrainedModel) -> None:
     """Explain a forward that no hook saw, where compilation is the reason.
 
     Raises:
-        ValueError: If the model was compiled.
+        ValueError: If the model was compiled, by its user or by ``generate`` itself.
     """
+    if compiles_itself(model):
+        raise ValueError(
+            f"generate compiles {type(model).__name__} for a static cache, and compiled code shows nothing of its layers; "
+            "pass disable_compile=True, or leave out cache_implementation"
+        )
     if is_compiled(model):
         raise ValueError(
             f"{type(model).__name__} is compiled, and compiled code shows nothing of its layers; generate with the model as it was "

@@ -52,19 +52,21 @@ class Measurement:
     reason: str
 
 
-_measured: weakref.WeakKeyDictionary[PreTrainedModel, tuple[Measurement, tuple[Any, ...]]] = weakref.WeakKeyDictionary()
-"""A measurement of each model, and the sample of the model that it was made with."""
+Known = dict[str, tuple[Measurement, tuple[Any, ...]]]
+_measured: weakref.WeakKeyDictionary[PreTrainedModel, Known] = weakref.WeakKeyDictionary()
+"""Measurements of each model by the form of the tree, each with the sample of the model that it was made with."""
 
 
-def measured(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:
+def measured(model: PreTrainedModel, form: str, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:
     """The measurement, made once for a model while its attention, its dtype and a sample of its weights stay what they are.
 
-    ``windows`` are the numbers of tokens beyond which a layer may see fewer.
+    ``form`` names what ``make_tree`` makes, ``windows`` are the numbers of tokens beyond which a layer may see fewer.
     """
     sample = _sample(model)
-    known = _measured.get(model)
+    forms = _measured.setdefault(model, {})
+    known = forms.get(form)
     if known is None or known[1] != sample:
-        known = _measured[model] = _measure(model, make_tree, windows), sample
+        known = forms[form] = _measure(model, make_tree, windows), sample
     return known[0]
 
 

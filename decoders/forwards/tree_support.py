@@ -10,6 +10,7 @@ from inspect import signature
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from transformers import Cache, EncoderDecoderCache, PreTrainedModel
 
 from counterpoint.decoders.forwards.candidates import CandidateForward, ExpandedForward, TreeForward
@@ -54,7 +55,7 @@ def choose(model: PreTrainedModel) -> tuple[Method, str]:
     """The tree where nothing is known against it and a measurement finds it equal."""
     obstacle = known_obstacle(model)
     if obstacle is None:
-        measurement = measured(model, partial(tree_forward, model), windows(model))
+        measurement = measured(model, "growing", partial(tree_forward, model), windows(model))
         obstacle = None if measurement.error <= TOLERANCE.get(model.dtype, 1e-1) else measurement.reason
     return ("expand", obstacle) if obstacle else ("tree", "the tree was measured to be equal on this model")
 
@@ -117,13 +118,7 @@ def candidate_forward(
     ``model_kwargs`` are those of ``generate`` after the prefill. Raises ``ValueError`` where ``method="tree"`` cannot be right.
     """
     if method == "auto" or method == "tree":
-        extra = sorted(saying_something(model, model_kwargs).keys() - TEXT - {*OPTIONS, *TOKEN_TYPES})
-        obstacle = f"{', '.join(extra)} cannot be spread over candidates" if extra else cache_obstacle(cache, length)
-        if obstacle is None and model_kwargs.get("position_ids") is None:
-            obstacle = f"{type(model).__name__} takes no position_ids"
-        if obstacle is None:
-            chosen, reason = candidate_method(model)
-            obstacle = reason if chosen == "expand" else None
+        obstacle = call_obstacle(model, cache, length, model_kwargs)
         if obstacle is None and cache is not None:
             return tree_forward(model, cache, model_kwargs)
         if method == "tree":
@@ -131,15 +126,32 @@ def candidate_forward(
     return ExpandedForward(model, cache, model_kwargs, rows, length)
 
 
+def call_obstacle(model: PreTrainedModel, cache: Cache | None, length: int, model_kwargs: dict[str, Any]) -> str | None:
+    """Why the tree cannot be right after this prefill, or None."""
+    extra = sorted(saying_something(model, model_kwargs).keys() - TEXT - {*OPTIONS, *TOKEN_TYPES})
+    obstacle = f"{', '.join(extra)} cannot be spread over candidates" if extra else cache_obstacle(cache, length)
+    if obstacle is None and model_kwargs.get("position_ids") is None:
+        obstacle = f"{type(model).__name__} takes no position_ids"
+    if obstacle is None:
+        chosen, reason = candidate_method(model)
+        obstacle = reason if chosen == "expand" else None
+    return obstacle
+
+
 OPTIONS = ("logits_to_keep", "output_hidden_states", "output_attentions")
 
 
 def tree_forward(model: PreTrainedModel, cache: Cache, model_kwargs: dict[str, Any]) -> TreeForward:
     """The tree over ``cache``, from the ``model_kwargs`` that ``generate`` keeps after the prefill."""
+    return TreeForward(model, cache, *tree_arguments(cache, model_kwargs))
+
+
+def tree_arguments(cache: Cache, model_kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None, dict[str, Tensor], dict[str, Any]]:
+    """Position of the next token, the prompt's tokens that are no padding, token types and options of every forward."""
     mask = model_kwargs.get("attention_mask")
     seen = None if mask is None else mask[:, : cache.get_seq_length()].bool()
     options = {name: model_kwargs[name] for name in OPTIONS if name in model_kwargs}
     if "logits_to_keep" in options:
         options["logits_to_keep"] = 0  # all candidates reach the unembedding, which is then narrowed to the chosen one
     types = {name: model_kwargs[name][:, -1:] for name in TOKEN_TYPES if model_kwargs.get(name) is not None}
-    return TreeForward(model, cache, model_kwargs["position_ids"][..., -1], seen, types, options)
+    return model_kwargs["position_ids"][..., -1], seen, types, options

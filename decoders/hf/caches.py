@@ -93,7 +93,7 @@ def text_cache(cache: Cache) -> Cache:
 
 def sliding_windows(cache: Cache | None) -> set[int | None]:
     """The sliding windows of a cache's layers, None for layers without one."""
-    layers = [] if cache is None else [layer for layer in cache.layers if not _is_empty(layer)]
+    layers = [] if cache is None else [layer for layer in cache.layers if not is_empty(layer)]
     return {layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None for layer in layers} or {None}
 
 
@@ -149,13 +149,13 @@ def _all_layers(cache: Cache) -> list[Any]:
 
 def unusual_layers(cache: Cache) -> str:
     """The names of the kinds of layers that are not growing attention, with or without a window; "" if there are none."""
-    kinds: set[Any] = {type(layer) for layer in cache.layers if not _is_empty(layer)} or {cache.layer_class_to_replicate}
+    kinds: set[Any] = {type(layer) for layer in cache.layers if not is_empty(layer)} or {cache.layer_class_to_replicate}
     return ", ".join(sorted(kind.__name__ for kind in kinds - {DynamicLayer, DynamicSlidingWindowLayer, DynamicIndexedLayer}))
 
 
 def states_along_text(cache: Cache) -> list[Tensor]:
     """All layers' states that have a slot for each token, ``[rows, ..., length, width]``; writing to them writes to the cache."""
-    layers: list[Any] = [layer for layer in cache.layers if not _is_empty(layer)]
+    layers: list[Any] = [layer for layer in cache.layers if not is_empty(layer)]
     states = [state for layer in layers for state in (layer.keys, layer.values)]
     return states + [layer.indexer_keys for layer in layers if isinstance(layer, DynamicIndexedLayer)]
 
@@ -183,7 +183,7 @@ def has_windows_at_most(cache: Cache) -> bool:
 
 def lengthen(cache: Cache, more_keys: Callable[[Tensor], Tensor], more_values: Callable[[Tensor], Tensor]) -> None:
     """Let every layer go on with states made of those that it has, as if the model had read more tokens."""
-    layers: list[Any] = [layer for layer in cache.layers if not _is_empty(layer)]
+    layers: list[Any] = [layer for layer in cache.layers if not is_empty(layer)]
     for layer in layers:
         layer.update(more_keys(layer.keys), more_values(layer.values))
         if isinstance(layer, DynamicIndexedLayer):
@@ -191,7 +191,8 @@ def lengthen(cache: Cache, more_keys: Callable[[Tensor], Tensor], more_values: C
             layer.update_indexer(more_keys(states))
 
 
-def _is_empty(layer: object) -> bool:
+def is_empty(layer: object) -> bool:
+    """Whether a layer keeps nothing."""
     return EmptyLayer is not None and isinstance(layer, EmptyLayer)
 
 

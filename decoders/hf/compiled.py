@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import GenerationConfig, PreTrainedModel
 
 from counterpoint.decoders.undoing import Undoing
 
@@ -28,6 +29,20 @@ def is_compiled(model: nn.Module) -> bool:
         module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
         for module in model.modules()
     )
+
+
+def compiles_itself(model: nn.Module) -> bool:
+    """Whether ``generate`` has compiled the forward by itself, as it does on accelerators with a static cache."""
+    return "_compiled_call" in vars(model)
+
+
+def compiled_call(model: PreTrainedModel, config: GenerationConfig, model_kwargs: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """The compiled forward that ``generate`` would run with the cache in ``model_kwargs``; None if it compiles nothing there."""
+    generative: Any = model
+    if generative._valid_auto_compile_criteria(model_kwargs, config):
+        call: Callable[..., Any] = generative.get_compiled_call(config.compile_config)
+        return call
+    return model if is_compiled(model) else None
 
 
 @contextmanager

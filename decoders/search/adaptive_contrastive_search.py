@@ -84,6 +84,7 @@ def adaptive_contrastive_search(
         model,
         input_ids,
         EntropyRule(entropy_scale),
+        MOST,
         logits_processor,
         stopping_criteria,
         generation_config,

@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from counterpoint.decoders.checks import check_cache, check_logits, check_mode, check_prompt, check_states, check_whole_text
+from counterpoint.decoders.forwards.candidates import CandidateForward
+from counterpoint.decoders.forwards.static_support import static_forward, static_space, with_growing_cache
 from counterpoint.decoders.forwards.tree_support import Method, candidate_forward
 from counterpoint.decoders.hf import steps
 from counterpoint.decoders.hf.caches import cached_length, find_cache, without_cache
@@ -61,6 +63,7 @@ def search(
     model: GenerativeModel,
     input_ids: Int[Tensor, "rows length"],
     rule: Rule,
+    most: int,
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     config: GenerationConfig,
@@ -70,7 +73,10 @@ def search(
     synced_gpus: bool,
     model_kwargs: dict[str, Any],
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
-    """Contrastive search with the number of candidates and the weight of the penalty that ``rule`` gives each step."""
+    """Contrastive search with the number of candidates and the weight of the penalty that ``rule`` gives each step.
+
+    ``most`` is the largest number of candidates that it ever gives, for which static caches make room.
+    """
     call = current_generate_call() or GenerateCall()
     streamer, synced_gpus = streamer or call.streamer, synced_gpus or call.synced_gpus
     do_sample = bool(config.do_sample)
@@ -79,13 +85,18 @@ def search(
     sampling.check(do_sample)
     logits_processor = warpers(logits_processor, config)
 
+    space = static_space(model, config, most, method, model_kwargs)
+    model_kwargs = model_kwargs if space is None else with_growing_cache(model, model_kwargs)
     output, hidden, model_kwargs = prefill(model, input_ids, config, saying_something(model, model_kwargs))
     cache = find_cache(output) if config.use_cache else None
     check_cache(model, cache, bool(config.use_cache))
     model_kwargs = after_prompt(model_kwargs) if config.use_cache else model_kwargs
     check_logits(output["logits"][:, -1])
     context = Context(hidden, seen_positions(model, hidden.shape[1], model_kwargs))
-    forward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)
+    if space is None or cache is None:
+        forward: CandidateForward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)
+    else:
+        forward = static_forward(space, model, config, cache, hidden.shape[1], model_kwargs)
     del hidden
 
     outputs = GenerateOutputs(model, config, model_kwargs)

@@ -266,7 +266,7 @@ def quantized_cache() -> DynamicCache:
         ({"num_beams": 2}, "num_beams=2.*ContrastiveSearchLogitsProcessor"),
         ({"prompt_lookup_num_tokens": 2}, "prompt_lookup_num_tokens=2.*ContrastiveSearchLogitsProcessor"),
         ({"dola_layers": "high"}, "dola_layers='high' is another decoding method"),
-        ({"cache_implementation": "static"}, "StaticCache has no room for candidates"),
+        ({"cache_implementation": "static", "candidates": "expand"}, "candidates='expand' repeats rows"),
         ({CACHE: quantized_cache()}, "cannot drop candidates again"),
         ({"sample_steps": 2}, "sample_steps=2 without sampling"),
         ({"sample_steps": -1}, "sample_steps=-1 is not a number of tokens"),
