@@ -71,8 +71,8 @@ def contrastive_search(
 
     Raises:
         ValueError: Naming the argument and the way out, for values out of range, right or all padding, NaN logits, beams,
-            assisted decoding, quantised caches, static ones where no tree is right, and models whose state or hidden state cannot be
-            reached.
+            assisted decoding, quantised caches, static ones where no tree is right, and models whose state or hidden state cannot
+            be reached.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -25,32 +25,42 @@ FEWEST = 3
 """A shorter draft is hardly cheaper to verify."""
 CONFIDENCE = 0.4
 """The amateur drafts on while it holds its tokens so far for at least this likely, all together."""
-MEMORY, MIN_ACCEPTED, RETRY_EVERY = 8, 0.1, 16
-"""Drafts that a source is judged by, the accepted tokens that make one worth its cost, and the steps between two second chances."""
+LOSS, SHORT = 0.05, 64
+"""The share of plain decoding's time that drafts may cost in all; a text is taken to have at least so many tokens."""
+CREDIT = 4
+"""The most steps that a source may have saved up, so that one that was good and no longer is stops after a few drafts."""
+MEMORY = 8
+"""Steps over which costs are averaged; every so many tokens one is drafted by nobody, to know what that costs."""
 
 
 class Track:
-    """How well a source has done: the ``expected_accepted`` tokens of a draft, and the ``length`` that a draft should have.
+    """How well a source does: what it has ``saved``, in steps of plain decoding, and the ``length`` that a draft should have.
 
-    The length doubles after a draft that was accepted as a whole; after any other it is one more than the tokens accepted.
+    A step with a draft that costs as much as c plain steps and gives n tokens saves n - c. The length doubles after a draft that
+    was accepted as a whole; after any other it is one more than the tokens accepted.
 
     Example:
         >>> track = Track(most=8)
-        >>> track.learn(drafted=4, accepted=4)
-        >>> track.length, track.expected_accepted
-        (8, 1.375)
-        >>> track.learn(drafted=8, accepted=4)
+        >>> track.learn(drafted=4, accepted=4, cost=2.0)
+        >>> track.length, track.saved, track.cost
+        (8, 3.0, 2.0)
+        >>> track.learn(drafted=8, accepted=4, cost=2.0)
         >>> track.length
         5
     """
 
     def __init__(self, most: int) -> None:
-        self.most, self.length, self.expected_accepted = most, FEWEST + 1, 1.0
+        self.most, self.length, self.saved, self.cost = most, FEWEST + 1, 0.0, 2.0
 
-    def learn(self, drafted: int, accepted: int) -> None:
-        """Take into account how many tokens of a draft were accepted."""
-        self.expected_accepted += (accepted - self.expected_accepted) / MEMORY
+    def learn(self, drafted: int, accepted: int, cost: float) -> None:
+        """Take into account how many tokens of a draft were accepted, and what the step cost, in plain steps."""
+        self.saved = min(self.saved + accepted + 1 - cost, CREDIT)
+        self.cost += (cost - self.cost) / MEMORY
         self.length = min(self.most, max(FEWEST, 2 * drafted if accepted == drafted else accepted + 1))
+
+    def may_draft(self, allowed: float) -> bool:
+        """Whether a draft of which nothing is accepted costs no more than the source has saved and is ``allowed`` to lose."""
+        return self.cost - 1 <= self.saved + allowed
 
 
 @dataclass
@@ -161,7 +171,10 @@ class AmateurSource(Source):
 
 
 class Drafter:
-    """Asks the first source that knows something and does well enough; every :data:`RETRY_EVERY` steps also one that does not.
+    """Asks the first source that knows something and may draft: in all, drafts cost at most :data:`LOSS` of plain decoding's time.
+
+    Each source may lose its part of that, and what it has saved. The first step, which reads the prompt, tells nothing; the next
+    one and every so many later ones have no draft and say what plain decoding costs.
 
     Args:
         sources: To be asked in this order.
@@ -169,16 +182,26 @@ class Drafter:
     """
 
     def __init__(self, sources: list[Source], most: int) -> None:
-        self.sources, self.most, self.steps = sources, most, 0
+        self.sources, self.most = sources, most
+        self.tokens, self.plain_ago, self.plain = 0, 0, 0.0
 
     def draft(self, new: Int[Tensor, "1 new"], room: int) -> Draft:
         """Up to ``room`` tokens that may follow."""
-        self.steps += 1
-        second_chance = self.steps % RETRY_EVERY == 0
-        for source in self.sources:
-            size = min(self.most, room, source.track.length)
-            if size > 0 and (second_chance or source.track.expected_accepted >= MIN_ACCEPTED):
-                draft = source.draft(new, size)
-                if draft.tokens:
-                    return draft
+        allowed = LOSS * max(self.tokens, SHORT) / len(self.sources)
+        if self.plain and self.plain_ago < MEMORY**2:
+            for source in self.sources:
+                size = min(self.most, room, source.track.length)
+                if size > 0 and source.track.may_draft(allowed):
+                    draft = source.draft(new, size)
+                    if draft.tokens:
+                        return draft
         return Draft()
+
+    def learn(self, draft: Draft, accepted: int, cost: float) -> None:
+        """What became of a draft, and what the step cost in any unit."""
+        if draft.track is not None:
+            draft.track.learn(len(draft.tokens), accepted, cost / self.plain)
+        elif self.tokens:
+            self.plain += (cost - self.plain) / (MEMORY if self.plain else 1)
+        self.plain_ago = 0 if draft.track is None else self.plain_ago + 1
+        self.tokens += accepted + 1
