@@ -178,7 +178,7 @@ def _layers_read(cache: Cache) -> list[Any]:
 
 def has_windows_at_most(cache: Cache) -> bool:
     """Whether every layer keeps keys and values and nothing else, with or without a window."""
-    return all(_is_empty(layer) or type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+    return all(is_empty(layer) or type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
 def lengthen(cache: Cache, more_keys: Callable[[Tensor], Tensor], more_values: Callable[[Tensor], Tensor]) -> None:
