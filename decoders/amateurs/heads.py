@@ -19,7 +19,7 @@ from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
-from counterpoint.decoders.hf.compiled import eager
+from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.query_heads import head_projections
 from counterpoint.decoders.hf.side_forward import forward_owner
 from counterpoint.decoders.hf.wrappers import Model

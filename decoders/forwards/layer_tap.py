@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from counterpoint.decoders.forwards.hooks import Inputs, first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers, depth_of
 from counterpoint.decoders.hf.caches import cached_length, find_cache
-from counterpoint.decoders.hf.compiled import compiles_itself, is_compiled
+from counterpoint.decoders.hf.fixed_shapes.compiled import compiles_itself, is_compiled
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
 
 KEPT = 128

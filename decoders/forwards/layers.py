@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from counterpoint.decoders.hf.compiled import eager
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.side_forward import forward_owner, side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.lifetime import OncePerCall
 from counterpoint.decoders.hf.caches import CACHE, new_cache
-from counterpoint.decoders.hf.compiled import eager
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import first_inputs

@@ -19,8 +19,8 @@ from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.prefix_cache import common_beginning
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache
-from counterpoint.decoders.hf.compiled import eager
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
 from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.side_forward import side_forward

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from counterpoint.decoders.hf.compiled import eager
 from counterpoint.decoders.hf.devices import embeddings_of
+from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.weights import place_of
 

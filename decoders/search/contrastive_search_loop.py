@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 
 from counterpoint.decoders.checks import check_cache, check_logits, check_mode, check_prompt, check_states, check_whole_text
 from counterpoint.decoders.forwards.candidates import CandidateForward
-from counterpoint.decoders.forwards.static_support import static_forward, static_space, with_growing_cache
+from counterpoint.decoders.forwards.fixed_shapes.support import static_forward, static_space, with_growing_cache
 from counterpoint.decoders.forwards.tree_support import Method, candidate_forward
 from counterpoint.decoders.hf import steps
 from counterpoint.decoders.hf.caches import cached_length, find_cache, without_cache

@@ -12,9 +12,9 @@ from transformers import CompileConfig, PreTrainedModel, StaticCache
 
 import laws
 from counterpoint.decoders import adaptive_contrastive_search
-from counterpoint.decoders.forwards.static_candidates import StaticTreeForward
+from counterpoint.decoders.forwards.fixed_shapes.candidates import StaticTreeForward
 from counterpoint.decoders.hf.caches import CACHE
-from counterpoint.decoders.hf.slots import Move
+from counterpoint.decoders.hf.fixed_shapes.slots import Move
 from families import ENCODER_DECODER, EXPAND, FAMILY, RECURRENT, TREE, Family, prompts
 
 STATIC: dict[str, Any] = {"cache_implementation": "static"}
@@ -191,7 +191,7 @@ def caught(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, broken: Any) 
     model = family.build()
     laws.l2_fast_equals_plain(family, model, **STATIC)
     monkeypatch.setattr(where, name, broken)
-    monkeypatch.setattr("counterpoint.decoders.forwards.static_support._static_error", lambda model: (0.0, ""))
+    monkeypatch.setattr("counterpoint.decoders.forwards.fixed_shapes.support._static_error", lambda model: (0.0, ""))
     with pytest.raises(AssertionError):
         laws.l2_fast_equals_plain(family, model, **STATIC)
 

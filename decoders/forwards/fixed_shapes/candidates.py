@@ -1,6 +1,6 @@
 """The tree of candidates at fixed shape, for static caches and compiled models.
 
-Every forward has the same k queries, the same slots (:mod:`counterpoint.decoders.hf.slots`) and the same masks in the same
+Every forward has the same k queries, the same slots (:mod:`counterpoint.decoders.hf.fixed_shapes.slots`) and the same masks in the same
 places, of which a step writes one column. Nothing waits for the device.
 """
 
@@ -16,8 +16,8 @@ from transformers import Cache, PreTrainedModel
 
 from counterpoint.decoders.forwards.candidates import Choose, keep_chosen
 from counterpoint.decoders.hf.caches import CACHE
+from counterpoint.decoders.hf.fixed_shapes.slots import fill_static, rooms, slotted
 from counterpoint.decoders.hf.outputs import ModelOutput
-from counterpoint.decoders.hf.slots import fill_static, rooms, slotted
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 
 SHOWN = "output_hidden_states"

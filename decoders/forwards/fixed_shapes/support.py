@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from transformers import Cache, EncoderDecoderCache, GenerationConfig, PreTrainedModel
 
+from counterpoint.decoders.forwards.fixed_shapes.candidates import SHOWN, StaticTreeForward
 from counterpoint.decoders.forwards.lifetime import OncePerCall
-from counterpoint.decoders.forwards.static_candidates import SHOWN, StaticTreeForward
 from counterpoint.decoders.forwards.tree_measurement import measured
 from counterpoint.decoders.forwards.tree_support import TOLERANCE, Method, call_obstacle, candidate_method, tree_arguments, windows
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, is_offloaded, is_static, new_cache
-from counterpoint.decoders.hf.compiled import compiled_call
 from counterpoint.decoders.hf.devices import ids_device
-from counterpoint.decoders.hf.slots import static_room, unslottable_layers
+from counterpoint.decoders.hf.fixed_shapes.compiled import compiled_call
+from counterpoint.decoders.hf.fixed_shapes.slots import static_room, unslottable_layers
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 
 WAY_OUT = "leave out cache_implementation, or pass 'dynamic'"

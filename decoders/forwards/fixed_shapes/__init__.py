@@ -1,0 +1,1 @@
+"""The tree of candidates at fixed shape, for static caches and compiled models."""
