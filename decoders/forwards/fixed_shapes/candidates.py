@@ -1,7 +1,7 @@
 """The tree of candidates at fixed shape, for static caches and compiled models.
 
-Every forward has the same k queries, the same slots (:mod:`counterpoint.decoders.hf.fixed_shapes.slots`) and the same masks in the same
-places, of which a step writes one column. Nothing waits for the device.
+Every forward has the same k queries, the same slots (:mod:`counterpoint.decoders.hf.fixed_shapes.slots`) and the same masks in
+the same places, of which a step writes one column. Nothing waits for the device.
 """
 
 from __future__ import annotations
