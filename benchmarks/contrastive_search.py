@@ -109,7 +109,7 @@ def run(
         with packed_everywhere(model):
             model.generate(ids, streamer=clock, **arguments)
     elif method == "ours packed":
-        with pinned(PACKED):
+        with pinned(PACKED) as packed, packed:
             model.generate(ids, streamer=clock, custom_generate=contrastive_search, penalty_alpha=ALPHA, top_k=k, **arguments)
     elif method == "ours":
         model.generate(ids, streamer=clock, custom_generate=contrastive_search, penalty_alpha=ALPHA, top_k=k, **arguments)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 
 
-class Lock:
+class Lock(type(threading.RLock())):  # type: ignore[misc]  # typing has no name for this class, whose ends nothing interrupts
     """A lock that the thread which holds it may take again; the copy of an object that has one gets one of its own.
 
     Example:
@@ -14,17 +13,6 @@ class Lock:
         >>> with (lock := Lock()), copy.copy(lock):
         ...     pass
     """
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        """Wait for it."""
-        self.lock.acquire()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let others have it."""
-        self.lock.release()
 
     def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
         return Lock, ()

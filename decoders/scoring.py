@@ -200,18 +200,18 @@ class Scorer:
     @torch.no_grad()
     def __call__(self, texts: GivenTexts) -> list[Score]:
         """The score of each text."""
-        with reading(self):
+        with reading(self) as call, call:
             return self._scored(texts, self._scores(texts))
 
     @torch.no_grad()
     def scores(self, texts: GivenTexts) -> Float[Tensor, "positions vocabulary"]:
         """The decoder's scores of all tokens, float32, at each position of the texts."""
-        with reading(self):
+        with reading(self) as call, call:
             return self._scores(texts)
 
     def _scores(self, texts: GivenTexts) -> Float[Tensor, "positions vocabulary"]:
         layers = [layer for tap in self.taps if tap.owner is None for layer in tap.layers]
-        with side_forward(self):
+        with side_forward(self) as aside, aside:
             own = forward_texts(self.prefix, texts, texts.positions, layers)
         scores = own.logits.float()
         if not self.renormalise:

@@ -6,26 +6,60 @@ from collections.abc import Callable
 from types import TracebackType
 
 
-class Undoing:
-    """A context at whose end ``undo`` is called.
+class Change:
+    """A change that lasts for a context, which is entered twice: ``with change as it, it:``.
 
-    An interrupt may come at any line, those of ``undo`` among them. So the context begins before the change, two of them stand
-    around it, and ``undo`` may be called before the change and again after it has been undone.
+    An interrupt may come at any line, and what it stops is not done: the change halfway, or the very first line of its end. So the
+    outer entry changes nothing and stands guard, the inner one makes the change, and both ends take it back. Generators with
+    ``contextmanager`` cannot do that: one that is stopped in ``contextlib`` waits until Python collects it.
+
+    Args:
+        make: Makes the change.
+        undo: Takes it back. It is called before the change where that is not reached, and twice after it.
+        check: Raises an error where the change had not the effect that it should have; asked if the context ends without one.
 
     Example:
         >>> changed = []
-        >>> with Undoing(changed.clear), Undoing(changed.clear):
-        ...     changed.append(1)
+        >>> with Change(lambda: changed.append(1), changed.clear) as change, change:
+        ...     changed
+        [1]
         >>> changed
         []
     """
 
-    def __init__(self, undo: Callable[[], object]) -> None:
-        self.undo = undo
+    def __init__(self, make: Callable[[], object], undo: Callable[[], object], check: Callable[[], object] = lambda: None) -> None:
+        self.make, self.undo, self.check = make, undo, check
+        self.entries = 0
 
-    def __enter__(self) -> None:
-        """Nothing is changed yet."""
+    def __enter__(self) -> Change:
+        """Stand guard the first time, make the change the second time."""
+        self.entries += 1
+        if self.entries == 2:
+            self.make()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Undo the change; an error goes on."""
+        """Take the change back; an error goes on."""
         self.undo()
+        if kind is None:
+            if self.entries < 2:
+                raise RuntimeError("nothing was changed: enter a change twice, `with change as it, it:`")
+            self.check()
+
+
+def together(*changes: Change) -> Change:
+    """Several changes as one, made in their order; of none, nothing changes."""
+
+    def make() -> None:
+        for change in changes:
+            change.make()
+
+    def undo() -> None:
+        for change in reversed(changes):
+            change.undo()
+
+    def check() -> None:
+        for change in changes:
+            change.check()
+
+    return Change(make, undo, check)

@@ -74,6 +74,6 @@ def make(directory: Path) -> None:
     """
     in_the_way = next((path for path in (directory, *directory.parents) if path.exists() and not path.is_dir()), None)
     if in_the_way is not None:
-        raise ValueError(f"output_dir={directory}: {in_the_way} is a file; name a folder")
+        raise ValueError(f"{directory} cannot be a folder: {in_the_way} is a file; name a folder")
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Bool, Float, Int
@@ -14,7 +13,7 @@ from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
 from counterpoint.decoders.hf.wrappers import Model
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change, together
 
 
 class AdapterAmateur(ModelAmateur):
@@ -77,21 +76,19 @@ class AdapterAmateur(ModelAmateur):
     @override
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
         self._check_expert()
-        with self._switched():
+        with self._switched() as adapter, adapter:
             return super().next_logits(ids, seen)
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
         self._check_expert()
-        with self.lock, self._switched():
+        with self.lock, self._switched() as adapter, adapter:
             return super().text_outputs(texts, positions, layers)
 
     @override
-    @contextmanager
-    def running(self) -> Iterator[Any]:
+    def running(self) -> Change:
         self._check_expert()
-        with self._switched(), super().running() as model:
-            yield model
+        return together(self._switched(), super().running())
 
     def _check_expert(self) -> None:
         tuner = self._tuners()[0]
@@ -100,21 +97,21 @@ class AdapterAmateur(ModelAmateur):
             way_out = "turn it on for the expert" if self.adapter is None else "call disable_adapter_layers() before generate()"
             raise ValueError(f"adapter={self.adapter!r} is also what the expert runs under: the contrast would be zero; {way_out}")
 
-    @contextmanager
-    def _switched(self) -> Iterator[None]:
+    def _switched(self) -> Change:
         # PEFT's own switches also set requires_grad of every adapter weight, which is a trainer's business
         state = {"_disable_adapters": self.adapter is None, **({} if self.adapter is None else {"_active_adapter": [self.adapter]})}
         tuned = self.tuned
         before = [{name: vars(module)[name] for name in state} for module in tuned]
 
+        def make() -> None:
+            for module in tuned:
+                vars(module).update(state)
+
         def undo() -> None:
             for module, attributes in zip(tuned, before, strict=True):
                 vars(module).update(attributes)
 
-        with Undoing(undo), Undoing(undo):
-            for module in tuned:
-                vars(module).update(state)
-            yield
+        return Change(make, undo)
 
 
 def _names(module: Any) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
 from counterpoint.decoders.amateurs.models import ModelAmateur
@@ -20,9 +21,11 @@ from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
 from counterpoint.decoders.hf.fixed_shapes.compiled import eager
+from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.query_heads import head_projections
 from counterpoint.decoders.hf.side_forward import forward_owner
 from counterpoint.decoders.hf.wrappers import Model
+from counterpoint.decoders.undoing import Change, together
 
 Head = tuple[int, int]
 """A layer, and the query head in it; both count from 0."""
@@ -84,23 +87,20 @@ class HeadMaskedAmateur(ModelAmateur):
 
     @override
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
-        with self._masked():
+        with self._masked() as mask, mask:
             return super().next_logits(ids, seen)
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
-        with self.lock, self._masked():
+        with self.lock, self._masked() as mask, mask:
             return super().text_outputs(texts, positions, layers)
 
     @override
-    @contextmanager
-    def running(self) -> Iterator[Any]:
-        with self._masked(), super().running() as model:
-            yield model
+    def running(self) -> Change:
+        return together(self._masked(), super().running())
 
-    @contextmanager
-    def _masked(self) -> Iterator[None]:
-        """Within the context, the heads are masked in forwards that belong to this amateur."""
+    def _masked(self) -> Change:
+        """While it lasts, the heads are masked in forwards that belong to this amateur."""
 
         def silenced(values: Tensor, layer: int) -> Tensor | None:
             if forward_owner() is not self:
@@ -115,14 +115,13 @@ class HeadMaskedAmateur(ModelAmateur):
         def attended(layer: int) -> Any:
             return lambda module, arguments: silenced(arguments[0], layer)
 
-        with eager(self.model), ExitStack() as hooks:
-            for layer, found in self.masked.items():
-                if self.mask == "uniform":
-                    handle = getattr(found.attention, found.query).register_forward_hook(queries(layer))
-                else:
-                    handle = getattr(found.attention, found.output).register_forward_pre_hook(attended(layer))
-                hooks.callback(handle.remove)
-            yield
+        hooks: list[Callable[[], RemovableHandle]] = []
+        for layer, found in self.masked.items():
+            if self.mask == "uniform":
+                hooks.append(partial(getattr(found.attention, found.query).register_forward_hook, queries(layer)))
+            else:
+                hooks.append(partial(getattr(found.attention, found.output).register_forward_pre_hook, attended(layer)))
+        return together(eager(self.model), hooked(*hooks))
 
 
 def parse_heads(text: str, count: int) -> list[Head]:

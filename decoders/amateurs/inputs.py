@@ -94,7 +94,7 @@ class InputsAmateur(PromptAmateur):
             arguments["position_ids"] = torch.stack([text, places, places, places])[..., held:]
         if "logits_to_keep" in self.prefix.parameters:
             arguments["logits_to_keep"] = 1
-        with side_forward(self):
+        with side_forward(self) as own, own:
             logits: Tensor = self.model(input_ids=ids[:, held:], **arguments).logits[:, -1]
         self.prefix.keep(key, seen)
         return logits
@@ -110,7 +110,7 @@ class InputsAmateur(PromptAmateur):
         arguments = self.prefix.arguments(seen[:, :-1], 0)
         if "position_ids" in arguments:
             arguments["position_ids"] = places[..., :-1]
-        with side_forward(self):
+        with side_forward(self) as own, own:
             self.model(input_ids=ids[:, :-1], **arguments, **cut)
         self.prefix.keep(keyed(ids, rows)[:, :-1], seen[:, :-1])
 
@@ -125,7 +125,7 @@ class InputsAmateur(PromptAmateur):
         beside = [{name: each[name] for name in each if name in self.others} for each in self.each]
         texts = texts.under(unpadded(self.prompt, self.prompt_seen))
         own = replace(texts, beside=beside * (texts.number_of_prompts // len(beside)))
-        with self.lock, torch.no_grad(), side_forward(self):
+        with self.lock, torch.no_grad(), side_forward(self) as aside, aside:
             check_causal(self.model)
             return forward_pictured(self.model, own, positions, layers)
 

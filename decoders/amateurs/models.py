@@ -7,8 +7,7 @@ gives depends on earlier calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -31,6 +30,7 @@ from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.locks import Lock
 from counterpoint.decoders.showing import Shown
+from counterpoint.decoders.undoing import Change
 
 
 @runtime_checkable
@@ -137,7 +137,7 @@ class ModelAmateur(Shown, Amateur, TextAmateur):
         arguments = self.prefix.arguments(seen, held)
         if "logits_to_keep" in self.prefix.parameters:
             arguments["logits_to_keep"] = 1
-        with side_forward(self):
+        with side_forward(self) as own, own:
             logits: Tensor = self.model(input_ids=ids[:, held:], **arguments).logits[:, -1]
         self.prefix.keep(ids, seen)
         return logits
@@ -145,14 +145,12 @@ class ModelAmateur(Shown, Amateur, TextAmateur):
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
         check_sees_all(self, sorted({name for each in texts.beside for name in each}))
-        with self.lock, torch.no_grad(), side_forward(self):
+        with self.lock, torch.no_grad(), side_forward(self) as own, own:
             return forward_texts(self.prefix, texts.decoder_only(), positions, layers)
 
-    @contextmanager
-    def running(self) -> Iterator[Any]:
-        """The model, whose forwards within the context are the amateur's own."""
-        with side_forward(self):
-            yield self.model
+    def running(self) -> Change:
+        """While it lasts, forwards of the model are the amateur's own."""
+        return side_forward(self)
 
 
 class PooledAmateur(Shown, Amateur, TextAmateur):

@@ -173,7 +173,7 @@ class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
         if origins is None:
             raise ValueError(f"inputs have {self.prompts} rows, the batch {rows}: give the encoder one text for every prompt")
         check_known(self.model, [int(input_ids.max())])
-        with torch.no_grad(), side_forward(self):
+        with torch.no_grad(), side_forward(self) as own, own:
             ids = moved_to(self.model, input_ids)
             output = self.model(**self._encoder_arguments(origins), decoder_input_ids=ids, use_cache=False)
         logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
@@ -183,7 +183,7 @@ class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
         check_known(self.model, chain(*texts.continuations))
         of_text = torch.tensor([row for (row,) in texts.under([(row,) for row in range(self.prompts)]).prompts])
-        with torch.no_grad(), side_forward(self):
+        with torch.no_grad(), side_forward(self) as own, own:
             return forward_decoded_rows(self.model, self._encoder_arguments(of_text), texts, positions)
 
     def _encoder_arguments(self, rows: Int[Tensor, "rows"]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from counterpoint.decoders.hf.steps import after_forward, next_inputs, repeated
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import SkinnyLinears
+from counterpoint.decoders.undoing import together
 
 Choose = Callable[[Float[Tensor, "rows k hidden"]], Int[Tensor, "rows"]]
 """Maps the candidates' last hidden states to the index of the candidate to keep in each row."""
@@ -105,7 +106,8 @@ class TreeForward:
             chosen = choose(hidden)
             return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
-        with narrowed_unembedding(self.model, narrow), grouped_attention(self.config), self.skinny(k):
+        faster = together(grouped_attention(self.config), self.skinny(k))
+        with together(narrowed_unembedding(self.model, narrow), faster) as step, step:
             output: ModelOutput = self.model(
                 input_ids=candidates,
                 attention_mask=self._masks(k),
@@ -207,7 +209,7 @@ class ExpandedForward:
             chosen = choose(hidden)
             return hidden[torch.arange(rows, device=hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
-        with narrowed_unembedding(self.model, narrow):
+        with narrowed_unembedding(self.model, narrow) as narrowed, narrowed:
             output: ModelOutput = self.model(**inputs, return_dict=True)
         self.chosen_rows = torch.arange(rows, device=chosen.device) * k + chosen
         self.model_kwargs = after_forward(self.model, output, self.model_kwargs)

@@ -20,6 +20,7 @@ from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.side_forward import forward_owner, side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 from counterpoint.decoders.kernels.skinny_linear import is_plain
+from counterpoint.decoders.undoing import together
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest relative difference, as rounding makes it, between the model's logits and those of its parts put together here."""
@@ -198,7 +199,7 @@ class EarlyExits:
         hooks += [partial(leaf.register_forward_hook, partial(after_leaf, path)) for path, leaf in leaves.items()]
         hooks += [partial(layer.register_forward_pre_hook, before_layer) for layer in layers]
         ids = torch.arange(4, device=ids_device(model))[None] + 3
-        with hooked(*hooks), torch.no_grad(), side_forward(self), eager(model):
+        with torch.no_grad(), together(hooked(*hooks), side_forward(self), eager(model)) as probe, probe:
             logits: Tensor = model(input_ids=ids % vocabulary_of(model), use_cache=False).logits
         if any(calls[layer] > 1 for layer in layers):
             raise ValueError(f"{type(model).__name__} runs some of its layers several times, so that early exits have no one state")

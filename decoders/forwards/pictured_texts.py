@@ -43,7 +43,8 @@ def forward_prompt(model: Any, texts: GivenTexts, positions: Positions, layers: 
     beside, seen = sent_to(device, texts.beside[number]), torch.ones_like(ids, dtype=torch.bool)
     places, delta = picture_positions(model, {"input_ids": ids, "attention_mask": seen.long(), **beside}, seen)
     cache = new_cache(model)
-    with recorded_states(model, layers, lambda hidden: hidden[:, -1:]) as states:
+    states: dict[int, Tensor] = {}
+    with recorded_states(model, layers, lambda hidden: hidden[:, -1:], states) as forward, forward:
         first = model(input_ids=ids, position_ids=places, use_cache=True, **{CACHE: cache}, **beside).logits[0]
     found = [each for each in enumerate(positions) if each[1][1] > 0]
     if not found:
@@ -55,7 +56,8 @@ def forward_prompt(model: Any, texts: GivenTexts, positions: Positions, layers: 
     new, _ = padded([texts.continuations[row][:-1] for row in rows], device=device)
     cache.reorder_cache(torch.zeros(len(rows), dtype=torch.long, device=device))  # type: ignore[arg-type]
     row, column = [rows.index(text) for _, (text, _) in found], [before - 1 for _, (_, before) in found]
-    with recorded_states(model, layers, lambda hidden: hidden[row, column][None]) as later:
+    later: dict[int, Tensor] = {}
+    with recorded_states(model, layers, lambda hidden: hidden[row, column][None], later) as second, second:
         rest = model(
             input_ids=new, position_ids=later_positions(ids.shape[1], new, delta), use_cache=True, **{CACHE: cache}
         ).logits[0]

@@ -17,6 +17,7 @@ from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.steps import first_inputs
 from counterpoint.decoders.hf.unembedding import vocabulary_of
+from counterpoint.decoders.undoing import together
 
 AHEAD = 1e-2
 """The relative difference of logits that no rounding explains: the last token's influence on those before it."""
@@ -60,7 +61,7 @@ def reads_ahead(model: PreTrainedModel) -> bool:
     """Whether what the model says after a token depends on the tokens after it, by one forward."""
     called: Any = model
     ids = torch.tensor([[3, 4, 5, 6, 7], [3, 4, 5, 6, 8]], device=ids_device(called))
-    with side_forward(looks_ahead):
+    with side_forward(looks_ahead) as own, own:
         logits: Tensor = called(input_ids=ids % vocabulary_of(model), use_cache=False).logits[:, -3:-1].float()
     return bool((logits[0] - logits[1]).norm() > AHEAD * logits.norm())
 
@@ -88,7 +89,7 @@ def _difference_of_parts(model: Any) -> float:
     ids = torch.tensor([[3, 4, 5, 6, 7, 8]], device=ids_device(model)) % vocabulary_of(model)
     order, cache = position_arguments(model, torch.ones_like(ids, dtype=torch.bool)), new_cache(model)
     parts = []
-    with side_forward(reads_on), eager(model):
+    with together(side_forward(reads_on), eager(model)) as change, change:
         whole: Tensor = model(input_ids=ids, use_cache=False, **order).logits.float()
         for part in (slice(0, 3), slice(3, 6)):
             own = {name: given[..., part] for name, given in order.items()}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from counterpoint.decoders.forwards.hooks import first_input
 from counterpoint.decoders.forwards.layers import decoder_layers
 from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
+from counterpoint.decoders.undoing import Change, together
 
 Positions = Sequence[tuple[int, int]]
 """A text, and the number of its continuation's tokens before the position."""
@@ -30,12 +30,13 @@ class ForwardOutputs(NamedTuple):
     """The states that enter each layer; layer N is the unembedding."""
 
 
-@contextmanager
 def recorded_states(
-    model: PreTrainedModel, layers: Sequence[int], narrow: Callable[[Tensor], Tensor]
-) -> Iterator[dict[int, Float[Tensor, "positions hidden"]]]:
-    """Within the context, one forward unembeds ``narrow(hidden)`` only, and leaves what enters ``layers``, narrowed too."""
-    states: dict[int, Tensor] = {}
+    model: PreTrainedModel,
+    layers: Sequence[int],
+    narrow: Callable[[Tensor], Tensor],
+    states: dict[int, Float[Tensor, "positions hidden"]],
+) -> Change:
+    """While it lasts, one forward unembeds ``narrow(hidden)`` only, and ``states`` get what enters ``layers``, narrowed too."""
     thread = threading.get_ident()
 
     def enter(layer: int) -> Any:
@@ -54,5 +55,4 @@ def recorded_states(
     modules: Sequence[torch.nn.Module] = list(decoder_layers(model)) if layers else []
     depth = len(modules)
     hooks = [partial(modules[n].register_forward_pre_hook, enter(n), with_kwargs=True) for n in set(layers) if n < depth]
-    with hooked(*hooks), narrowed_unembedding(model, unembedded):
-        yield states
+    return together(hooked(*hooks), narrowed_unembedding(model, unembedded))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -27,9 +25,10 @@ from counterpoint.decoders.hf.caches import (
 )
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, SkinnyLinears
+from counterpoint.decoders.undoing import Change, together
 
-Running = Callable[[], AbstractContextManager[Any]]
-"""Gives the model, whose forwards within the context are the right ones."""
+Running = Callable[[], Change]
+"""Gives a change under which the model's forwards are the right ones."""
 
 
 class RewindableModel:
@@ -39,7 +38,7 @@ class RewindableModel:
 
     Args:
         model: The decoder-only model.
-        running: Its context.
+        running: Gives the change under which the model reads.
         prompt: The beginning of the text, where the model lies.
         cache: The model's, empty or of a beginning of the prompt.
         chunk: The most tokens of the prompt to read in one forward; None for all of them.
@@ -86,13 +85,11 @@ class RewindableModel:
             arguments["position_ids"] = torch.arange(self.read, self.read + tokens.shape[1], device=tokens.device)[None]
         self.read += tokens.shape[1]
         logits: Tensor
-        with self.running() as model:
-            few = 1 < tokens.shape[1] <= MAX_ROWS
-            with (
-                grouped_attention(self.config) if few and self.grouped else nullcontext(),
-                self.skinny(tokens.shape[1]) if few else nullcontext(),
-            ):
-                logits = model(**arguments).logits
+        few = 1 < tokens.shape[1] <= MAX_ROWS
+        attention = grouped_attention(self.config) if few and self.grouped else together()
+        linears = self.skinny(tokens.shape[1]) if few else together()
+        with together(self.running(), attention, linears) as run, run:
+            logits = self.model(**arguments).logits
         if cached_length(self.cache) != self.read:
             slots = f"{cached_length(self.cache)} positions in its cache after {self.read} tokens"
             raise ValueError(irreversible(type(self.model).__name__, slots))

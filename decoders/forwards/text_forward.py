@@ -22,6 +22,7 @@ from counterpoint.decoders.hf.caches import CACHE, is_croppable, sliding_windows
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
+from counterpoint.decoders.undoing import together
 
 
 def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
@@ -50,10 +51,9 @@ def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], la
     trunk, seen = ids[:, : tree.trunk], torch.ones(1, tree.trunk, dtype=torch.bool, device=device)
     held, _ = prefix.hold(trunk, seen, most=min(tree.trunk, *nodes))
     at = torch.tensor(nodes, device=device) - held
-    with (
-        recorded_states(model, layers, lambda hidden: hidden[:, at.to(hidden.device)]) as states,
-        grouped_attention(model.config.get_text_config(decoder=True)),
-    ):
+    states: dict[int, Tensor] = {}
+    recorded = recorded_states(model, layers, lambda hidden: hidden[:, at.to(hidden.device)], states)
+    with together(recorded, grouped_attention(model.config.get_text_config(decoder=True))) as forward, forward:
         logits = model(
             input_ids=ids[:, held:],
             attention_mask=tree_masks(tree, held, sliding_windows(prefix.cache), model.dtype, device),
@@ -82,7 +82,8 @@ def forward_rows(prefix: PrefixCache, texts: GivenTexts, positions: Positions, l
     else:
         prefix.clear()
     at = torch.tensor(columns, device=device) - held
-    with recorded_states(model, layers, lambda hidden: hidden[rows, at.to(hidden.device)][None]) as states:
+    states: dict[int, Tensor] = {}
+    with recorded_states(model, layers, lambda hidden: hidden[rows, at.to(hidden.device)][None], states) as forward, forward:
         logits = model(input_ids=ids[:, held:], **prefix.arguments(seen, held)).logits[0]
     if held:
         prefix.keep(ids, seen)
@@ -118,7 +119,8 @@ def forward_decoded_rows(
     ids, _ = padded([(*texts.written(text), *continuation[:-1]) for text, continuation in enumerate(texts.continuations)])
     rows, columns = [text for text, _ in positions], [len(texts.start) - 1 + before for _, before in positions]
     ids = ids.to(ids_device(model))
-    with recorded_states(model, (), lambda hidden: hidden[rows, columns][None]) as states:
+    states: dict[int, Tensor] = {}
+    with recorded_states(model, (), lambda hidden: hidden[rows, columns][None], states) as forward, forward:
         logits = model(**encoder_arguments, decoder_input_ids=ids, use_cache=False).logits[0]
     return ForwardOutputs(logits, states)
 

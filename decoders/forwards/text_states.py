@@ -24,6 +24,7 @@ from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
 from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.side_forward import side_forward
+from counterpoint.decoders.undoing import together
 
 
 @dataclass
@@ -101,7 +102,7 @@ class TextStates:
     def of_texts(self, texts: Sequence[Sequence[int]]) -> Float[Tensor, "texts width hidden"]:
         """The states of given texts by one forward of their own, padded on the right, where no causal model can see it."""
         ids, mask = padded(texts, device=ids_device(self.model))
-        with side_forward(self), eager(self.model):
+        with together(side_forward(self), eager(self.model)) as own, own:
             order = position_arguments(self.decoder, mask.bool())
             states: Tensor = self.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **order)[0]
         return states.float()

@@ -71,7 +71,7 @@ def measured(model: PreTrainedModel, form: str, make_tree: MakeForward, windows:
 
 
 def _measure(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:
-    with torch.no_grad(), side_forward(_measured):
+    with torch.no_grad(), side_forward(_measured) as own, own:
         try:
             differences = [*_short_and_long(model, make_tree, windows), _branches(model)]
         except (ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
@@ -150,7 +150,7 @@ def _branches(model: Any) -> float:
     ids, mask = padded(texts, device=device)
     rows = _hidden(model, {"input_ids": ids, "attention_mask": mask, "position_ids": positions(mask.bool()), "use_cache": False})
     cache = new_cache(model)
-    with grouped_attention(model.config.get_text_config(decoder=True)):
+    with grouped_attention(model.config.get_text_config(decoder=True)) as attention, attention:
         inputs = {
             "input_ids": torch.tensor([tree.tokens], device=device),
             "attention_mask": tree_masks(tree, 0, sliding_windows(cache), model.dtype, device),
@@ -169,7 +169,7 @@ def _hidden(model: Any, inputs: dict[str, Any]) -> Float[Tensor, "rows positions
         found.append(hidden.float().cpu())
         return hidden[:, -1:]
 
-    with narrowed_unembedding(model, narrow):
+    with narrowed_unembedding(model, narrow) as narrowed, narrowed:
         model(**inputs)
     return found[0]
 

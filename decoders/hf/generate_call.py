@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import unwrap
 from types import FrameType
@@ -23,7 +22,7 @@ from transformers import GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.generation.candidate_generator import CandidateGenerator
 from transformers.generation.streamers import BaseStreamer
 
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change
 
 GENERATE_CODE = unwrap(GenerationMixin.generate).__code__
 PROCESSORS_CODE = LogitsProcessorList.__call__.__code__
@@ -90,18 +89,12 @@ def current_call() -> object | None:
     return reader if reader is not None and around is generate else generate
 
 
-@contextmanager
-def reading(reader: object) -> Iterator[None]:
-    """Within the context, ``reader`` scores given texts: what is in progress is its call, unless a ``generate`` begins in it."""
+def reading(reader: object) -> Change:
+    """While it lasts, ``reader`` scores given texts: what is in progress is its call, unless a ``generate`` begins in it."""
     before = getattr(_of_this_thread, "reading", (None, None))
     frame, _ = _served()
-
-    def undo() -> None:
-        _of_this_thread.reading = before
-
-    with Undoing(undo), Undoing(undo):
-        _of_this_thread.reading = (reader, None if frame is None else frame.f_locals["generation_config"])
-        yield
+    begun = (reader, None if frame is None else frame.f_locals["generation_config"])
+    return Change(lambda: vars(_of_this_thread).update(reading=begun), lambda: vars(_of_this_thread).update(reading=before))
 
 
 def among_processors() -> bool:
@@ -114,18 +107,12 @@ def among_processors() -> bool:
     return False
 
 
-@contextmanager
-def continuing(origins: Int[Tensor, "rows"]) -> Iterator[None]:
-    """Within the context, row i continues row ``origins[i]`` of the ``generate`` in progress."""
+def continuing(origins: Int[Tensor, "rows"]) -> Change:
+    """While it lasts, row i continues row ``origins[i]`` of the ``generate`` in progress."""
     call = current_generate_call()
     before = getattr(_of_this_thread, "search", (None, None))
-
-    def undo() -> None:
-        _of_this_thread.search = before
-
-    with Undoing(undo), Undoing(undo):
-        _of_this_thread.search = (None if call is None else call.input_ids, origins)
-        yield
+    begun = (None if call is None else call.input_ids, origins)
+    return Change(lambda: vars(_of_this_thread).update(search=begun), lambda: vars(_of_this_thread).update(search=before))
 
 
 def origins_of(rows: int, given: int) -> Int[Tensor, "rows"] | None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from torch.utils.hooks import RemovableHandle
 
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change
 
 
-@contextmanager
-def hooked(*register: Callable[[], RemovableHandle]) -> Iterator[None]:
-    """Within the context, the hooks that these calls register; after it none of them, however many there were yet.
+def hooked(*register: Callable[[], RemovableHandle]) -> Change:
+    """While it lasts, the hooks that these calls register; after it none of them, however many there were yet.
 
     Example:
         >>> import torch
         >>> linear = torch.nn.Linear(1, 1)
-        >>> with hooked(lambda: linear.register_forward_pre_hook(print)):
+        >>> with hooked(lambda: linear.register_forward_pre_hook(print)) as hooks, hooks:
         ...     len(linear._forward_pre_hooks)
         1
         >>> len(linear._forward_pre_hooks)
@@ -25,11 +23,12 @@ def hooked(*register: Callable[[], RemovableHandle]) -> Iterator[None]:
     """
     handles: list[RemovableHandle] = []
 
+    def make() -> None:
+        for each in register:
+            handles.append(each())
+
     def undo() -> None:
         for handle in handles:
             handle.remove()
 
-    with Undoing(undo), Undoing(undo):
-        for each in register:
-            handles.append(each())
-        yield
+    return Change(make, undo)

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change
 
 _of_this_thread = threading.local()
 
 
-@contextmanager
-def side_forward(owner: object) -> Iterator[None]:
-    """Within the context, forwards of this thread belong to ``owner``, not to the ``generate`` in progress."""
+def side_forward(owner: object) -> Change:
+    """While it lasts, forwards of this thread belong to ``owner``, not to the ``generate`` in progress."""
     before = forward_owner()
-
-    def undo() -> None:
-        _of_this_thread.owner = before
-
-    with Undoing(undo), Undoing(undo):
-        _of_this_thread.owner = owner
-        yield
+    return Change(lambda: vars(_of_this_thread).update(owner=owner), lambda: vars(_of_this_thread).update(owner=before))
 
 
 def forward_owner() -> object | None:

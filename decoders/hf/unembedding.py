@@ -8,8 +8,7 @@ model's own soft caps and scalings still apply.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Float
@@ -20,6 +19,7 @@ from counterpoint.decoders.hf.devices import embeddings_of
 from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.hooked import hooked
 from counterpoint.decoders.hf.weights import place_of
+from counterpoint.decoders.undoing import Change, together
 
 
 def vocabulary_of(model: PreTrainedModel) -> int:
@@ -48,11 +48,10 @@ def is_tied(model: PreTrainedModel) -> bool:
     return place is not None and place == place_of(embeddings.weight)
 
 
-@contextmanager
 def narrowed_unembedding(
     model: PreTrainedModel, narrow: Callable[[Float[Tensor, "rows positions hidden"]], Float[Tensor, "rows_kept kept hidden"]]
-) -> Iterator[None]:
-    """Within the context, one forward of ``model`` unembeds ``narrow(last_hidden_states)`` instead of all of them.
+) -> Change:
+    """While it lasts, one forward of ``model`` unembeds ``narrow(last_hidden_states)`` instead of all of them.
 
     Only the calling thread is affected. Raises ``ValueError`` where the model has no output embedding to hook, or unembeds
     without calling it.
@@ -72,7 +71,9 @@ def narrowed_unembedding(
         narrowed = True
         return (narrow(inputs[0]), *inputs[1:])
 
-    with hooked(lambda: head.register_forward_pre_hook(hook)), eager(model):
-        yield
-    if not narrowed:
-        raise ValueError(f"{name} has no usable hidden state: its forward does not call get_output_embeddings()")
+    def check() -> None:
+        if not narrowed:
+            raise ValueError(f"{name} has no usable hidden state: its forward does not call get_output_embeddings()")
+
+    both = together(hooked(lambda: head.register_forward_pre_hook(hook)), eager(model))
+    return Change(both.make, both.undo, check)

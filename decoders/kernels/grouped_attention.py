@@ -8,8 +8,6 @@ attention on the cache as it is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from jaxtyping import Float, Shaped
@@ -18,7 +16,7 @@ from transformers import PreTrainedConfig
 
 from counterpoint.decoders.hf.attention import attention_name, register_attention, sdpa, set_attention
 from counterpoint.decoders.kernels.patching import SharedPatch
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change, together
 
 NAME = "counterpoint_grouped_sdpa"
 
@@ -63,17 +61,11 @@ register_attention(NAME, grouped_sdpa)
 _patch = SharedPatch[PreTrainedConfig](lambda config: set_attention(config, NAME), lambda config: set_attention(config, "sdpa"))
 
 
-@contextmanager
-def grouped_attention(config: PreTrainedConfig) -> Iterator[None]:
+def grouped_attention(config: PreTrainedConfig) -> Change:
     """Models of this ``config`` that use ``sdpa`` use :func:`grouped_sdpa` for one forward; others are left as they are.
 
     Nothing else changes for a concurrent user of the model: the function computes what ``sdpa`` does, masked or not.
     """
     outer = getattr(_forward, "masks", None)
-
-    def undo() -> None:
-        _forward.masks = outer
-
-    with Undoing(undo), Undoing(undo), _patch([config] if attention_name(config) in ("sdpa", NAME) else []):
-        _forward.masks = {}
-        yield
+    masks = Change(lambda: vars(_forward).update(masks={}), lambda: vars(_forward).update(masks=outer))
+    return together(_patch([config] if attention_name(config) in ("sdpa", NAME) else []), masks)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change
 
 T = TypeVar("T")
 
@@ -22,8 +21,8 @@ class SharedPatch(Generic[T]):
     Example:
         >>> patch = SharedPatch[dict](lambda each: each.update(patched=True), lambda each: each.pop("patched", None))
         >>> subject = {}
-        >>> with patch([subject]):
-        ...     with patch([subject]):
+        >>> with patch([subject]) as change, change:
+        ...     with patch([subject]) as again, again:
         ...         pass
         ...     subject
         {'patched': True}
@@ -37,10 +36,15 @@ class SharedPatch(Generic[T]):
         self.users: dict[int, set[object]] = {}
         """The contexts that are open, by the identity of what they have changed."""
 
-    @contextmanager
-    def __call__(self, subjects: Iterable[T]) -> Iterator[None]:
-        """Within the context, ``subjects`` are changed."""
+    def __call__(self, subjects: Iterable[T]) -> Change:
+        """While it lasts, ``subjects`` are changed."""
         user, held = object(), list(subjects)
+
+        def make() -> None:
+            with self.lock:
+                for subject in held:
+                    self.users.setdefault(id(subject), set()).add(user)
+                    self.apply(subject)
 
         def undo() -> None:
             with self.lock:
@@ -53,9 +57,4 @@ class SharedPatch(Generic[T]):
                         self.undo(subject)
                         self.users.pop(id(subject), None)
 
-        with Undoing(undo), Undoing(undo):
-            with self.lock:
-                for subject in held:
-                    self.users.setdefault(id(subject), set()).add(user)
-                    self.apply(subject)
-            yield
+        return Change(make, undo)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change
 
 VARIABLE = "COUNTERPOINT_KERNELS"
 NAMES = ("plain", "transposed", "onednn", "packed")
@@ -43,16 +42,13 @@ def policy() -> Policy:
 _pinned: list[Policy] = []
 
 
-@contextmanager
-def pinned(own: Policy) -> Iterator[None]:
-    """Within the context this policy holds for all threads, whatever the environment says."""
+def pinned(own: Policy) -> Change:
+    """While it lasts, this policy holds for all threads, whatever the environment says."""
 
     def undo() -> None:
         _pinned[:] = [other for other in _pinned if other is not own]
 
-    with Undoing(undo), Undoing(undo):
-        _pinned.append(own)
-        yield
+    return Change(lambda: _pinned.append(own), undo)
 
 
 @lru_cache

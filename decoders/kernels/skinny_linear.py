@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeGuard
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from counterpoint.decoders.kernels.choosing import choose, known_kernel
 from counterpoint.decoders.kernels.patching import SharedPatch
 from counterpoint.decoders.kernels.products import KERNELS
+from counterpoint.decoders.undoing import Change
 
 MAX_ROWS = 64
 """With more rows than this every kernel is bound by its arithmetic, and the plain one is used."""
@@ -74,8 +74,8 @@ class SkinnyLinears:
         self.linears = [linear for linear in plain_linears(model) if linear is not but]
         self.faster: dict[int, list[nn.Linear]] = {}
 
-    def __call__(self, each: int) -> AbstractContextManager[None]:
-        """Within the context the layers that have a faster kernel than the plain one for ``each`` rows of a text use it.
+    def __call__(self, each: int) -> Change:
+        """While it lasts, the layers that have a faster kernel than the plain one for ``each`` rows of a text use it.
 
         Concurrent users of the model get the same results up to rounding.
         """

@@ -167,10 +167,10 @@ def prefill(
     check_whole_text(model, length, model_kwargs, "contrastive search compares with")
     held = cached_length(find_cache(model_kwargs)) if config.use_cache else 0
     if held:
-        with narrowed_unembedding(model, narrow):
+        with narrowed_unembedding(model, narrow) as narrowed, narrowed:
             model(**first_inputs(model, input_ids, None, without_cache(model_kwargs)), return_dict=True)
         hidden = [hidden[0][:, :held]]
-    with narrowed_unembedding(model, narrow):
+    with narrowed_unembedding(model, narrow) as narrowed, narrowed:
         if config.prefill_chunk_size is None:
             inputs = first_inputs(model, input_ids, length - held if held or embeds is not None else None, model_kwargs)
             output = model(**inputs, return_dict=True)

@@ -95,7 +95,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
             )
         check_logits(scores)
         confidence, candidates = scores.softmax(dim=-1).topk(self.top_k, dim=-1)
-        with self.lock, torch.no_grad(), side_forward(self):
+        with self.lock, torch.no_grad(), side_forward(self) as own, own:
             similarity = self._similarity(input_ids, candidates).to(confidence.device)
         contrastive = contrastive_scores(confidence, similarity, self.penalty_alpha)
         return on_candidates(scores, candidates, contrastive)
@@ -158,6 +158,6 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
             hidden.append(states)
             return states[:, -1:]
 
-        with narrowed_unembedding(self.model, narrow):
+        with narrowed_unembedding(self.model, narrow) as narrowed, narrowed:
             output = self.model(**inputs)
         return hidden[0], output

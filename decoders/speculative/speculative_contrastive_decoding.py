@@ -6,7 +6,6 @@ Speculative Decoding* (2022, arXiv 2211.17192).
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -34,6 +33,7 @@ from counterpoint.decoders.hf.outputs import (
 from counterpoint.decoders.hf.warpers import split_samplers
 from counterpoint.decoders.hf.wrappers import Model, unwrapped
 from counterpoint.decoders.speculative.drafts import AmateurSource, Draft, Drafter, Repetition, Source
+from counterpoint.decoders.undoing import together
 
 ROW = 0.1
 """What a further token in a forward is taken to cost, in forwards of one, where costs are counted and not measured."""
@@ -125,7 +125,7 @@ def speculative_contrastive_decoding(
     mask = model_kwargs.get("attention_mask")
     prompt = input_ids if mask is None else input_ids[:, mask[0].bool()]
     _check_text(prompt, mask, model_kwargs)
-    expert = RewindableModel(model, lambda: nullcontext(model), prompt, find_cache(model_kwargs), config.prefill_chunk_size)
+    expert = RewindableModel(model, together, prompt, find_cache(model_kwargs), config.prefill_chunk_size)
     negative = _amateur_source(model, asked, input_ids, config, draft_tokens, alpha)
     sources: list[Source] = [Repetition(prompt[0].tolist(), draft_tokens), negative]
     if config.do_sample:  # what is drawn seldom repeats the text

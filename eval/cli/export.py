@@ -6,8 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
+from counterpoint.decoders.exporting import EXPORTED, export
 from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.options import add_shared
+from counterpoint.eval.directories import written_alone
+from counterpoint.eval.journal import writing
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -20,9 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
     )
     parser.add_argument("directory", metavar="DIR", type=Path, help="folder to write")
-    parser.add_argument(
-        "--decoder", metavar="NAME", default="contrastive_search", help="name of the decoder (default: %(default)s)"
-    )
+    names = tuple(EXPORTED)
+    parser.add_argument("--decoder", choices=names, default="contrastive_search", help="name of the decoder (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="replace files that exist already")
     add_shared(parser, "--json")
     return parser
@@ -30,11 +32,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print the folder."""
-    from counterpoint.decoders import export  # imports torch
-
-    try:
-        directory = export(arguments.directory, arguments.decoder, overwrite=arguments.force)
-    except FileExistsError as error:
-        raise CommandError(f"{error} (--force on the command line)") from error
+    with written_alone(arguments.directory), writing(arguments.directory):
+        try:
+            directory = export(arguments.directory, arguments.decoder, overwrite=arguments.force)
+        except FileExistsError as error:
+            raise CommandError(f"{error} (--force on the command line)") from error
     print(json.dumps({"directory": str(directory)}) if arguments.json else directory)
     return 0

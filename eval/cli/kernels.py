@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.eval import loading
 
     arguments.device = "cpu"
-    with loading.quiet(), pinned(Policy(packed=arguments.packed)):
+    with loading.quiet(), pinned(Policy(packed=arguments.packed)) as own, own:
         choices = survey(linear_weights(load_model(arguments).model))
     written = {
         "cpu": cpu_name(),

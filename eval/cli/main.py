@@ -91,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             debug = arguments.debug
             with usage_errors():
                 policy()  # of kernels, which an environment variable names
+            check_device(vars(arguments).get("device"))
             code: int = arguments.run(arguments)
             return code
         finally:
@@ -126,6 +127,19 @@ def check_words(words: Sequence[str]) -> None:
             word.encode()
         except UnicodeEncodeError as error:
             raise UsageError(f"the argument {word!r} is not UTF-8 text: set the terminal to UTF-8, or give it by a file") from error
+
+
+def check_device(device: str | None) -> None:
+    """Refuse a ``--device`` that this machine lacks, before the command begins.
+
+    Raises:
+        UsageError: If it is none, or is not there.
+    """
+    if device not in (None, "cpu"):  # which every machine has, and torch takes a second to import
+        from counterpoint.eval.loading import choose_device
+
+        with usage_errors("device"):
+            choose_device(device)
 
 
 class Told(logging.Handler):

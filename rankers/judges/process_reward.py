@@ -206,7 +206,7 @@ class ProcessRewardRanker(Ranker):
         columns = [position for text in texts for position in text.positions]
         given = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
         if self.labels is None:
-            with recorded_states(model, (), lambda hidden: hidden[rows, columns][None]):
+            with recorded_states(model, (), lambda hidden: hidden[rows, columns][None], {}) as forward, forward:
                 logits: Float[Tensor, "steps classes"] = model(**given).logits[0][:, self.signs[::-1]]
         else:
             logits = model(**given).logits[rows, columns]

@@ -115,7 +115,7 @@ class Proposer:
             self.begun = True
         self.model_kwargs = after_forward(self.model, output, self.model_kwargs)
         logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=self.ids.device)
-        with continuing(self.origins):
+        with continuing(self.origins) as rows, rows:
             scores: Tensor = self.processors(self.ids, logits)  # type: ignore[arg-type]
         return scores
 

@@ -24,7 +24,7 @@ from counterpoint.decoders import (
     score,
     uninstall,
 )
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change
 from counterpoint.rankers import OverlapRanker, ranked_search
 from every_method import METHODS, Method, processor
 from families import FAMILY, prompts
@@ -178,7 +178,7 @@ def test_an_error_of_what_a_call_asks_leaves_nothing(name: str, where: str, erro
     assert torch.equal(plain(**arguments), expected)
 
 
-def late(self: Undoing, *error: Any) -> None:
+def late(self: Change, *error: Any) -> None:
     """Undo nothing where an error is on its way."""
     if error[0] is None:
         self.undo()
@@ -187,7 +187,7 @@ def late(self: Undoing, *error: Any) -> None:
 @pytest.mark.parametrize("name", ["contrastive search", "contrastive decoding"])
 def test_what_is_left_behind_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Contexts that do not undo after errors, in a thread with which goes what they leave behind."""
-    monkeypatch.setattr(Undoing, "__exit__", late)
+    monkeypatch.setattr(Change, "__exit__", late)
     with ThreadPoolExecutor(1) as thread, pytest.raises((AssertionError, ValueError)):
         thread.submit(check, METHODS[name], *pair(), slice(3, None, 11)).result()
 
@@ -198,6 +198,6 @@ def test_the_harness_comes_to_lines_of_the_library() -> None:
     call = partial(model.generate, ids, attention_mask=mask, **PLAIN, **METHODS["contrastive decoding"](model, amateur))
     found = points(call)
     files = {point.line[0].rpartition("/")[2] for point in found}
-    assert {"contrastive_decoding.py", "side_forward.py", "undoing.py", "contextlib.py", "prefix_cache.py"} <= files
+    assert {"contrastive_decoding.py", "side_forward.py", "undoing.py", "prefix_cache.py"} <= files
     assert interrupted(call, found[0])
     assert not interrupted(model.generate.__self__.eval, found[0])

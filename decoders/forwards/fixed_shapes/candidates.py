@@ -105,7 +105,7 @@ class StaticTreeForward:
             chosen = choose(hidden[:, :given])
             return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
-        with narrowed_unembedding(self.model, narrow):
+        with narrowed_unembedding(self.model, narrow) as narrowed, narrowed:
             output: ModelOutput = self.model(**inputs)
         return chosen, output
 

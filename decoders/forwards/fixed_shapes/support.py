@@ -106,7 +106,7 @@ def _shows(model: PreTrainedModel) -> bool:
         unembedded.append(hidden)
         return hidden
 
-    with narrowed_unembedding(model, narrow), torch.no_grad():
+    with torch.no_grad(), narrowed_unembedding(model, narrow) as narrowed, narrowed:
         output: Any = model(torch.zeros(1, 2, dtype=torch.long, device=ids_device(model)), use_cache=False, **{SHOWN: True})
     return torch.equal(output.hidden_states[-1], unembedded[0])
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change, together
 
 _lock = threading.Lock()
 _users: set[object] = set()
@@ -45,13 +44,17 @@ def compiled_call(model: PreTrainedModel, config: GenerationConfig, model_kwargs
     return model if is_compiled(model) else None
 
 
-@contextmanager
-def eager(model: nn.Module) -> Iterator[None]:
-    """Within the context, a compiled model runs as it was before, so that hooks see what they have to see."""
+def eager(model: nn.Module) -> Change:
+    """While it lasts, a compiled model runs as it was before, so that hooks see what they have to see."""
     if not is_compiled(model):
-        yield
-        return
+        return together()
     user = object()
+
+    def make() -> None:
+        with _lock:
+            _users.add(user)
+            if not _stances:
+                _stances.append(torch.compiler.set_stance("force_eager"))
 
     def undo() -> None:
         with _lock:
@@ -60,9 +63,4 @@ def eager(model: nn.Module) -> Iterator[None]:
                 _stances[0].__exit__(None, None, None)
                 _stances.clear()
 
-    with Undoing(undo), Undoing(undo):
-        with _lock:
-            _users.add(user)
-            if not _stances:
-                _stances.append(torch.compiler.set_stance("force_eager"))
-        yield
+    return Change(make, undo)

@@ -35,7 +35,7 @@ class Timer:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """A policy that measures, of which nothing is known."""
-    with pinned(Policy()):
+    with pinned(Policy()) as change, change:
         yield
 
 
@@ -89,7 +89,7 @@ def test_small_weights_are_not_measured(fresh: None, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("packed", [False, True])
 def test_packed_only_by_grant(monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
     timer = Timer({})
-    with pinned(Policy(packed=packed)):
+    with pinned(Policy(packed=packed)) as change, change:
         chosen(monkeypatch, timer)
     assert timer.calls == [(5, tuple(candidates(torch.float32, may_pack=packed)))]
 
@@ -97,7 +97,7 @@ def test_packed_only_by_grant(monkeypatch: pytest.MonkeyPatch, packed: bool) -> 
 def test_fixed_kernels_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     timer = Timer({"transposed": 0.1})
     monkeypatch.setattr(choosing, "measure", timer)
-    with pinned(Policy(fixed={"256x512 float32 5 rows": "transposed"})):
+    with pinned(Policy(fixed={"256x512 float32 5 rows": "transposed"})) as change, change:
         assert named(survey([LARGE, torch.zeros(8, 8)])) == {"256x512 float32 5 rows": "transposed"}
         assert known_kernel(LARGE, 4) == "transposed"
         assert known_kernel(LARGE, 3) == known_kernel(LARGE, 9) == "plain"

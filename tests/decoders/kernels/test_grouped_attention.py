@@ -50,9 +50,9 @@ def test_is_sdpa(groups: int, queries: int, masked: str) -> None:
 def test_the_models_own_attention_returns() -> None:
     model = LLAMA.build("sdpa")
     ids, mask = prompts(model, (9, 6))
-    with grouped_attention(model.config):
+    with grouped_attention(model.config) as outer, outer:
         inside = model.config._attn_implementation
-        with grouped_attention(model.config):
+        with grouped_attention(model.config) as inner, inner:
             logits = model(ids, attention_mask=mask).logits
         assert model.config._attn_implementation == inside != "sdpa"
     assert model.config._attn_implementation == "sdpa"
@@ -61,5 +61,5 @@ def test_the_models_own_attention_returns() -> None:
 
 def test_eager_models_are_left_alone() -> None:
     model = LLAMA.build("eager")
-    with grouped_attention(model.config):
+    with grouped_attention(model.config) as change, change:
         assert model.config._attn_implementation == "eager"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
 
 from counterpoint.decoders.kernels.patching import SharedPatch
-from counterpoint.decoders.undoing import Undoing
+from counterpoint.decoders.undoing import Change, together
 
 
 def undo(subject: dict[str, Any]) -> None:
@@ -25,7 +26,7 @@ def test_an_error_leaves_nothing(error: type[BaseException], when: str) -> None:
             raise error
 
     patch = SharedPatch[dict[str, Any]](apply, undo)
-    with pytest.raises(error), patch([one, two]):
+    with pytest.raises(error), patch([one, two]) as change, change:
         raise error
     assert (one, two) == ({}, {"second": True})
     assert not patch.users
@@ -35,8 +36,8 @@ def test_the_last_user_gives_back() -> None:
     subject: dict[str, Any] = {}
     patch = SharedPatch[dict[str, Any]](lambda each: each.update(patched=True), undo)
     first, second = patch([subject]), patch([subject])
-    first.__enter__()
-    second.__enter__()
+    for change in (first, first, second, second):
+        change.__enter__()
     first.__exit__(None, None, None)
     assert "patched" in subject
     second.__exit__(None, None, None)
@@ -53,14 +54,14 @@ def test_an_interrupt_of_undoing_leaves_nothing() -> None:
         undo(subject)
 
     patch = SharedPatch[dict[str, Any]](lambda each: each.update(patched=True), undo_late)
-    with pytest.raises(KeyboardInterrupt), patch([subject]):
+    with pytest.raises(KeyboardInterrupt), patch([subject]) as change, change:
         pass
     assert not subject
     assert not patch.users
 
 
 def test_one_that_undoes_once_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Once(Undoing):
+    class Once(Change):
         seen: ClassVar[set[int]] = set()
 
         def __exit__(self, *error: Any) -> None:
@@ -68,9 +69,28 @@ def test_one_that_undoes_once_is_caught(monkeypatch: pytest.MonkeyPatch) -> None
                 self.seen.add(id(self.undo))
                 self.undo()
 
-    monkeypatch.setattr("counterpoint.decoders.kernels.patching.Undoing", Once)
+    monkeypatch.setattr("counterpoint.decoders.kernels.patching.Change", Once)
     with pytest.raises(AssertionError):
         test_an_interrupt_of_undoing_leaves_nothing()
+
+
+def test_a_change_that_is_entered_once_is_an_error() -> None:
+    subject: dict[str, Any] = {}
+    with pytest.raises(RuntimeError, match="enter a change twice"), Change(lambda: subject.update(patched=True), subject.clear):
+        assert not subject
+
+
+def test_changes_together_are_made_in_order_and_taken_back_from_the_last() -> None:
+    done: list[str] = []
+    one, two = (Change(partial(done.append, f"make {n}"), partial(done.append, f"undo {n}")) for n in (1, 2))
+    failing = Change(lambda: None, lambda: None, partial(raised, ValueError("of the change")))
+    with pytest.raises(ValueError, match="of the change"), together(one, two, failing) as change, change:
+        assert done == ["make 1", "make 2"]
+    assert done[2:] == ["undo 2", "undo 1"] * 2
+
+
+def raised(error: Exception) -> None:
+    raise error
 
 
 def test_a_patch_that_forgets_its_users_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,8 @@ def test_no_file_of_kernels(tmp_path: Path, content: str | None) -> None:
 
 def test_pinned_until_the_context_ends() -> None:
     before, outer, inner = policy(), Policy(fixed={}), Policy(packed=True)
-    with pinned(outer):
-        with pytest.raises(KeyError), pinned(inner):
+    with pinned(outer) as first, first:
+        with pytest.raises(KeyError), pinned(inner) as second, second:
             fail_under(inner)
         assert policy() is outer
     assert policy() is before

@@ -48,7 +48,7 @@ class Every(dict[str, str]):
 @contextmanager
 def everywhere(kernel: str, counted: list[int] | None = None) -> Iterator[None]:
     """All products of a few rows by this kernel; the numbers of rows that it is given are noted."""
-    with pytest.MonkeyPatch.context() as patch, pinned(Policy(fixed=Every(kernel))):
+    with pytest.MonkeyPatch.context() as patch, pinned(Policy(fixed=Every(kernel))) as change, change:
         if counted is not None:
 
             def counting(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -134,7 +134,7 @@ def test_a_real_model_says_the_same(kernel: str) -> None:
 
 def test_gradients_flow_as_ever() -> None:
     layer = nn.Linear(4, 3)
-    with everywhere("transposed"), SkinnyLinears(layer)(5):
+    with everywhere("transposed"), SkinnyLinears(layer)(5) as change, change:
         assert "forward" in vars(layer)
         layer(torch.randn(1, 5, 4)).sum().backward()
     assert layer.weight.grad is not None
@@ -166,7 +166,7 @@ def test_layers_are_themselves_again() -> None:
     model: PreTrainedModel = LLAMA.build()
     head = model.get_output_embeddings()
     skinny = SkinnyLinears(model, but=head)
-    with everywhere("transposed"), pytest.raises(KeyError), skinny(5), skinny(5):
+    with everywhere("transposed"), pytest.raises(KeyError), skinny(5) as one, one, skinny(5) as two, two:
         fail_within(model)
     assert not [module for module in model.modules() if "forward" in vars(module)]
 

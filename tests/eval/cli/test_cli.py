@@ -19,6 +19,7 @@ from counterpoint.eval import AMATEUR, diversity, rep_n
 from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.cli.terminal import BOLD, fits_columns, side_by_side, style
+from counterpoint.eval.directories import written_alone
 from counterpoint.eval.generation import TextStream, encode, generate
 from counterpoint.eval.loading import Loaded, load
 from counterpoint.rankers.continuation_texts import prompt_text
@@ -291,5 +292,16 @@ def test_export_writes_what_generate_loads(tmp_path: Path, capsys: pytest.Captur
     assert main(["export", str(directory), "--force"]) == 0
     assert "adaptive" not in (directory / "custom_generate" / "generate.py").read_text(encoding="utf-8")
     capsys.readouterr()
-    assert main(["export", str(tmp_path / "other"), "--decoder", "greedy"]) == 1
-    assert "decoder='greedy' is not one of contrastive_search" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "other"), "--decoder", "greedy"]) == 2
+    assert "invalid choice: 'greedy'; choose from contrastive_search" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_export_has_its_folder_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with written_alone(tmp_path):
+        assert main(["export", str(tmp_path)]) == 1
+    assert "another command is writing it" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "file").touch()
+    assert main(["export", str(tmp_path / "file")]) == 1
+    assert "file is a file; name a folder" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,9 +58,6 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], m
         (["--file", "absent"], "--file absent: "),
         (["x", "--max-new-tokens", "600"], "a prompt of 1 tokens and --max-new-tokens 600 exceed the model's context of 512"),
         (["x " * 600, "--max-new-tokens", "1"], "shorten the prompt"),
-        (["x", "--device", "gpu"], "--device gpu is not a device; this machine has cpu"),
-        (["x", "--device", "cuda:99"], "--device cuda:99 is not available to this installation of torch; it has cpu"),
-        (["x", "--device", "cpu:1"], "--device cpu:1 is not available"),
         (["x", "--model", "./absent"], "neither a local folder nor a name on the Hugging Face hub"),
         (["x", "--model", str(Path(__file__).parent)], "the folder has no config.json"),
         (["x", "--decoder", "sample", "temperature=0"], "`temperature` (=0.0) has to be a strictly positive float"),
@@ -66,6 +65,50 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], m
 )
 def test_failures(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     assert message in failure(capsys, 1, "generate", *SMALL, *arguments)
+
+
+COMMANDS_ON_A_DEVICE = {
+    "generate": ["x"],
+    "explain": ["x"],
+    "score": ["absent.jsonl"],
+    "rerank": ["--file", "absent.jsonl", "--ranker", "overlap"],
+    "bench": ["--file", "absent.txt"],
+    "bench run": ["--file", "absent.txt"],
+    "bench score": ["absent"],
+    "truthfulqa": ["--file", "absent.csv"],
+    "factor": ["--file", "absent.csv"],
+    "induce": ["--file", "absent.jsonl", "--output-dir", "absent"],
+    "retrieval-heads": ["--output", "absent.json"],
+    "train-ranker": ["--file", "absent.txt", "--output-dir", "absent", "--model", "absent"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS_ON_A_DEVICE)
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("banana", "--device banana is not a device; this machine has cpu"),
+        ("cuda:99", "--device cuda:99 is not available to this installation of torch; it has cpu"),
+        ("cpu:1", "--device cpu:1 is not available"),
+        ("", "is not a device"),
+    ],
+)
+def test_a_device_that_is_not_there_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], command: str, device: str, message: str
+) -> None:
+    assert message in failure(capsys, 2, *command.split(), *COMMANDS_ON_A_DEVICE[command], "--device", device)
+
+
+def test_every_command_with_a_device_is_held() -> None:
+    def those_of(parser: argparse.ArgumentParser, name: str) -> Iterator[str]:
+        if any("--device" in action.option_strings for action in parser._actions):
+            yield name.strip()
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for word, inner in action.choices.items():
+                    yield from those_of(inner, f"{name} {word}")
+
+    assert set(those_of(build_parser(), "")) == set(COMMANDS_ON_A_DEVICE)
 
 
 def test_an_unreachable_hub_is_reported_at_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
