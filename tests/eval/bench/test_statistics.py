@@ -15,7 +15,7 @@ from counterpoint.eval.bench import statistics
 from counterpoint.eval.bench.metrics import METRICS, Column
 from counterpoint.eval.bench.scores import Cell
 from counterpoint.eval.bench.statistics import distance, farther, mark_best, paired
-from counterpoint.eval.metrics.resampling import bootstrap, bootstrap_p_value, swapped
+from counterpoint.eval.metrics.resampling import bootstrap, bootstrap_p_value
 
 WORDS = METRICS["length"].columns["length"]
 NOMINAL, ALLOWED = 0.05, 0.08
@@ -79,19 +79,16 @@ def test_size_as_users_have_it(name: str, prompts: int, seeds: int) -> None:
     check_size(name, 1000, prompts, seeds)
 
 
-def exchanged(values: Tensor) -> Tensor:
+def exchanged(values: Tensor, resamples: int = 1999) -> Tensor:
     """P-values by exchanging the decoders' texts, with the human mean taken as known: the test that was here before."""
-    found = []
-    for one, other, human in values:
-        target = human.mean()
-        texts = [torch.stack([each, torch.ones_like(each)], dim=-1) for each in (one, other)]
-        before, after = swapped(texts[0], texts[1], bench_metrics.mean, resamples=499)
-        null, observed = (
-            (after - target).abs() - (before - target).abs(),
-            (other.mean() - target).abs() - (one.mean() - target).abs(),
-        )
-        found.append((1 + int((null.abs() >= observed.abs()).sum())) / 500)
-    return torch.tensor(found, dtype=torch.float64)
+    one, other, human = values.mean(dim=2).unbind(dim=1)  # over seeds: [simulations, prompts]
+    coins = torch.randint(2, (resamples, one.shape[1]), generator=torch.Generator().manual_seed(0)).double()
+    moved = (other - one) @ coins.T / one.shape[1]
+    target = human.mean(dim=1, keepdim=True)
+    before, after = one.mean(dim=1, keepdim=True), other.mean(dim=1, keepdim=True)
+    observed = (after - target).abs() - (before - target).abs()
+    null = (after - moved - target).abs() - (before + moved - target).abs()
+    return (1 + (null.abs() >= observed.abs()).sum(dim=1)).double() / (1 + resamples)
 
 
 def test_exchanging_texts_fails_on_opposite_sides() -> None:
@@ -99,12 +96,35 @@ def test_exchanging_texts_fails_on_opposite_sides() -> None:
         check_size("opposite sides", 300, 60, 1, exchanged)
 
 
-@pytest.mark.parametrize(("effect", "least"), [(0.2, 0.40), (0.3, 0.75)])
-def test_power(effect: float, least: float) -> None:
+def check_power(
+    effect: float, least: float, simulations: int, prompts: int, seeds: int, test: Callable[[Tensor], Tensor] = p_values
+) -> None:
+    """The law: a decoder that is farther by ``effect`` is found as often as by the test before, which is valid on one side."""
     farther_off: Worlds = {"x": lambda draw, prompt, seeds: (prompt + draw(seeds) + 0.5, prompt + draw(seeds) + 0.5 + effect)}
-    values = world("x", farther_off, 250, 200, 1)
-    share = rejected(p_values(values))
-    assert share >= max(least, rejected(exchanged(values)) - 0.03), share  # where both are on one side the old one is valid
+    values = world("x", farther_off, simulations, prompts, seeds)
+    found, before = test(values) <= NOMINAL, exchanged(values) <= NOMINAL
+    share, by_chance = float(found.double().mean()), 2 * float((found != before).sum()) ** 0.5 / simulations
+    assert share >= least, share
+    assert share >= float(before.double().mean()) - by_chance, share
+
+
+@pytest.mark.parametrize(("effect", "least"), [(0.2, 0.48), (0.3, 0.8)])
+def test_power(effect: float, least: float) -> None:
+    check_power(effect, least, simulations=1000, prompts=200, seeds=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "effect", "least"), [(200, 3, 0.1, 0.36), (200, 3, 0.2, 0.88), (1000, 1, 0.1, 0.57), (1000, 3, 0.05, 0.43)]
+)
+def test_power_as_users_have_it(prompts: int, seeds: int, effect: float, least: float) -> None:
+    check_power(effect, least, 1000, prompts, seeds)
+
+
+@pytest.mark.parametrize("weaker", [lambda values: torch.ones(len(values)), lambda values: 2 * p_values(values)])
+def test_the_check_catches_tests_without_power(weaker: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(AssertionError):
+        check_power(0.2, 0.0, 300, 60, 1, weaker)
 
 
 def test_p_values_by_hand() -> None:
