@@ -8,8 +8,7 @@ once more at the end.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from counterpoint.decoders.amateurs.heads import Head
 from counterpoint.decoders.hf.attention import attention_name, set_attention
 from counterpoint.decoders.hf.caches import CACHE, new_cache
+from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.undoing import Change
 
 PEOPLE = ("captain", "baker", "doctor", "sailor", "teacher", "painter", "widow", "soldier", "merchant", "lawyer", "miller", "nurse")
 THINGS = ("lamp", "coin", "letter", "ring", "map", "key", "watch", "book", "knife", "mirror", "violin", "hat", "rope", "box")
@@ -73,8 +74,11 @@ def retrieval_heads(
         seed: Seed of needles and texts.
 
     Raises:
-        ValueError: If the model passes no trial, or its layers show no attention.
+        ValueError: If the model has less room than ``context``, passes no trial, or its layers show no attention.
     """
+    room = context_length(model)
+    if room is not None and context > room:
+        raise ValueError(f"context={context} is more than the {room} tokens that {type(model).__name__} has room for")
     generator = random.Random(seed)  # noqa: S311 - no secret
     scores: dict[Head, list[float]] = {}
     for number in range(trials):
@@ -150,7 +154,7 @@ def copied_tokens(model: Any, trial: Trial, answer: Sequence[int]) -> dict[Head,
     ids = torch.tensor([[*trial.ids, *answer[:-1]]], device=ids_device(model))
     cache, read = {CACHE: new_cache(model), "use_cache": True}, len(trial.ids) - 1
     model(input_ids=ids[:, :read], **cache)
-    with weights_shown(model):
+    with weights_shown(model) as attention, attention:
         output = model(input_ids=ids[:, read:], **cache, output_attentions=True)
     if not output.attentions or any(weights is None for weights in output.attentions):
         raise ValueError(f"{type(model).__name__} has layers that show no attention, so that their heads cannot be judged")
@@ -164,16 +168,11 @@ def copied_tokens(model: Any, trial: Trial, answer: Sequence[int]) -> dict[Head,
     return copied
 
 
-@contextmanager
-def weights_shown(model: PreTrainedModel) -> Iterator[None]:
-    """Within the context, layers compute attention in the way that has its weights."""
+def weights_shown(model: PreTrainedModel) -> Change:
+    """While it lasts, layers compute attention in the way that has its weights."""
     config = model.config.get_text_config(decoder=True)
     name = attention_name(config)
-    set_attention(config, "eager")
-    try:
-        yield
-    finally:
-        set_attention(config, name)  # type: ignore[arg-type]
+    return Change(lambda: set_attention(config, "eager"), lambda: set_attention(config, name))  # type: ignore[arg-type]
 
 
 def written_heads(scores: dict[Head, list[float]]) -> dict[str, list[float]]:

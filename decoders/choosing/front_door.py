@@ -95,6 +95,11 @@ def generate_arguments(
     if spec.row.kind == "processor":
         rest = {name: value for name, value in rest.items() if name not in PENALTIES}
         return settings | {"logits_processor": LogitsProcessorList([target(**own), *penalties(spec)]), **rest}
+    if stops := getattr(model.generation_config, "stop_strings", None):
+        raise ValueError(
+            f"stop_strings={stops!r} in model.generation_config: generate() asks for tokenizer=, which it then keeps from "
+            f"{spec.name}; set them to None there, and pass stopping_criteria=[StopStringCriteria(tokenizer, stop_strings)]"
+        )
     own.pop("model", None)  # generate gives its own
     if "tokenizer" in own:  # which generate keeps to itself
         target = partial(target, tokenizer=own.pop("tokenizer"))

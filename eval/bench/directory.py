@@ -29,9 +29,12 @@ def written_alone(run: Run) -> Iterator[None]:
     Raises:
         ValueError: If another run writes it, or it holds texts that do not go with this one's.
     """
-    with alone(run.directory, lambda: begin(run), run.state):
-        with pinned(Policy(fixed=read_config(run.directory)["kernels"])) as kernels, kernels:
-            yield
+    with (
+        alone(run.directory, lambda: begin(run), run.state),
+        pinned(Policy(fixed=read_config(run.directory)["kernels"])) as kernels,
+        kernels,
+    ):
+        yield
 
 
 def begin(run: Run) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from counterpoint.decoders.forwards.chats import Prompt, shown
-from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
+from counterpoint.eval.cli.errors import CommandError, UsageError, option_names
 from counterpoint.eval.cli.prompts import read_file
 from counterpoint.eval.inputs import json_object
 from counterpoint.eval.prompts import chat_of
@@ -54,7 +54,7 @@ def parse_line(line: str, where: str) -> CandidateList:
     record = json_object(line, where)
     prefixes = [record[key] for key in PREFIX_KEYS if key in record]
     if len(prefixes) == 1 and "messages" in record:
-        with usage_errors():
+        with option_names():
             prefixes = [chat_of(record["messages"], where)]
     elif len(prefixes) != 1 or not isinstance(prefixes[0], str) or not prefixes[0].strip():
         raise CommandError(f'{where}: needs one text that is not empty, under "prompt" or "prefix", or one chat under "messages"')

@@ -7,6 +7,7 @@ import json
 
 from counterpoint.eval.cli.models import load_model
 from counterpoint.eval.cli.options import add_shared, new_file
+from counterpoint.eval.journal import write_whole
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         "kernels": named(choices),
     }
     if arguments.output is not None:
-        arguments.output.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        write_whole(arguments.output, json.dumps(written, indent=2) + "\n")
     if arguments.json:
         measured = {
             str(product): {name: 1e6 * seconds for name, seconds in choice.seconds.items()} for product, choice in choices.items()

@@ -6,9 +6,10 @@ import argparse
 import json
 from statistics import mean
 
-from counterpoint.eval.cli.errors import CommandError
+from counterpoint.eval.cli.errors import CommandError, written_as_options
 from counterpoint.eval.cli.models import load_model
 from counterpoint.eval.cli.options import add_shared, at_least, new_file, positive
+from counterpoint.eval.journal import write_whole
 
 SHOWN = 10
 """Heads that are printed."""
@@ -67,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
                 seed=arguments.seed,
             )
         except ValueError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(written_as_options(str(error), ("context",))) from error
     written = written_heads(scores)
-    arguments.output.write_text(json.dumps(written) + "\n", encoding="utf-8")
+    write_whole(arguments.output, json.dumps(written) + "\n")
     means = {head: mean(values) for head, values in written.items()}
     passed = len(next(iter(written.values())))
     if arguments.json:

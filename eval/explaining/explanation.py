@@ -30,6 +30,18 @@ HIDDEN = {"beam": "it keeps several texts at once", "speculative_contrastive_dec
 """Decoders whose steps are not one token each of one text."""
 
 
+def check_shown(spec: DecoderSpec) -> None:
+    """Refuse a decoder whose steps cannot be shown.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if spec.name in HIDDEN:
+        raise ValueError(
+            f"decoder {spec}: {HIDDEN[spec.name]}, so there is no step a token to show; take contrastive_decoding or greedy"
+        )
+
+
 @dataclass(frozen=True)
 class Explanation:
     """A text and how each of its tokens was chosen. A notebook shows it as the page that :meth:`html` gives.
@@ -106,10 +118,7 @@ def explained(loaded: Loaded, asked: Request, max_new_tokens: int, seed: int, sp
     Raises:
         ValueError: As for :func:`explain`.
     """
-    if spec.name in HIDDEN:
-        raise ValueError(
-            f"decoder {spec}: {HIDDEN[spec.name]}, so there is no step a token to show; take contrastive_decoding or greedy"
-        )
+    check_shown(spec)
     ranked = "ranker" in spec.row.needs
     seen: dict[int, dict[str, Any]] = {}
 

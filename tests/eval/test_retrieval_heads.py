@@ -70,7 +70,7 @@ def test_scores_are_shares_of_the_needle(monkeypatch: pytest.MonkeyPatch, tokeni
     monkeypatch.setattr(finder, "make_trial", lambda *given: Trial([0], 0, [1, 2, 3, 4], 1))
     monkeypatch.setattr(finder, "greedy", lambda *given: next(answers))
     monkeypatch.setattr(finder, "copied_tokens", lambda *given: next(copied))
-    scores = retrieval_heads(tiny_model(), tokenizer, HAYSTACK, trials=3)
+    scores = retrieval_heads(tiny_model(), tokenizer, HAYSTACK, trials=3, context=128)
     assert scores == {(0, 0): [0.75, 1.0], (1, 1): [0.0, 0.25]}
     assert written_heads(scores) == {"0-0": [0.75, 1.0], "1-1": [0.0, 0.25]}
 
@@ -91,6 +91,8 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: py
         "--device",
         "cpu",
     ]
+    assert main([*command, "--context", "1000000000"]) == 1  # nothing so long is made
+    assert "--context 1000000000 is more than the 512 tokens that LlamaForCausalLM has room for" in capsys.readouterr().err
     assert main(command) == 1
     assert "continued none of 2 needles in contexts of up to 80 tokens" in capsys.readouterr().err
     assert not file.exists()

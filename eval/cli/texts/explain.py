@@ -55,7 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{len(prompts)} prompts, one a line: a page shows one; give it as an argument")
 
     from counterpoint.eval import chat, generation, loading  # after the arguments, since these import torch
-    from counterpoint.eval.explaining.explanation import explained
+    from counterpoint.eval.explaining.explanation import check_shown, explained
+
+    with usage_errors():
+        check_shown(spec)
 
     with loading.quiet():
         loaded = load_model(arguments)

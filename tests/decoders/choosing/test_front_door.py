@@ -71,3 +71,12 @@ def test_it_is_what_the_constructors_make(
 def test_errors(arguments: dict[str, Any], message: str, expert: PreTrainedModel) -> None:
     with pytest.raises(ValueError, match=message):
         decoder(arguments.pop("choice"), expert, **arguments)
+
+
+def test_stop_strings_of_a_checkpoint_are_refused_where_generate_would_ask_for_what_it_keeps(
+    expert: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expert.generation_config, "stop_strings", ["."])
+    with pytest.raises(ValueError, match="from contrastive_search; set them to None there, and pass stopping_criteria="):
+        decoder("contrastive_search", expert)
+    assert decoder("dola", expert)["logits_processor"]  # generate's own loop gets the tokenizer

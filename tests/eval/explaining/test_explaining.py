@@ -193,6 +193,7 @@ def test_the_same_in_python_and_on_the_command_line(loaded: Loaded, tmp_path: Pa
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found.record
     assert main(["explain", "--decoder", "no_such", PROMPT]) == 2
+    assert main(["explain", "--decoder", "beam", "--model", "./absent", PROMPT]) == 2  # before the model is looked for
 
 
 def test_a_page_holds_hostile_texts_as_data(loaded: Loaded) -> None:
