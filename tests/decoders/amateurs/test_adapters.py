@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers import PreTrainedModel
 import contrast_references as references
 import processor_laws as laws
 from counterpoint.decoders import AdapterAmateur, ContrastiveDecodingLogitsProcessor
+from counterpoint.decoders.undoing import Change, together
 from families import FAMILY
 from processor_laws import ROWS, Batch, Case, Processor, Row, Score
 
@@ -191,18 +191,15 @@ def test_broken_switches_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = laws.batch_of(LLAMA, base)
     switched = AdapterAmateur._switched
 
-    @contextmanager
-    def stuck(self: AdapterAmateur) -> Iterator[None]:
+    def stuck(self: AdapterAmateur) -> Change:
         before = [module for module in self.tuned if module.disable_adapters]
-        with switched(self):
-            yield
-        for module in before[:1]:
-            module._disable_adapters = False
+        whole = switched(self)
+        return Change(whole.make, lambda: (whole.undo(), [vars(module).update(_disable_adapters=False) for module in before[:1]]))
 
     monkeypatch.setattr(AdapterAmateur, "_switched", stuck)
     with pytest.raises((AssertionError, ValueError)):
         laws.equals_the_reference(case, base, batch)
     off(peft)
-    monkeypatch.setattr(AdapterAmateur, "_switched", lambda self: nullcontext())
+    monkeypatch.setattr(AdapterAmateur, "_switched", lambda self: together())
     with pytest.raises(AssertionError, match="first time"):
         laws.equals_the_reference(case, base, batch)
