@@ -163,6 +163,12 @@ def read_heads(path: Path) -> dict[Head, float]:
 
 
 def head_of(name: str) -> Head:
-    """``LAYER-HEAD`` as numbers."""
+    """``LAYER-HEAD`` as numbers.
+
+    Raises:
+        ValueError: If it is written otherwise.
+    """
+    if not re.fullmatch(r"\d+-\d+", name):
+        raise ValueError(f"{name!r} is not LAYER-HEAD, such as 2-3")
     layer, head = name.split("-")
     return int(layer), int(head)
