@@ -3,6 +3,7 @@ from pathlib import Path
 from counterpoint.rankers.base import CandidateScorer as CandidateScorer
 from counterpoint.rankers.base import Ranker as Ranker
 from counterpoint.rankers.base import Scores as Scores
+from counterpoint.rankers.bert_score import BertScore as BertScore
 from counterpoint.rankers.bi_encoder import BiEncoderRanker as BiEncoderRanker
 from counterpoint.rankers.combination import CombinedRanker as CombinedRanker
 from counterpoint.rankers.consensus import ConsensusRanker as ConsensusRanker

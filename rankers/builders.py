@@ -9,6 +9,7 @@ from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBa
 
 from counterpoint.rankers import SMALL
 from counterpoint.rankers.base import Ranker
+from counterpoint.rankers.bert_score import BertScore
 from counterpoint.rankers.consensus import ConsensusRanker
 from counterpoint.rankers.judges.certainty import ConfidenceRanker, SelfCertaintyRanker
 from counterpoint.rankers.judges.judge import JudgeRanker
@@ -78,26 +79,34 @@ def consensus(
     aggregate: bool = False,
     prune: float = 0.0,
     path: str = "",
+    layer: int = 0,
     device: Any = None,
     trust_remote_code: bool = False,
 ) -> Ranker:
-    """The mean utility for the other candidates: n-grams of words, chrF, BLEU, or a bi-encoder's cosine.
+    """The mean utility for the other candidates: n-grams of words, chrF, BLEU, BERTScore, or a bi-encoder's cosine.
 
     Raises:
-        ValueError: For another ``utility``, and a path without "cosine" or the other way round.
+        ValueError: For another ``utility``, and a path or a layer without the utility that needs it, or the other way round.
     """
+    options: dict[str, Any] = {"device": device, "trust_remote_code": trust_remote_code}
     utilities: dict[str, Any] = {
         "ngram": lambda: NgramF1(n=n),
         "chrf": ChrF,
         "bleu": Bleu,
-        "cosine": lambda: EmbeddingCosine(sentence(path, device=device, trust_remote_code=trust_remote_code)),  # type: ignore[arg-type]
+        "bertscore": lambda: BertScore.from_pretrained(
+            path, layer=layer or None, device=device, trust_remote_code=trust_remote_code
+        ),
+        "cosine": lambda: EmbeddingCosine(sentence(path, **options)),  # type: ignore[arg-type]
     }
     if utility not in utilities:
         raise ValueError(f"utility={utility!r}: choose one of {', '.join(utilities)}")
-    if (utility == "cosine") != bool(path):
+    if (utility in ("cosine", "bertscore")) != bool(path):
         raise ValueError(
-            f"path={path!r} with utility={utility!r}: the path is of the bi-encoder of utility=cosine, which needs one"
+            f"path={path!r} with utility={utility!r}: the path is of the bi-encoder of utility=cosine, which needs one, or of the "
+            "encoder of utility=bertscore"
         )
+    if layer and utility != "bertscore":
+        raise ValueError(f"layer={layer} with utility={utility!r}: the layer is of the encoder of utility=bertscore")
     return ConsensusRanker(utility=utilities[utility](), aggregate=aggregate, prune=prune)
 
 

@@ -52,7 +52,7 @@ RANKERS: Mapping[str, RankerRow] = {
         ),
         RankerRow(
             "consensus",
-            "mean likeness to the other candidates (minimum Bayes risk): utility ngram, chrf, bleu or cosine",
+            "mean likeness to the other candidates (minimum Bayes risk): utility ngram, chrf, bleu, bertscore or cosine",
             f"{BUILDERS}:consensus",
             {
                 "utility": Parameter("ngram"),
@@ -60,6 +60,7 @@ RANKERS: Mapping[str, RankerRow] = {
                 "aggregate": Parameter(False),
                 "prune": Parameter(0.0, 0, 1),
                 "path": Parameter(""),
+                "layer": Parameter(0),
             },
         ),
         RankerRow(

@@ -73,6 +73,7 @@ def judged(model: Any, tokenizer: Any, choice: str, items: Sequence[Record], key
 def measure(model: Any, tokenizer: Any, items: Sequence[Record], journal: Path, batch: int) -> list[Record]:
     """A record for each item, kind of passage and decoder, those of an earlier run among them."""
     found = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()] if journal.exists() else []
+    found = [each for each in found if each["item"] < len(items)]
     done = {(each["decoder"], each["passage"], each["item"]) for each in found}
     for start in range(0, len(items), batch):
         for choice in DECODERS:
@@ -105,6 +106,7 @@ def interval(values: Sequence[float], resamples: int = 4000) -> tuple[float, flo
 def table(records: Sequence[Record]) -> str:
     """Shares in per cent and differences to greedy in points, with their intervals."""
     lines = ["| decoder | passage | likelihood | less greedy | text | less greedy |", "|---|---|---|---|---|---|"]
+    items = len({each["item"] for each in records})
     values: dict[tuple[str, str, str], dict[int, float]] = {}
     for each in records:
         for figure in ("likelihood", "text"):
@@ -122,7 +124,7 @@ def table(records: Sequence[Record]) -> str:
                 less = "" if choice == "greedy" else shown([own[item] - greedy[item] for item in sorted(own)], "+")
                 cells += [shown([own[item] for item in sorted(own)], ""), less]
             lines.append(f"| `{choice}` | {passage} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", f"{items} items.", ""])
 
 
 def main() -> None:

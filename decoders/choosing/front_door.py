@@ -15,6 +15,8 @@ from transformers import (
     PreTrainedTokenizerBase,
     ProcessorMixin,
     RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
 )
 
 from counterpoint.decoders.amateurs.models import Amateur
@@ -117,6 +119,9 @@ def scoring_processors(
 ) -> list[LogitsProcessor]:
     """What changes the model's scores where given texts are scored, ``prompts`` one for each list of continuations.
 
+    Of a sampler it is what ``generate`` draws from. Its temperature comes first, so that a set which depends on it (p-less) is that
+    of the scaled logits; penalties are the same before and after.
+
     Raises:
         ValueError: For a decoder that gives texts no probability.
     """
@@ -124,7 +129,9 @@ def scoring_processors(
     if spec.row.kind == "settings":
         return penalties(spec)
     arguments = generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts, processor=processor)
-    return list(arguments["logits_processor"])
+    temperature, top_k = arguments.get("temperature", 1.0), arguments.get("top_k", 0)
+    before = [TemperatureLogitsWarper(temperature)] if temperature != 1 else []
+    return [*before, *arguments["logits_processor"], *([TopKLogitsWarper(top_k)] if top_k else [])]
 
 
 def amateur_of(

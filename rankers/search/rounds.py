@@ -67,13 +67,11 @@ class StepProposer:
         which = torch.tensor([prompt for prompt, _ in rows], device=self.prompts.device)
         new = torch.tensor([tokens for _, tokens in rows], dtype=torch.long, device=self.prompts.device)
         given = find_cache(self.model_kwargs)
-        kwargs = {name: value if value is given else chosen(value, which) for name, value in self.model_kwargs.items()}
+        cache = deepcopy(given)  # which the rows fill
+        if cache is not None and cached_length(cache):
+            cache.reorder_cache(which)
+        kwargs = {name: cache if value is given else chosen(value, which) for name, value in self.model_kwargs.items()}
         proposer = self.begin(torch.cat([self.prompts[which], new], dim=1), self.origins[which], kwargs)
-        for name, value in proposer.model_kwargs.items():
-            if value is given and given is not None:
-                proposer.model_kwargs[name] = cache = deepcopy(given)
-                if cached_length(cache):
-                    cache.reorder_cache(which)
         for _ in range(new.shape[1]):  # the mask and the positions of what was written before
             proposer.model_kwargs = after_forward(proposer.model, ModelOutput(), proposer.model_kwargs)
 

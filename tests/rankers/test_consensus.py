@@ -15,14 +15,16 @@ from counterpoint.eval.building import load_ranker
 from counterpoint.eval.choosing import parse_rankers
 from counterpoint.rankers import (
     AggregateUtility,
+    BertScore,
     Bleu,
     ChrF,
     ConsensusRanker,
     EmbeddingCosine,
     NgramF1,
     SentenceTransformerRanker,
+    bert_score,
 )
-from sentence_models import bi_encoder
+from sentence_models import bi_encoder, folder
 
 TEXTS = st.lists(
     st.lists(st.sampled_from(["the", "sea", "whale", "rose,", "a", "Boat", "was", "old."]), min_size=1, max_size=9).map(" ".join),
@@ -150,9 +152,69 @@ def test_names() -> None:
     assert isinstance(found.utility, AggregateUtility)
     assert found.aggregate
     for choice, message in (
-        ("consensus:utility=comet", "utility='comet': choose one of ngram, chrf, bleu, cosine"),
+        ("consensus:utility=comet", "utility='comet': choose one of ngram, chrf, bleu, bertscore, cosine"),
         ("consensus:utility=cosine", "the bi-encoder of utility=cosine, which needs one"),
         ("consensus:path=x", "path='x' with utility='ngram'"),
+        ("consensus:utility=bertscore", "the encoder of utility=bertscore"),
+        ("consensus:layer=2", "layer=2 with utility='ngram'"),
     ):
         with pytest.raises(ValueError, match=message):
             load_ranker(parse_rankers([choice]), no_model, "cpu")
+
+
+def by_hand(model: Any, tokenizer: Any, layer: int, one: str, other: str) -> float:
+    """BERTScore's F1 of two texts, each by a forward of its own, token pair by token pair."""
+
+    def read(text: str) -> tuple[list[Any], list[bool]]:
+        ids = tokenizer(text, return_tensors="pt", truncation=True)
+        with torch.no_grad():
+            states = model(**ids, output_hidden_states=True).hidden_states[layer][0]
+        return [state / state.norm() for state in states], [
+            int(each) not in tokenizer.all_special_ids for each in ids["input_ids"][0]
+        ]
+
+    (x, real_x), (y, real_y) = read(one), read(other)
+    if not any(real_x) or not any(real_y):
+        return 0.0
+    best_x = [max(float(a @ b) for b in y) for a, real in zip(x, real_x, strict=True) if real]
+    best_y = [max(float(a @ b) for a in x) for b, real in zip(y, real_y, strict=True) if real]
+    precision, recall = sum(best_x) / len(best_x), sum(best_y) / len(best_y)
+    return 2 * precision * recall / (precision + recall)
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_bertscore_by_hand(layer: int | None) -> None:
+    utility = BertScore.from_pretrained(folder(), layer=layer)
+    utility.batch_size = 2
+    texts = ["a whale", "the whale rose", "q", "", "a long line " * 20]
+    expected = [[by_hand(utility.model, utility.tokenizer, 2 if layer is None else layer, a, b) for b in texts] for a in texts]
+    torch.testing.assert_close(utility(texts, texts), torch.tensor(expected), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(utility(texts[:2], texts[1:]), torch.tensor(expected)[:2, 1:], atol=1e-5, rtol=1e-5)
+    assert float(utility(["a whale"], ["a whale"])) == pytest.approx(1.0)
+    assert utility([], texts).shape == (0, 5)
+    (found,) = ConsensusRanker(utility=utility).score(["?"], [texts[:3]])
+    own = torch.tensor(expected)[:3, :3]
+    torch.testing.assert_close(found, (own.sum(dim=1) - own.diagonal()) / 2, atol=1e-5, rtol=1e-5)
+
+
+def test_bertscore_by_name_and_what_it_refuses() -> None:
+    ranker: Any = load_ranker(
+        parse_rankers([f"consensus:utility=bertscore,layer=1,path={folder()}"]), lambda: pytest.fail("no model"), "cpu"
+    )
+    assert repr(ranker.utility) == "BertScore(BertModel, layer=1)"
+    with pytest.raises(ValueError, match="layer=3: BertModel has layers 0 to 2"):
+        BertScore(ranker.utility.model, ranker.utility.tokenizer, layer=3)
+    with pytest.raises(ValueError, match="has no mean of references"):
+        ConsensusRanker(utility=ranker.utility, aggregate=True)
+
+
+def test_matches_by_position_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broken mock compares tokens at the same place."""
+    alike = bert_score.f1
+
+    def wrong(states: Any, counts: Any, others: Any, seen: Any, counted: Any) -> Any:
+        return alike(states, counts, others[:, :1], seen[:, :1], counted[:, :1])
+
+    monkeypatch.setattr(bert_score, "f1", wrong)
+    with pytest.raises(AssertionError):
+        test_bertscore_by_hand(None)

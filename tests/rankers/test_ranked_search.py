@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, pipeline, set_seed
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, pipeline, set_seed
 
 import ranked_search_laws as laws
 from contrast_cases import context_case, encoder_decoder_case, model_case, sibling
@@ -19,6 +19,7 @@ from counterpoint.decoders import DoLaLogitsProcessor, FrustratinglySimpleLogits
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.rankers import ConsensusRanker, OverlapRanker, Ranker, ranked_search
 from counterpoint.rankers.search import proposals
+from counterpoint.rankers.search.checks import check_settings
 from families import EOS, EXPAND, FAMILY, FIRST_WORD, PAD, RECURRENT, STATELESS, TREE, VOCABULARY
 from layer_cases import dola_case, sled_case
 from processor_laws import Batch, Case, batch_of
@@ -114,9 +115,9 @@ def test_steps_that_are_cut_elsewhere_are_caught(model: PreTrainedModel, batch: 
         laws.equals_reference(model, batch, settings=chosen)
 
 
-def test_a_string_that_is_none_is_refused(model: PreTrainedModel, batch: Batch) -> None:
+def test_a_string_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="round_ends=7 is no string"):
-        laws.search(model, batch, round_ends=7)
+        check_settings(OverlapRanker(), laws.toy_tokenizer(), 2, 3, 4, 7, GenerationConfig(do_sample=True))
 
 
 @pytest.mark.usefixtures("by_rank")

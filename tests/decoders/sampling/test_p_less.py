@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from transformers import LogitsProcessor, PreTrainedModel
 
 from counterpoint.decoders import PLessLogitsProcessor, decoder, score
+from counterpoint.decoders.choosing.front_door import scoring_processors
+from counterpoint.decoders.choosing.specs import parse
+from counterpoint.decoders.named import TABLE
 from counterpoint.decoders.testing import DecoderLaws, tiny_model
 
 IDS = torch.tensor([[5]])
@@ -101,6 +104,23 @@ def test_the_set_is_that_of_the_temperature(temperature: float) -> None:
         torch.testing.assert_close(scores[0, expected], logits[0, expected] / temperature)
         narrow += kept(logits[0].tolist()) != {token for token, is_kept in enumerate(expected) if is_kept}
     assert bool(narrow) == (temperature != 1.0)  # so that a set at temperature 1 would be seen
+
+
+@pytest.mark.parametrize(
+    "choice", ["p_less:temperature=1.7", "top_n_sigma:temperature=0.6,n=2.0", "p_less:top_k=2,temperature=1.7"]
+)
+def test_scores_by_name_are_those_that_were_drawn_from(choice: str) -> None:
+    model: Any = tiny_model()
+    torch.manual_seed(2)
+    settings = dict(max_new_tokens=6, return_dict_in_generate=True, output_scores=True)
+    chosen = f"{choice},repetition_penalty=1.3"
+    output = model.generate(torch.tensor([[7, 8, 9]]), **decoder(chosen, model), **settings)
+    new = output.sequences[0, 3:].tolist()
+    ((found,),) = score(model, None, [[7, 8, 9]], [[new]], scoring_processors(parse(chosen, TABLE), model, None))
+    drawn = torch.stack(output.scores)[:, 0].log_softmax(dim=-1)[range(len(new)), new]
+    torch.testing.assert_close(torch.tensor(found.log_probabilities), drawn, atol=1e-4, rtol=1e-4)
+    ((plain,),) = score(model, None, [[7, 8, 9]], [[new]], decoder(chosen, model)["logits_processor"])
+    assert (torch.tensor(plain.log_probabilities) - drawn).abs().max() > 1e-3  # the processors alone are at temperature 1
 
 
 def test_greedy_search_and_scores_know_no_temperature() -> None:
