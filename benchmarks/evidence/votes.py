@@ -2,8 +2,8 @@
 
 Usage: ``python votes.py --model PATH --dtype bfloat16 --output-dir DIR``; the embedded expert by default, whose amateur is the
 embedded one. Of each problem of ``eval/data/arithmetic.jsonl`` greedy decoding writes one text, ``contrastive_reasoning`` another
-one, and sampling (p = 0.95, temperature 0.8) eight, among which each ranker chooses by the logits that sampling kept. A text is right
-if its last number is the answer. Without an amateur a model is contrasted with itself after worked examples that are wrong.
+one, and sampling (p = 0.95, temperature 0.8) eight, among which each ranker chooses by the logits that sampling kept. A text is
+right if its last number is the answer. Without an amateur a model is contrasted with itself after worked examples that are wrong.
 
 Writes ``votes_MODEL.jsonl``, a line for each problem, to which a run that was stopped adds what is missing, and ``votes_MODEL.md``,
 the shares that are right with 95 % intervals of a bootstrap over problems, and what each differs by from one sample.
