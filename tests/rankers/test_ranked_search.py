@@ -116,7 +116,7 @@ def test_steps_that_are_cut_elsewhere_are_caught(model: PreTrainedModel, batch: 
 
 
 def test_a_string_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="round_ends=7 is no string"):
+    with pytest.raises(ValueError, match="round_ends=7 is not a string"):
         check_settings(OverlapRanker(), laws.toy_tokenizer(), 2, 3, 4, 7, GenerationConfig(do_sample=True))
 
 
