@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.decoders.choosing.sweeps import expanded
 from counterpoint.decoders.forwards.chats import Chat, Message, as_prompt
 from counterpoint.eval.chat import chat_format, make_prompt
 from counterpoint.eval.choosing import parse_decoder
@@ -92,7 +93,7 @@ def compare(
         model: The model.
         tokenizer: Its tokenizer.
         prompts: A text, or several texts or chats, each chat a list of messages.
-        decoders: Choices such as "dola:layers=low"; paths of amateurs and rankers in them are loaded.
+        decoders: Choices such as "dola:layers=low", or "dola:layers=low|high" for both; paths of amateurs and rankers are loaded.
         max_new_tokens: The most tokens of a continuation.
         seed: Seed of the random numbers, set anew for every text.
         chat_template: "auto" puts texts into the tokenizer's chat template if it has one, "none" leaves them as they are, and a
@@ -115,7 +116,7 @@ def compare(
         ('greedy', 'contrastive_search:penalty_alpha=0.6,top_k=5')
     """
     loaded = Loaded.given(model, tokenizer)
-    specs = [parse_decoder(each) for each in decoders]
+    specs = [parse_decoder(each) for choice in decoders for each in expanded(choice)]
     given = [as_prompt(each) for each in ([prompts] if isinstance(prompts, str) else prompts)]
     chats = chat_format(loaded, chat_template, system, thinking, given)
     reading = Reading(thinking=chats.marks)

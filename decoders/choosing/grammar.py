@@ -6,8 +6,9 @@
     nested  = "[" choice "]"
     quoted  = '"' characters '"' | "'" characters "'", in which a backslash takes the next character as it stands
 
-A text runs to the next comma and may hold neither quotes nor brackets nor ``|``, which is kept free. The name of somebody's own
-decoder has a colon in it: ``package.module:Class`` or ``path/to/file.py:Class``.
+A text runs to the next comma and may hold neither quotes nor brackets nor ``|``, which stands between the values of a sweep
+(:mod:`counterpoint.decoders.choosing.sweeps`). The name of somebody's own decoder has a colon in it: ``package.module:Class`` or
+``path/to/file.py:Class``.
 """
 
 from __future__ import annotations
@@ -32,10 +33,15 @@ def split_choice(text: str) -> tuple[str, list[tuple[str, str]]]:
         >>> split_choice("my.decoders:Loud:volume=2")
         ('my.decoders:Loud', [('volume', '2')])
     """
+    name, rest = name_and_rest(text)
+    return name, [split_pair(pair, name) for pair in split_at(rest, ",") if pair]
+
+
+def name_and_rest(text: str) -> tuple[str, str]:
+    """The name of a choice, and what follows its colon."""
     own = OWN.match(text)
     name = own.group() if own else text.partition(":")[0]
-    rest = text[len(name) :].removeprefix(":")
-    return name, [split_pair(pair, name) for pair in split_at(rest, ",") if pair]
+    return name, text[len(name) :].removeprefix(":")
 
 
 def split_pair(pair: str, owner: str) -> tuple[str, str]:
@@ -50,11 +56,11 @@ def split_pair(pair: str, owner: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def split_at(text: str, separator: str) -> list[str]:
+def split_at(text: str, separator: str, *, bars: bool = False) -> list[str]:
     """The parts of a text between separators that stand outside quotes and brackets.
 
     Raises:
-        ValueError: For quotes or brackets that are left open, and for ``|`` outside quotes.
+        ValueError: For quotes or brackets that are left open, and, unless ``bars``, for ``|`` outside quotes.
 
     Example:
         >>> split_at('a="1,2",b=[c:d=1,e=2]', ",")
@@ -65,8 +71,11 @@ def split_at(text: str, separator: str) -> list[str]:
         depth += (piece == "[") - (piece == "]")
         if depth < 0:
             raise ValueError(f"{text!r} closes a bracket that it did not open")
-        if piece == "|":
-            raise ValueError(f'{text!r} has | outside quotes, which is reserved; write key="a|b" for the character itself')
+        if piece == "|" and not bars:
+            raise ValueError(
+                f"{text!r} has | outside quotes, which is several values, a sweep: --decoders and --compare take it; "
+                'write key="a|b" for the character itself'
+            )
         if piece == separator and not depth:
             parts.append("")
         else:
@@ -84,7 +93,7 @@ def pieces(text: str) -> Iterator[str]:
     place = 0
     while place < len(text):
         character = text[place]
-        if character in "\"'" and (place == 0 or text[place - 1] in "=[,+"):
+        if character in "\"'" and (place == 0 or text[place - 1] in "=[,+|"):
             match = re.compile(rf"{character}(?:[^{character}\\]|\\.)*{character}", re.DOTALL).match(text, place)
             if match is None:
                 raise ValueError(f"{text!r} leaves a quote open")

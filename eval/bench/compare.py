@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from counterpoint.eval.report.table import called as row_name
-from counterpoint.eval.report.table import code, heading, number, shown_columns, table
+from counterpoint.eval.report.figures import called as row_name
+from counterpoint.eval.report.figures import code, heading, number, shown_columns
+from counterpoint.eval.report.table import table
 
 Runs = Mapping[str, Mapping[str, Any]]
 """Results by what the runs are called."""
@@ -65,7 +66,7 @@ def differences(runs: Runs) -> list[str]:
         values = {called: each.get(name) for called, each in facts.items()}
         if len({json.dumps(value) for value in values.values()}) > 1:
             found.append(f"{name} differs: {', '.join(f'{code(called)} {code(str(value))}' for called, value in values.items())}.")
-    return [*found, "Tests against a run's first decoder are in its own table: texts of different runs are not paired."]
+    return [*found, "Tests against a run's first decoder are in its own table."]
 
 
 def names_of(directories: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from counterpoint.decoders.choosing.grammar import join_choice
 from counterpoint.decoders.choosing.rows import suggestion
 from counterpoint.eval.bench.metrics import METRICS, Column
 from counterpoint.eval.bench.own_metrics import is_own, metric_named
+from counterpoint.eval.bench.per_text import write_per_text
 from counterpoint.eval.bench.records import Record, read_config, read_failures, read_generations, read_speed
 from counterpoint.eval.bench.scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
 from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference, mark_best
@@ -32,7 +33,9 @@ LIBRARIES = ("counterpoint", "torch", "transformers")
 
 
 def score_directory(directory: Path, names: Sequence[str], models: MetricModels, tick: Callable[[str], object] = str) -> Results:
-    """Metrics of the texts that a benchmark's directory holds, in ``results.json`` there; nothing is generated.
+    """Metrics of the texts that a benchmark's directory holds, in ``results.json`` and ``per_text.json`` there.
+
+    Nothing is generated.
 
     Args:
         directory: Where ``counterpoint bench`` wrote.
@@ -59,6 +62,8 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
             tick(f"{name} of {row.label}")
             cells[row.label] |= measure_speed(row.label, speeds) if name == "speed" else measure(metric_named(name), row, models)
     figures, tests = evaluate(cells, {key: column for key, (_, column) in columns.items()})
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources(directory)}
+    write_per_text(directory, cells, records, files)
     results: Results = {
         "config": config,
         "first": rows[0].label,
@@ -79,7 +84,7 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         },
         "scored_with": {name: version(name) for name in LIBRARIES}
         | {"python": platform.python_version(), "platform": platform.platform()},
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources(directory)},
+        "files": files,
     }
     content = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(directory / "results.json", content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,8 @@ class Run:
         return {
             "run": self.facts,
             "versions": releases(),
+            "command": self.options.command,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "model": self.options.model,
             "prompts": self.source,
             "decoders": [

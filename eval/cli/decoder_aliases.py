@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from counterpoint.decoders.choosing.sweeps import expanded
 from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval.choosing import TABLE, DecoderSpec, parse_decoder
 from counterpoint.eval.cli.errors import UsageError, usage_errors
@@ -84,6 +85,17 @@ def parse_named(option: str, named: Sequence[Sequence[str]], arguments: argparse
     if not given:
         return specs
     return [parse_decoder([*named[0], *(f"{key}={value}" for key, value in given.items())])]
+
+
+@usage_errors()
+def swept(words: Sequence[str]) -> list[list[str]]:
+    """The words of each decoder where several are named, a sweep's one by one.
+
+    Example:
+        >>> swept(["greedy", "dola:layers=low|high"])
+        [['greedy'], ['dola:layers=low'], ['dola:layers=high']]
+    """
+    return [[choice] for word in words for choice in expanded(word)]
 
 
 def check_one(option: str, word: str) -> None:

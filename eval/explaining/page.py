@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from counterpoint.eval.report.html import FOLDER as REPORT
-from counterpoint.eval.report.html import as_data, called, policy_hash
+from counterpoint.eval.report.shell import FOLDER as REPORT
+from counterpoint.eval.report.shell import called, filled, page
 
 FOLDER = Path(__file__).parent
 
 
 def html_page(record: Mapping[str, Any]) -> str:
     """The page. What was generated is in it as data or escaped; its own script is the only one that a browser runs."""
-    script = (FOLDER / "script.js").read_text(encoding="utf-8")
     settings = ", ".join(f"{name} = {value}" for name, value in record["parameters"].items())
-    return Template((FOLDER / "page.html").read_text(encoding="utf-8")).substitute(
-        title=escape(f"{record['decoder']} on “{shortened(record['prompt'])}”"),
-        subtitle=escape("; ".join(each for each in (settings, called(record["model"]), f"seed {record['seed']}") if each)),
-        text=escape(record["prompt"] + record["text"]),
-        style="\n".join((folder / "style.css").read_text(encoding="utf-8") for folder in (REPORT, FOLDER)),
-        script=script,
-        script_hash=policy_hash(script),
-        data=as_data({**record, "model": called(record["model"])}),
+    return page(
+        f"{record['decoder']} on “{shortened(record['prompt'])}”",
+        "; ".join(each for each in (settings, called(record["model"]), f"seed {record['seed']}") if each),
+        filled(FOLDER / "page.html", text=escape(record["prompt"] + record["text"])),
+        {**record, "model": called(record["model"])},
+        styles=[folder / "style.css" for folder in (REPORT, FOLDER)],
+        scripts=[FOLDER / "script.js"],
     )
 
 

@@ -7,6 +7,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from counterpoint.eval.report.figures import means_little
+from counterpoint.eval.report.labels import Box, nearest, place
+from counterpoint.eval.report.tradeoffs import SPEED, Panel, Point, panels
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -14,9 +18,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's, which the colour-blind tell apart, but for the yellow, which is too light for a line."""
 MARKERS = "osD^vPX<>ph*"
-QUALITY = ("mauve", "embedding_coherence", "coherence")
-"""What stands for quality: the first of them that was measured, MAUVE only from enough texts."""
-DIVERSITY, SPEED = "diversity", "relative_speed"
+CHARACTER, LINE = 4.9, 10.0
+"""Points of a label's width for each of its characters, and of its height."""
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -38,7 +41,7 @@ def plot(results: Mapping[str, Any], directory: Path) -> dict[str, Path]:
         directory: Where the files go.
 
     Returns:
-        The SVG files, by what they show.
+        The SVG files, by their names.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -50,13 +53,13 @@ def plot(results: Mapping[str, Any], directory: Path) -> dict[str, Path]:
         raise ImportError("pictures need matplotlib: pip install counterpoint[plots]") from error
     paths = {}
     with mpl.rc_context(STYLE):
-        for name, (words, draw) in PICTURES.items():
+        for name, draw in PICTURES.items():
             figure = Figure(layout="constrained")  # of its own, not pyplot's: no display is looked for
             if draw(figure, results):
                 for kind in ("png", "svg"):
                     path = directory / f"{name}.{kind}"
                     figure.savefig(path, dpi=200, metadata={"Date": None} if kind == "svg" else None)
-                paths[words] = path
+                paths[name] = path
     return paths
 
 
@@ -71,28 +74,59 @@ def styles(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def draw_tradeoffs(figure: Figure, results: Mapping[str, Any]) -> bool:
     """Quality against diversity and, beside it, against speed; False if too little was measured."""
-    quality = next((name for name in QUALITY if measured(results, name) and not warned(results, name)), None)
-    against = [name for name in (DIVERSITY, SPEED) if measured(results, name)]
-    if quality is None or not against:
+    found = panels(results)
+    if not found:
         return False
-    figure.set_size_inches(4.6 * len(against) + 2.4, 4.2)
-    panels = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
-    for axes, name in zip(panels, against, strict=True):
-        for row in results["rows"]:
-            point(axes, row, name, quality, **styles(results)[row["label"]], label=escaped(row["name"]), markersize=8)
-        if results["human"]:
-            human(axes, results["human"], name, quality)
-        axes.set_xlabel(axis_title(results, name))
-    panels[0].set_ylabel(axis_title(results, quality))
-    if SPEED in against:
-        panels[-1].axvline(1, color="#888888", linewidth=0.8, linestyle=":")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.set_size_inches(5.4 * len(found), 4.4)
+    drawn = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    for axes, panel in zip(drawn, found, strict=True):
+        for point in panel.points:
+            draw_point(axes, point, **styles(results)[point.label], markersize=8)
+        human(axes, panel.human)
+        axes.set_xlabel(escaped(panel.x_title))
+        axes.margins(0.12)
+        if panel.across == SPEED:
+            axes.axvline(1, color="#888888", linewidth=0.8, linestyle=":")
+    drawn[0].set_ylabel(escaped(found[0].y_title))
+    figure.draw_without_rendering()  # which lays the axes out, so that labels find their room
+    figure.set_layout_engine("none")
+    for axes, panel in zip(drawn, found, strict=True):
+        draw_labels(axes, panel)
     return True
 
 
+def draw_point(axes: Axes, point: Point, **style: Any) -> None:
+    """A decoder where its two figures are, with bars as far as their intervals or standard errors go."""
+    across, up = ([[low], [high]] if low or high else None for low, high in (point.across, point.up))
+    axes.errorbar(point.x, point.y, xerr=across, yerr=up, fmt="none", ecolor=style["color"], elinewidth=1, capsize=2)
+    axes.plot(point.x, point.y, linestyle="none", markeredgecolor="white", **style)
+
+
+def draw_labels(axes: Axes, panel: Panel) -> None:
+    """Names beside the points, with lines to those that found room only farther off."""
+    x, y = panel.human
+    points = [(point.name, point.x, point.y) for point in panel.points]
+    points += [("human", x, y)] if x is not None and y is not None else []
+    scale = 72 / axes.figure.dpi  # pixels to points, in which letters are measured
+    places = [tuple((scale * axes.transData.transform((x, y))).tolist()) for _, x, y in points]
+    frame = axes.get_window_extent()
+    box = Box(*(float(scale * edge) for edge in (frame.x0, frame.y0, frame.x1, frame.y1)))
+    sizes = [(CHARACTER * len(name), LINE) for name, _, _ in points]
+    for (name, _, _), (across, up), label in zip(points, places, place(places, sizes, box), strict=True):
+        if label is not None:
+            middle = (label.box.left + label.box.right) / 2 - across, (label.box.top + label.box.bottom) / 2 - up
+            end_x, end_y = nearest(label.box, across, up)
+            style: dict[str, Any] = {"xycoords": "figure points", "textcoords": "offset points", "annotation_clip": False}
+            axes.annotate(escaped(name), (across, up), middle, ha="center", va="center", fontsize=8, **style)
+            if label.led:
+                line = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
+                axes.annotate("", (across, up), (end_x - across, end_y - up), arrowprops=line, **style)
+
+
 def draw_divergence(figure: Figure, results: Mapping[str, Any]) -> bool:
-    """MAUVE's divergence curves, of which it is the area; False if there are none."""
-    curves = {row["label"]: curve_of(row["figures"].get("mauve", {}).get("details", [])) for row in results["rows"]}
+    """MAUVE's divergence curves, of which it is the area; False if there are none that mean anything."""
+    figures = {row["label"]: row["figures"].get("mauve", {}) for row in results["rows"]}
+    curves = {label: [] if means_little(figure) else curve_of(figure.get("details", [])) for label, figure in figures.items()}
     if not any(curves.values()):
         return False
     figure.set_size_inches(8.4, 4.8)
@@ -114,38 +148,10 @@ def curve_of(details: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
     return [(fmean(x for x, _ in points), fmean(y for _, y in points)) for points in zip(*curves, strict=True)]
 
 
-def measured(results: Mapping[str, Any], name: str) -> bool:
-    """Whether any decoder has a figure in this column."""
-    return any(row["figures"].get(name, {}).get("value") is not None for row in results["rows"])
-
-
-def warned(results: Mapping[str, Any], name: str) -> bool:
-    """Whether the figures of this column mean little."""
-    return any(detail["warning"] for row in results["rows"] for detail in row["figures"][name].get("details", []))
-
-
-def point(axes: Axes, row: Mapping[str, Any], across: str, up: str, **style: Any) -> None:
-    """A decoder where its two figures are, with bars as far as their intervals or standard errors go."""
-    x, y = row["figures"][across], row["figures"][up]
-    if x["value"] is None or y["value"] is None:
-        return
-    axes.errorbar(x["value"], y["value"], xerr=bar(x), yerr=bar(y), fmt="none", ecolor=style["color"], elinewidth=1, capsize=2)
-    axes.plot(x["value"], y["value"], linestyle="none", markeredgecolor="white", **style)
-
-
-def bar(figure: Mapping[str, Any]) -> list[list[float]] | None:
-    """How far a bar goes to either side."""
-    if figure.get("interval"):
-        low, high = figure["interval"]
-        return [[max(0.0, figure["value"] - low)], [max(0.0, high - figure["value"])]]
-    error = figure["standard_error"]
-    return None if error is None else [[error], [error]]
-
-
-def human(axes: Axes, row: Mapping[str, Any], across: str, up: str) -> None:
+def human(axes: Axes, figures: tuple[float | None, float | None]) -> None:
     """Where human texts are: a star, or a line if they have one of the two figures only."""
-    x, y = (row["figures"][name]["value"] for name in (across, up))
-    style: dict[str, Any] = {"color": "#555555", "label": "human"}
+    x, y = figures
+    style: dict[str, Any] = {"color": "#555555"}
     if x is not None and y is not None:
         axes.plot(x, y, marker="*", markersize=14, linestyle="none", zorder=1, **style)
     elif y is not None:
@@ -154,21 +160,11 @@ def human(axes: Axes, row: Mapping[str, Any], across: str, up: str) -> None:
         axes.axvline(x, linestyle="--", linewidth=1, zorder=1, **style)
 
 
-def axis_title(results: Mapping[str, Any], name: str) -> str:
-    """A column's title, and what it is measured with."""
-    if name == SPEED:
-        return "tokens a second, relative to greedy search"
-    settings = ", ".join(str(value) for value in results["columns"][name]["settings"].values())
-    return escaped(f"{results['columns'][name]['title']} ({settings})" if settings else results["columns"][name]["title"])
-
-
 def escaped(text: str) -> str:
     """Text that is not taken for formulas."""
     return text.replace("$", r"\$")
 
 
-PICTURES = {
-    "tradeoffs": ("quality against diversity and against speed, a point for each decoder", draw_tradeoffs),
-    "divergence": ("MAUVE's divergence curve of each decoder", draw_divergence),
-}
-"""What each shows, in words, and how it is drawn."""
+DIVERGENCE = "MAUVE's divergence curve of each decoder"
+PICTURES = {"tradeoffs": draw_tradeoffs, "divergence": draw_divergence}
+"""How each is drawn."""

@@ -153,7 +153,7 @@ def test_values_are_read_as_the_defaults_type(text: str, default: object, value:
         (["ranked_search:ranker=[overlap:n=0]"], r"n=0 is not a whole number of 1 or more"),
         (["beam", "num_beams=0"], r"num_beams=0 is not a whole number of 1 or more"),
         (["contrastive_decoding:alpha=2"], r"alpha=2 is not a number between 0 and 1; the default is alpha=0.1"),
-        (["dola:layers=a|b"], r"has \| outside quotes, which is reserved"),
+        (["dola:layers=a|b"], r"has \| outside quotes, which is several values, a sweep"),
         (["best_of:ranker=[overlap"], "leaves a bracket open"),
         (
             ["best_of:proposals=greedy"],

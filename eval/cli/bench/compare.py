@@ -18,7 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "compare",
         help="one table of several runs",
         description="One table of the results of several runs. Figures that do not compare, such as MAUVE by different protocols, "
-        "featurisers or numbers of texts, stand in columns of their own.",
+        "featurisers or numbers of texts, stand in columns of their own. Texts of the same prompt are paired: each decoder of a "
+        "later run less the first run's of the same choice, or else less its first, with intervals.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -29,13 +30,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table, or the results by the names of their runs."""
+    """Print the table and the differences, or as JSON the results by the names of their runs, and the differences."""
     directories = [directory.resolve() for directory in arguments.directories]
     if len({*directories}) < 2:
         raise UsageError("compare takes two folders or more, each once")
 
+    from counterpoint.eval.bench.pairing import differences_of, written_differences
+    from counterpoint.eval.bench.per_text import read_per_text  # these import torch
+
     distinct = dict.fromkeys(directories)
     names = names_of([directory.as_posix() for directory in distinct])
     runs = {name: read_results(directory) for name, directory in zip(names, distinct, strict=True)}
-    print(json.dumps(runs, ensure_ascii=False) if arguments.json else comparison(runs).removesuffix("\n"))
+    per_text = {name: read_per_text(directory, runs[name]) for name, directory in zip(names, distinct, strict=True)}
+    found = differences_of(runs, per_text)
+    if arguments.json:
+        print(json.dumps({"runs": runs, "differences": found}, ensure_ascii=False))
+    else:
+        print(f"{comparison(runs)}\n{written_differences(runs, found)}".removesuffix("\n"))
     return 0

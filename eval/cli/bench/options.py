@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from counterpoint.decoders.choosing.grammar import OWN
+from counterpoint.decoders.choosing.sweeps import expanded
 from counterpoint.eval import EXPERT
 from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.cli.bench.score import add_score_options
@@ -34,6 +36,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "embedder": None,
         "mauve_protocol": None,
         "featurizer": None,
+        "formats": None,
         "limit": None,
         "max_new_tokens": 128,
         "prompt_tokens": None,
@@ -74,7 +77,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--decoders",
         nargs="+",
         metavar=("NAME", "NAME:key=value,..."),
-        help=f"decoders to compare (default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert; "
+        help="decoders to compare, key=a|b|c for each of several values "
+        f"(default: {', '.join(DECODERS)}; and contrastive_decoding, if the model is the embedded expert; "
         f"by a server {', '.join(SERVED_DECODERS)})",
     )
     add(
@@ -109,7 +113,22 @@ def resolve(given: argparse.Namespace) -> argparse.Namespace:
     """
     chosen = {name: value for name, value in vars(given).items() if name in DEFAULTS}
     file = chosen.get("config")
-    return argparse.Namespace(**{**DEFAULTS, **(read_options(file) if file else {}), **chosen})
+    return argparse.Namespace(**{**DEFAULTS, **(read_options(file) if file else {}), **chosen}, command=command_of(chosen))
+
+
+def command_of(chosen: Mapping[str, Any]) -> str:
+    """The command line that gives these options, those of a file by its name.
+
+    Example:
+        >>> command_of({"decoders": ["greedy", "nucleus:top_p=0.9"], "limit": 20})
+        'counterpoint bench --decoders greedy nucleus:top_p=0.9 --limit 20'
+    """
+    words = ["counterpoint", "bench"]
+    for name, value in chosen.items():
+        if value is not None and value is not False:
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [option_of(name), *map(str, values)]
+    return shlex.join(words)
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -144,7 +163,8 @@ def read_options(path: Path) -> dict[str, Any]:
         for choice in options.get("decoders", ()):
             check_one("--decoders", choice)
             with usage_errors():
-                parse_decoder(choice, own=False)
+                for each in expanded(choice):
+                    parse_decoder(each, own=False)
     except UsageError as error:
         raise UsageError(f"--config {path}: {error}") from error
     for name in options.get("metrics", ()):

@@ -12,7 +12,7 @@ from counterpoint.eval.bench.records import read_failures, read_generations
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.cli.bench.options import DECODERS, SERVED_DECODERS, add_run_options, resolve
 from counterpoint.eval.cli.bench.score import check_models, refuse_missing, score, show
-from counterpoint.eval.cli.decoder_aliases import parse_named
+from counterpoint.eval.cli.decoder_aliases import parse_named, swept
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.models import (
     CHAT_OPTIONS,
@@ -109,7 +109,7 @@ def parse_decoders(options: argparse.Namespace) -> list[DecoderSpec]:
     """Parse the decoders, and refuse one that is named twice."""
     default: Sequence[str] = (*DECODERS, "contrastive_decoding") if options.model == str(EXPERT) else DECODERS
     default = SERVED_DECODERS if options.engine == "openai" else default
-    named = parse_named("--decoders", [[word] for word in options.decoders or ()], options)
+    named = parse_named("--decoders", swept(options.decoders or ()), options)
     specs = named or [parse_decoder([name]) for name in default]
     labels = [str(spec) for spec in specs]
     twice = next((label for label in labels if labels.count(label) > 1), None)

@@ -14,6 +14,7 @@ from counterpoint.eval.cli.errors import CommandError, UsageError, option_names,
 from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.directories import written_alone
 
+FORMATS = ("csv", "latex", "markdown")
 MODELS = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
 """Options of the models that metrics need, which run in their own precision, whatever that of the model that wrote."""
 
@@ -39,6 +40,20 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--featurizer", metavar="ID_OR_PATH", help="the model whose features MAUVE compares (default: the protocol's own)")
     add("--embedder", metavar="ID_OR_PATH", help="the sentence encoder of embedding_coherence")
+    add(
+        "--formats",
+        metavar="NAME,...",
+        type=formats,
+        help="formats of the table beside results.json and report.html: csv, latex, markdown (default: markdown)",
+    )
+
+
+def formats(text: str) -> str:
+    """Check names of formats with commas between them."""
+    for name in text.split(","):
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{text!r} has {name!r}, which is none of {', '.join(sorted(FORMATS))}")
+    return text
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -141,7 +156,7 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
             bar.update()
 
         results = score_directory(directory, names, models, tick)
-    write_files(directory, results)
+    write_files(directory, results, (options.get("formats") or "markdown").split(","))
     return results
 
 

@@ -13,7 +13,7 @@ from counterpoint.eval.choosing import (
     parse_decoder,
     parse_rankers,
 )
-from counterpoint.eval.cli.decoder_aliases import add_aliases, option_of, parse_named
+from counterpoint.eval.cli.decoder_aliases import add_aliases, option_of, parse_named, swept
 from counterpoint.eval.cli.errors import UsageError, option_names, usage_errors
 from counterpoint.eval.cli.models import check_engine, chosen_format, find_model, warn_of_empty
 from counterpoint.eval.cli.options import add_chat_options, add_engine_options, add_shared, positive
@@ -152,7 +152,7 @@ def chosen_decoders(arguments: argparse.Namespace) -> list[DecoderSpec]:
         UsageError: If there are options of candidates but no ranker, or if a decoder proposes only one text.
     """
     if arguments.compare:
-        specs = parse_named("--compare", [[word] for word in arguments.compare], arguments)
+        specs = parse_named("--compare", swept(arguments.compare), arguments)
     else:
         specs = parse_named("--decoder", [arguments.decoder] if arguments.decoder else [], arguments)
     if arguments.ranker:

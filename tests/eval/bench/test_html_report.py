@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -17,6 +18,7 @@ from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.records import read_generations
 from counterpoint.eval.bench.results import score_directory
+from counterpoint.eval.report import drawing, html_table, shell, texts
 from counterpoint.eval.report import html as html_report
 from counterpoint.eval.report.files import write_files
 
@@ -30,14 +32,14 @@ HOSTILE = [
 LABELS = ("greedy", "nucleus:top_p=0.9", 'beam:x="<b>&', "a</script><script>window.hacked=5</script>")
 
 
-def write_page(folder: Path, texts: list[str], count: int = 5) -> Path:
+def write_page(folder: Path, texts: list[str], count: int = 5, formats: Sequence[str] = ("markdown",)) -> Path:
     """A page of four decoders, the second with two seeds, with references and a failure."""
     runs = {label: {0: [f"{place} {text}" for text in texts][:count]} for place, label in enumerate(LABELS)}
     runs[LABELS[1]][1] = [f"another seed {text}" for text in texts][:count]
     write_run(folder, runs, [f"human {text}" for text in texts][:count])
     write_lines(folder / "failures.jsonl", [{**named("sled"), "key": "f", "error": "<script>window.hacked = 6</script>"}])
     models = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
-    write_files(folder, score_directory(folder, ["diversity", "length", "coherence"], models))
+    write_files(folder, score_directory(folder, ["diversity", "length", "coherence"], models), formats)
     return folder / "report.html"
 
 
@@ -85,9 +87,14 @@ def test_texts_are_data(page: Path) -> None:
     check_texts_are_data(page)
 
 
-@pytest.mark.parametrize(("name", "broken"), [("data", lambda results, records: json.dumps(records)), ("escape", str)])
-def test_the_check_catches_what_is_not_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, broken: Any) -> None:
-    monkeypatch.setattr(html_report, name, broken)
+@pytest.mark.parametrize(
+    ("module", "name", "broken"),
+    [(shell, "as_data", json.dumps), (html_report, "escape", str), (html_table, "escape", str), (drawing, "escape", str)],
+)
+def test_the_check_catches_what_is_not_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, broken: Any
+) -> None:
+    monkeypatch.setattr(module, name, broken)
     with pytest.raises((AssertionError, ValueError)):
         check_texts_are_data(write_page(tmp_path, HOSTILE))
 
@@ -96,8 +103,11 @@ def test_nothing_else_is_needed(page: Path) -> None:
     found = Elements(page.read_text(encoding="utf-8"))
     for tag, attributes in found.elements:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base")
-        for name in ("src", "href", "xlink:href", "action", "data", "poster"):
+        for name in ("src", "xlink:href", "action", "data", "poster"):
             assert (attributes.get(name) or "#").startswith("#")
+        assert (attributes.get("href") or "#").startswith(("#", "data:", "https://arxiv.org/abs/")), (
+            attributes
+        )  # what a reader may click
     (policy,) = [attributes["content"] for tag, attributes in found.elements if attributes.get("http-equiv")]
     assert policy is not None
     assert policy.startswith("default-src 'none'")
@@ -117,14 +127,15 @@ def test_the_page_has_the_table_and_its_notes(page: Path) -> None:
     assert len(identifiers) == len(set(identifiers))
 
 
-def test_a_page_without_pictures_and_with_some_of_the_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html_report, "MOST_PROMPTS", 3)
+def test_a_page_without_matplotlib_and_with_some_of_the_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "MOST_CHARACTERS", 1200)
     monkeypatch.setattr("counterpoint.eval.report.files.find_spec", lambda name: None)
     page = write_page(tmp_path, HOSTILE).read_text(encoding="utf-8")
-    assert '"left_out": 2' in page
-    assert len(json.loads(page.split('id="data">')[1].split("</script>")[0])["prompts"]) == 3
-    assert "<svg" not in page
-    assert "pip install counterpoint[plots]" in page
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert data["left_out"] == 5 - len(data["prompts"]) > 0
+    assert sum(len(text) for prompt in data["prompts"] for seeds in prompt["texts"] for text in seeds.values()) <= 1200
+    assert "<svg" in page  # the page draws its picture itself
+    assert not [*tmp_path.glob("*.png")]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +147,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def texts_shown(browser: Any) -> list[list[str]]:
     """For each prompt the texts that are to be seen, decoder by decoder."""
     articles = browser.find_elements("css selector", "article")
-    return [[each.get_property("textContent") for each in article.find_elements("css selector", ".text p")] for article in articles]
+    return [
+        [each.get_property("textContent") for each in article.find_elements("css selector", ".text .words")] for article in articles
+    ]
 
 
 def test_hostile_texts_in_a_browser(browser: Any, page: Path) -> None:
@@ -159,13 +172,16 @@ def test_the_filter_in_a_browser(browser: Any, tmp_path: Path) -> None:
     for box in boxes[1:4]:
         box.click()
     assert [len(row) for row in texts_shown(browser)] == [2] * 25
-    assert [heading.text for heading in browser.find_elements("css selector", "article h4")][:2] == ["greedy", "human"]
+    assert [heading.text for heading in browser.find_elements("css selector", "article h4")][:2] == ["greedy\npin", "human\npin"]
 
     search = browser.find_element("id", "search")
     search.send_keys("wHALE-<b>")
     ((greedy, human),) = texts_shown(browser)
     assert (greedy, human) == ("0 A Whale-<b>ship</b>!", "human A Whale-<b>ship</b>!")
     assert [mark.text for mark in browser.find_elements("css selector", "mark")] == ["Whale-<b>"] * 2
+    assert browser.execute_script("return location.hash") == "#find=wHALE-%3Cb%3E&hide=nucleus,beam," + quote(
+        LABELS[3], safe="!'()*"
+    )
     assert browser.find_element("id", "count").text == "1 of 1 prompts found"
     search.clear()
     search.send_keys("nowhere to be found")
@@ -184,7 +200,7 @@ def test_the_filter_in_a_browser(browser: Any, tmp_path: Path) -> None:
 def test_the_browser_test_sees_errors(browser: Any, page: Path, tmp_path: Path, broken: str) -> None:
     """A script error, and something fetched, which the page's policy forbids."""
     shutil.copytree(html_report.FOLDER, tmp_path / "report")
-    script = tmp_path / "report" / "script.js"
+    script = tmp_path / "report" / "texts.js"
     script.write_text(script.read_text(encoding="utf-8") + broken, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(html_report, "FOLDER", tmp_path / "report")

@@ -26,7 +26,7 @@ def options_of(*words: str) -> argparse.Namespace:
 
 
 def test_defaults() -> None:
-    assert vars(options_of()) == dict(DEFAULTS)
+    assert vars(options_of()) == {**DEFAULTS, "command": "counterpoint bench"}
     names = [choice.name for choice in parse_decoders(options_of())]
     assert len(names) == 9
     assert "contrastive_decoding" in names

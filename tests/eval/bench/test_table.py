@@ -15,8 +15,8 @@ from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.records import read_results
 from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.cli.main import main
-from counterpoint.eval.report import table as bench_table
-from counterpoint.eval.report.table import chats_of, markdown
+from counterpoint.eval.report.notes import chats_of, warnings_of
+from counterpoint.eval.report.table import markdown
 
 LOOP = [" so it goes and it goes and it goes and it goes"] * 30
 HUMAN = sentences(30, 9)
@@ -123,13 +123,13 @@ def test_what_mauve_is_worth_is_said() -> None:
     results = mauve_results("gpt2", 100)
     detail = {"warning": "MAUVE of 100 texts means little", "comparable": False, "n": 100}
     results["rows"][0]["figures"]["mauve"]["details"] = [detail, {**detail, "warning": "MAUVE of 99 texts", "n": 99}]
-    assert bench_table.warnings_of(results) == [
-        "MAUVE of 100 texts means little",
+    assert warnings_of(results) == [
+        "‡: MAUVE of 100 texts means little",
         "MAUVE compares with no published figures: they are by other protocols or featurisers",
         "MAUVE is of 99 to 100 texts, so that decoders do not quite compare",
     ]
     results["rows"][0]["figures"]["mauve"]["details"] = [{"warning": None, "comparable": True, "n": 5000}]
-    assert bench_table.warnings_of(results) == []
+    assert warnings_of(results) == []
 
 
 def test_names_of_runs() -> None:
