@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = {
         "greedy": [LOOP] * COUNT,
         LABELS[1]: sentences(COUNT, 1, length=25),
-        LABELS[2]: [f" the old man said {each}" for each in sentences(COUNT, 2)],
+        LABELS[2]: [f" the old man said{each}" for each in sentences(COUNT, 2)],
     }
     for each in texts.values():
         each[9] = LOOP
