@@ -1,7 +1,7 @@
 """``per_text.json`` of a benchmark: what every text adds to the figures that are made of sums over texts.
 
-``{"files": ..., "prompts": {index: name}, "columns": {column: {label: {seed: {"indices": [...], "terms": [[...], ...]}}}}}``. With
-it texts of different runs are paired by their prompts, whose names are made of their words, and pages show each text's figures.
+``{"files": ..., "prompts": {index: number}, "columns": {column: {label: {seed: {"indices": [...], "terms": [[...], ...]}}}}}``. With
+it texts of different runs are paired by their prompts, whose numbers are made of their words, and pages show each text's figures.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def plain(value: float) -> float | int:
     return int(value) if value.is_integer() else value
 
 
-def prompt_names(records: Sequence[Record]) -> dict[str, str]:
-    """For every prompt's index a name of its words, and of how many equal ones came before it.
+def prompt_names(records: Sequence[Record]) -> dict[str, int]:
+    """For every prompt's index a number that is made of its words, and of how many equal ones came before it.
 
     Example:
         >>> from counterpoint.eval.bench.per_text import prompt_names
         >>> names = prompt_names([{"index": 0, "prompt": "a"}, {"index": 1, "prompt": "b"}, {"index": 2, "prompt": "a"}])
-        >>> names["0"][:-2] == names["2"][:-2], names["0"][-2:], names["2"][-2:]
-        (True, '-0', '-1')
+        >>> names["2"] - names["0"], names["1"] == names["0"]
+        (1, False)
     """
-    seen: Counter[str] = Counter()
+    seen: Counter[bytes] = Counter()
     names = {}
     for index, prompt in sorted({record["index"]: record["prompt"] for record in records}.items()):
-        digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        names[str(index)] = f"{digest}-{seen[digest]}"
+        digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:5]
+        names[str(index)] = (int.from_bytes(digest, "big") << 12) + seen[digest]  # below 2^53, which JSON keeps
         seen[digest] += 1
     return names
 
@@ -82,7 +82,7 @@ def read_per_text(directory: Path, results: Mapping[str, Any]) -> PerText:
 
 
 def cell_of(per_text: Mapping[str, Any], name: str, label: str) -> Cell:
-    """A decoder's sums in a column, its texts named by their prompts' words in place of their indices."""
+    """A decoder's sums in a column, its texts under the numbers of their prompts' words in place of their indices."""
     cell = Cell()
     for seed, found in per_text["columns"].get(name, {}).get(label, {}).items():
         cell.terms[int(seed)] = torch.tensor(found["terms"], dtype=torch.float64)

@@ -13,8 +13,8 @@ from counterpoint.eval.bench import pairing
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.pairing import differences_of, written_differences
 from counterpoint.eval.bench.per_text import prompt_names, read_per_text
-from counterpoint.eval.bench.records import read_generations
-from counterpoint.eval.bench.results import read_results, score_directory
+from counterpoint.eval.bench.records import read_generations, read_results
+from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.cli.main import main
 
 COUNT, MOVED = 12, 3
@@ -84,7 +84,7 @@ def test_the_check_catches_texts_that_are_paired_by_their_places(
     right = pairing.cell_of
 
     def by_place(per_text: Any, name: str, label: str) -> Any:
-        return right({**per_text, "prompts": {str(index): str(index) for index in range(COUNT)}}, name, label)
+        return right({**per_text, "prompts": {str(index): index for index in range(COUNT)}}, name, label)
 
     monkeypatch.setattr(pairing, "cell_of", by_place)
     with pytest.raises(AssertionError):
@@ -98,7 +98,7 @@ def test_equal_prompts_are_told_apart() -> None:
 
 def test_runs_without_common_prompts(folders: tuple[Path, Path]) -> None:
     results, per_text = scored(folders[0])
-    strange = {**per_text, "prompts": {index: f"other {index}" for index in per_text["prompts"]}}
+    strange = {**per_text, "prompts": {index: -1 - int(index) for index in per_text["prompts"]}}
     runs = {"one": results, "two": results}
     assert differences_of(runs, {"one": per_text, "two": strange}) == []
     assert "nothing is paired" in written_differences(runs, [])

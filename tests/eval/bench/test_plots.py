@@ -47,7 +47,7 @@ def test_pictures_on_the_command_line(folder: Path, tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out.split() == [str(tmp_path / "new" / "tradeoffs.svg")]
     assert (tmp_path / "new" / "tradeoffs.png").read_bytes().startswith(b"\x89PNG")
     words = words_of(tmp_path / "new" / "tradeoffs.svg")
-    assert {*LABELS, "human", "diversity", f"coherence ({AMATEUR})"} <= set(words)  # dollars are no formulas
+    assert {*LABELS, "human", "diversity", f"coherence ({AMATEUR.name})"} <= set(words)  # dollars are no formulas
     first = (tmp_path / "new" / "tradeoffs.svg").read_bytes()
     assert main(["bench", "plot", str(folder), "--output-dir", str(tmp_path)]) == 0
     assert (tmp_path / "tradeoffs.svg").read_bytes() == first
@@ -57,14 +57,14 @@ def test_points_are_where_the_figures_are(folder: Path, monkeypatch: pytest.Monk
     from counterpoint.eval.bench.records import read_results
 
     drawn: dict[str, list[tuple[float, float]]] = {}
-    original = bench_plots.point
+    original = bench_plots.draw_point
 
-    def point(axes: Any, row: Any, across: str, up: str, **style: Any) -> None:
-        original(axes, row, across, up, **style)
+    def draw_point(axes: Any, point: Any, **style: Any) -> None:
+        original(axes, point, **style)
         (x,), (y,) = axes.lines[-1].get_data()
-        drawn.setdefault(row["label"], []).append((float(x), float(y)))
+        drawn.setdefault(point.label, []).append((float(x), float(y)))
 
-    monkeypatch.setattr(bench_plots, "point", point)
+    monkeypatch.setattr(bench_plots, "draw_point", draw_point)
     results = read_results(folder)
     plot(results, tmp_path)
     for row in results["rows"]:
@@ -75,7 +75,7 @@ def test_points_are_where_the_figures_are(folder: Path, monkeypatch: pytest.Monk
 def results_with(count: int, **figures: Any) -> dict[str, Any]:
     """Results of decoders that all have the same figures."""
     columns = {name: {"title": name, "settings": {}} for name in figures}
-    rows = [{"label": str(place), "name": str(place), "figures": figures} for place in range(count)]
+    rows = [{"label": str(place), "name": str(place), "decoder": str(place), "figures": figures} for place in range(count)]
     return {"rows": rows, "columns": columns, "human": None}
 
 
@@ -98,7 +98,8 @@ def test_mauve_is_quality_if_there_are_enough_texts(tmp_path: Path) -> None:
     assert [path.name for path in pictures.values()] == ["tradeoffs.svg", "divergence.svg"]
     assert "mauve" in words_of(tmp_path / "tradeoffs.svg")
     assert "0  0.800" in words_of(tmp_path / "divergence.svg")
-    plot(results_with(2, mauve=mauve("too few"), diversity=other, coherence=other), tmp_path)
+    pictures = plot(results_with(2, mauve=mauve("too few"), diversity=other, coherence=other), tmp_path)
+    assert [*pictures] == ["tradeoffs"]  # no curve of what means little
     assert "mauve" not in words_of(tmp_path / "tradeoffs.svg")
     assert bench_plots.curve_of(mauve(None)["details"])[1] == (0.9, 0.5)
 

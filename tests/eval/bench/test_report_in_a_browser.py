@@ -11,7 +11,7 @@ import pytest
 
 from bench_cases import sentences, write_run, write_speed
 from browsers import check_no_errors, chromium, open_page
-from counterpoint.eval import diversity
+from counterpoint.eval import AMATEUR, diversity
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.records import read_generations
 from counterpoint.eval.bench.results import score_directory
@@ -36,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts[LABELS[1]][20] = " no no no no no no no no"
     write_run(folder, {label: {0: each} for label, each in texts.items()}, sentences(COUNT, 3, length=30))
     write_speed(folder, {"greedy": 10.0, LABELS[1]: 9.0, LABELS[2]: 5.0})
-    write_files(folder, score_directory(folder, ["diversity", "length", "zipf", "speed"], MetricModels(folder)))
+    models = MetricModels(folder, scorer=str(AMATEUR), device="cpu", dtype="float32")
+    write_files(folder, score_directory(folder, ["diversity", "length", "zipf", "coherence", "speed"], models))
     return folder
 
 
@@ -165,7 +166,7 @@ def test_orders(browser: Any, folder: Path) -> None:
     )  # without greedy's loops
     assert prompts(browser)[0] == 21
     first = browser.find_element("css selector", "article .measures").text
-    assert first == f"diversity {diversity([' no no no no no no no no']):.3f} · words 8"
+    assert first.startswith(f"diversity {diversity([' no no no no no no no no']):.3f} · words 8 · coherence -")
 
 
 def test_figures_of_each_text(browser: Any, folder: Path) -> None:
@@ -174,7 +175,7 @@ def test_figures_of_each_text(browser: Any, folder: Path) -> None:
         measures = shown(browser, f"#prompt-{index + 1} .measures")
         for label, measure in zip(LABELS, measures, strict=False):
             text = records[label, index]
-            assert measure == f"diversity {diversity([text]):.3f} · words {len(text.split())}"
+            assert measure.startswith(f"diversity {diversity([text]):.3f} · words {len(text.split())} · coherence -")
 
 
 def spans(text: str, length: int, known: set[str] | None = None) -> list[str]:

@@ -64,7 +64,7 @@ def test_sweeps_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "bench.yaml").write_text("decoders: ['dola:layers=low|high']\n", encoding="utf-8")
     assert main([*words[:-1], "--config", str(tmp_path / "bench.yaml")]) == 0
     assert "dola:layers=high" in capsys.readouterr().out
-    (tmp_path / "bench.yaml").write_text("decoders: ['dola:layers=low|hgh']\n", encoding="utf-8")
+    (tmp_path / "bench.yaml").write_text("decoders: ['dola:alpha=0.1|2']\n", encoding="utf-8")
     assert main([*words[:-1], "--config", str(tmp_path / "bench.yaml")]) == 2
 
 

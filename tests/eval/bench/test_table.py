@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.records import read_results
 from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.cli.main import main
+from counterpoint.eval.report.formats import as_csv, as_json, as_latex
+from counterpoint.eval.report.html_table import html_table
 from counterpoint.eval.report.notes import chats_of, warnings_of
 from counterpoint.eval.report.table import markdown
 
@@ -181,3 +185,44 @@ def test_chats_and_thinking_are_said() -> None:
     assert "`the tokenizer of m` (SHA-256 abababababab), with the system's message `Be brief.`" in found
     assert "Thinking was cut before anything was measured" in found
     assert chats_of({}) == []
+
+
+def test_a_figure_that_means_little_is_never_bold_nor_concluded_from(results: dict[str, Any]) -> None:
+    for row in results["rows"]:
+        figure = row["figures"]["diversity"]
+        figure["details"] = [{"warning": "diversity of 30 texts means little", "n": 30, "comparable": True}]
+    text = markdown(results)
+    lines = [line.split("|")[2].strip() for line in text.splitlines()[2:5]]
+    assert all(line.rstrip("†‡").replace(" ", "") and line.endswith("‡") and "**" not in line for line in lines)
+    assert "nearest to human text; no test" not in text.partition("- words:")[0]
+    assert "- diversity: `" not in text
+    assert "- ‡: diversity of 30 texts means little." in text
+    assert r"\textcolor{gray}" in as_latex(results)
+    assert {row["means_little"] for row in csv.DictReader(as_csv(results).splitlines()) if row["metric"] == "diversity"} == {
+        "True",
+        "False",  # that of human texts
+    }
+    page = html_table(results)
+    assert page.count('class="little"') == 3
+    assert not re.search(r'class="little"[^>]*><strong>', page)
+
+
+def test_formats_are_of_the_same_figures(results: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [*csv.DictReader(as_csv(results).splitlines())]
+    for row in [*results["rows"], results["human"]]:
+        for name in ("diversity", "zipf", "length"):
+            (found,) = [each for each in rows if (each["label"], each["metric"]) == (row["label"], name)]
+            figure = row["figures"][name]
+            assert float(found["value"]) == figure["value"]
+            assert [float(found[end]) for end in ("low", "high") if found[end]] == list(figure.get("interval") or ())
+    assert json.loads(as_json(results))[0]["decoder"] == "greedy"
+    latex = as_latex(results)
+    assert latex.count(r" \\") == 2 + len(results["rows"]) + 1
+    assert r"sample:top\_k=0" in latex
+    assert not re.search(r"(?<!\\)[%_#](?! \\usepackage)", latex.replace("% \\usepackage", ""))
+    folder = write_run(tmp_path / "run", {"greedy": {0: sentences(3, 1)}})
+    assert main(["bench", "score", str(folder), "--metrics", "length", "--formats", "csv,latex", "--quiet"]) == 0
+    assert {"table.csv", "table.tex"} <= {path.name for path in folder.iterdir()}
+    assert not (folder / "table.md").exists()
+    assert main(["bench", "score", str(folder), "--formats", "csv,html"]) == 2
+    assert "'html', which is none of csv, latex, markdown" in capsys.readouterr().err
