@@ -1,7 +1,7 @@
 """``per_text.json`` of a benchmark: what every text adds to the figures that are made of sums over texts.
 
-``{"files": ..., "prompts": {index: number}, "columns": {column: {label: {seed: {"indices": [...], "terms": [[...], ...]}}}}}``. With
-it texts of different runs are paired by their prompts, whose numbers are made of their words, and pages show each text's figures.
+``{"files", "prompts": {index: number}, "columns": {column: {label: {seed: {"indices": [...], "terms": [[...], ...]}}}}}``: with it
+texts of different runs are paired by their prompts, whose numbers are made of their words, and pages show each text's own figures.
 """
 
 from __future__ import annotations
