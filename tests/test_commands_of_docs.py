@@ -37,7 +37,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 def lines_of(page: Path) -> list[str]:
     """The lines that a reader types, without those that install."""
-    lines = [line for language, block in blocks(page) if not language for line in block.splitlines()]
+    lines = [line for language, block in blocks(page) if not language for line in block.replace("\\\n", " ").splitlines()]
     typed = [line.partition("&& ")[2] if line.startswith("pip install") and "&& " in line else line for line in lines]
     return [line for line in typed if line.startswith(("counterpoint ", "echo "))]
 
