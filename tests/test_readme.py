@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from counterpoint.decoders.choosing.sweeps import expanded
 from counterpoint.decoders.testing import DecoderLaws
 from counterpoint.eval.bench.own_metrics import metric_named
 from counterpoint.eval.choosing import TABLE, parse_decoder, parse_rankers
@@ -91,7 +92,8 @@ def test_commands_are_understood(command: str) -> None:
     if words[1] in ("generate", "rerank") and chosen["ranker"]:
         parse_rankers(chosen["ranker"])
     for word in [*(chosen.get("compare") or ()), *(chosen.get("decoders") or ())]:
-        parse_decoder([word])
+        for choice in expanded(word):
+            parse_decoder([choice])
     for metric in {*(chosen.get("metrics") or ())} - {"speed"}:
         metric_named(metric)
 
