@@ -30,7 +30,7 @@ def written_alone(run: Run) -> Iterator[None]:
         ValueError: If another run writes it, or it holds texts that do not go with this one's.
     """
     with (
-        alone(run.directory, lambda: begin(run), run.state),
+        alone(run.directory, lambda: begin(run), run.state, run.shard_name),
         pinned(Policy(fixed=read_config(run.directory)["kernels"])) as kernels,
         kernels,
     ):
@@ -56,7 +56,8 @@ def begin(run: Run) -> None:
         kernels = before.get("kernels")
         name_other_releases(read_generations(run.directory), str(run.directory))
     own = {str(task.spec) for task in run.tasks}
-    for failures in run.directory.glob("failures*.jsonl"):  # those of this run's decoders are tried again
+    mine = f"failures-{run.shard_name}.jsonl" if run.shard_name else "failures*.jsonl"
+    for failures in run.directory.glob(mine):  # those of this run's decoders are tried again
         others = [record for record in read_records(run.directory, failures.name) if record["label"] not in own]
         with writing(failures):
             write_bytes(failures, b"".join(map(line_of, others)))

@@ -14,7 +14,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 
 from counterpoint.eval import loading
 from counterpoint.eval.bench.passages import encode_passages, read_pairs
-from counterpoint.eval.bench.plan import batches, task_of
+from counterpoint.eval.bench.plan import Batch, batches, task_of
 from counterpoint.eval.bench.records import read_config
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.engines.served import AnyModel, Served, connect, format_of
@@ -94,7 +94,18 @@ class Run:
     def file(self, name: str) -> Path:
         """This process's own file of records."""
         rank = f"-{self.state.process_index}" if self.state.num_processes > 1 else ""
-        return self.directory / f"{name}{rank}.jsonl"
+        shard = f"-{self.shard_name}" if self.shard_name else ""
+        return self.directory / f"{name}{rank}{shard}.jsonl"
+
+    @property
+    def shard_name(self) -> str:
+        """Which shard of the plan this run writes; "" if all of it."""
+        return "" if self.options.shard is None else "{}of{}".format(*self.options.shard)
+
+    def share(self) -> list[Batch]:
+        """This process's batches: every so-many-th of the plan, or of its shard."""
+        index, count = self.options.shard or (0, 1)
+        return self.plan[index::count][self.state.process_index :: self.state.num_processes]
 
     def config(self) -> dict[str, Any]:
         """What ``config.json`` holds."""

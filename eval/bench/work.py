@@ -25,7 +25,7 @@ from counterpoint.eval.reading import Read
 def generate_all(run: Run) -> None:
     """Generate what is not there yet of this process's batches; a decoder that fails is left, and its error kept."""
     done = run.done()
-    share = run.plan[run.state.process_index :: run.state.num_processes]
+    share = run.share()
     left = pending(share, done)
     total = sum(len(batch.keys) for batch in share)
     journal, failures = Journal(run.file("generations")), Journal(run.file("failures"))

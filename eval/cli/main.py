@@ -21,6 +21,7 @@ from counterpoint.eval.cli import lm_eval as lm_eval_command
 from counterpoint.eval.cli import rerank as rerank_command
 from counterpoint.eval.cli import retrieval_heads as retrieval_heads_command
 from counterpoint.eval.cli import score as score_command
+from counterpoint.eval.cli import serve as serve_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
@@ -42,6 +43,7 @@ COMMANDS = (
     induce_command,
     retrieval_heads_command,
     kernels_command,
+    serve_command,
     train_ranker_command,
 )
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

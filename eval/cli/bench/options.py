@@ -55,6 +55,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "concurrency": None,
         "output_dir": Path("bench"),
         "config": None,
+        "shard": None,
         "dry_run": False,
         "quiet": False,
         "json": False,
@@ -62,6 +63,20 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         **dict.fromkeys(ALIASES),
     }
 )
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Parse which share of how many.
+
+    Example:
+        >>> from counterpoint.eval.cli.bench.options import shard
+        >>> shard("0/4")
+        (0, 4)
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and len(text) < 20 and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share I/N, I from 0 to N - 1")
+    return int(index), int(count)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +113,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_shared(group, "--trust-remote-code", default=argparse.SUPPRESS)
     add_output_dir(group, str(DEFAULTS["output_dir"]), default=argparse.SUPPRESS)
     add("--config", metavar="FILE.yaml", type=Path, help="these options by the same names; the command line wins")
+    add(
+        "--shard",
+        metavar="I/N",
+        type=shard,
+        help="write the I-th of N shares, counted from 0, beside processes that write the others into the same folder, and "
+        "score nothing; `counterpoint bench score` merges them",
+    )
     add("--dry-run", action="store_true", help="print the plan and what it costs, and run nothing")
     add_shared(group, "--json", "--quiet", default=argparse.SUPPRESS)
     add_aliases(parser, "--decoders", default=argparse.SUPPRESS)

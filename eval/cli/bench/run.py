@@ -23,6 +23,7 @@ from counterpoint.eval.cli.models import (
     note_template,
     warn_of_empty,
 )
+from counterpoint.eval.journal import read_records
 
 if TYPE_CHECKING:
     from counterpoint.eval.bench.run import Run
@@ -75,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
             state.wait_for_everyone()
             if not state.is_main_process:
                 return 0
+            if options.shard is not None:
+                return told_shard(prepared)
             if options.metrics is None or "speed" in options.metrics:
                 bench_work.time_decoders(prepared)
             records = read_generations(options.output_dir)
@@ -92,6 +95,22 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if results:
         refuse_missing(results, asked, options.output_dir)
+    return 0
+
+
+def told_shard(prepared: Run) -> int:
+    """Say how a shard's texts are scored, or which decoder failed in it.
+
+    Raises:
+        CommandError: If one did.
+    """
+    own = read_records(prepared.directory, f"failures*-{prepared.shard_name}.jsonl")
+    if failed := next(iter(own), None):
+        raise CommandError(
+            f"shard {prepared.shard_name}: {failed['decoder']} failed: {failed['error']}; the same command tries again"
+        )
+    if not prepared.options.quiet and not prepared.options.json:
+        print(f"shard {prepared.shard_name} is written; when all are: counterpoint bench score {prepared.directory}")
     return 0
 
 
