@@ -50,7 +50,7 @@ def batches(tasks: Sequence[Task], passages: Sequence[Passage], batch_size: int)
     """
     ordered = by_length(passages)
     seen = [passage for passage in ordered if passage.request and passage.request.inputs]  # images go with one prompt
-    texts = [passage for passage in ordered if passage not in seen]
+    texts = [passage for passage in ordered if not (passage.request and passage.request.inputs)]
 
     def groups(size: int) -> list[tuple[Passage, ...]]:
         together = [tuple(texts[start : start + size]) for start in range(0, len(texts), size)]

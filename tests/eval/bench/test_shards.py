@@ -11,21 +11,8 @@ from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench.records import read_generations
 from counterpoint.eval.cli.main import main
 
-WORDS = [
-    "bench",
-    "--model",
-    str(AMATEUR),
-    "--device",
-    "cpu",
-    "--limit",
-    "5",
-    "--max-new-tokens",
-    "4",
-    "--batch-size",
-    "2",
-    "--quiet",
-]
-WORDS += ["--metrics", "diversity", "--decoders", "greedy", "nucleus"]
+WORDS = ["bench", "--model", str(AMATEUR), "--device", "cpu", "--limit", "5", "--max-new-tokens", "4", "--batch-size", "2"]
+WORDS += ["--quiet", "--metrics", "diversity", "--decoders", "greedy", "nucleus"]
 
 
 def texts(folder: Path) -> dict[str, str]:
