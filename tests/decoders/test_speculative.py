@@ -41,7 +41,7 @@ from counterpoint.decoders import (
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.decoders.speculative import speculative_contrastive_decoding as speculative
-from counterpoint.decoders.speculative.drafts import AmateurSource, Drafter, Repetition, Track
+from counterpoint.decoders.speculative.drafts import AmateurSource, Draft, Drafter, Repetition, Track
 from counterpoint.decoders.speculative.speculative_contrastive_decoding import speculative_draw
 from families import FAMILY, VOCABULARY, prompts
 from laws import Listener
@@ -132,13 +132,16 @@ def test_embedded_pair(
 def test_expert_that_is_its_own_amateur_is_drafted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """With beta 0 the contrast is the expert, which then drafts for itself: nothing is rejected, though it saves no time."""
     monkeypatch.setattr(Track, "may_draft", lambda self, allowed: True)
+    monkeypatch.setattr(Repetition, "draft", lambda self, new, most: Draft())
     model = LLAMA.build()
     ids, _ = prompts(model, (9,))
     forwards: list[int] = []
     amateur = deepcopy(model)
+    ours(model, ids, amateur, max_new_tokens=2)  # which measures the model, by forwards that are not counted
     handle = model.register_forward_hook(lambda module, arguments, output: forwards.append(output.logits.shape[1]))
     ours(model, ids, amateur, form=partial(extrapolation, beta=0.0), alpha=0.0)
     handle.remove()
+    assert sum(forwards) == STEPS  # a token for each position that was read
     assert len(forwards) < STEPS / 2
 
 
