@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 
@@ -47,19 +47,26 @@ class Change:
             self.check()
 
 
-def together(*changes: Change) -> Change:
+class Together(Change):
     """Several changes as one, made in their order; of none, nothing changes."""
 
-    def make() -> None:
-        for change in changes:
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self.changes = changes
+        super().__init__(self._make, self._undo, self._check)
+
+    def _make(self) -> None:
+        for change in self.changes:
             change.make()
 
-    def undo() -> None:
-        for change in reversed(changes):
+    def _undo(self) -> None:
+        for change in reversed(self.changes):
             change.undo()
 
-    def check() -> None:
-        for change in changes:
+    def _check(self) -> None:
+        for change in self.changes:
             change.check()
 
-    return Change(make, undo, check)
+
+def together(*changes: Change) -> Change:
+    """Several changes as one, made in their order; of none, nothing changes."""
+    return Together(changes)

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 import other_machine
 
-install_import_hook(["counterpoint.decoders", "counterpoint.rankers", "counterpoint.eval"], "beartype.beartype")
+install_import_hook(["counterpoint.decoders", "counterpoint.rankers", "counterpoint.eval"], "typechecked.typechecked")
 pytest.register_assert_rewrite(
     "laws", "processor_laws", "references", "contrast_references", "layer_references", "ranker_laws", "rounding"
 )

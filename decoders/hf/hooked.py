@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch.utils.hooks import RemovableHandle
 
@@ -22,13 +23,14 @@ def hooked(*register: Callable[[], RemovableHandle]) -> Change:
         0
     """
     handles: list[RemovableHandle] = []
+    return Change(partial(_register, register, handles), partial(_remove, handles))
 
-    def make() -> None:
-        for each in register:
-            handles.append(each())
 
-    def undo() -> None:
-        for handle in handles:
-            handle.remove()
+def _register(register: Sequence[Callable[[], RemovableHandle]], handles: list[RemovableHandle]) -> None:
+    for each in register:
+        handles.append(each())
 
-    return Change(make, undo)
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()

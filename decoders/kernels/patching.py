@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Generic, TypeVar
 
 from counterpoint.decoders.undoing import Change
@@ -39,22 +40,21 @@ class SharedPatch(Generic[T]):
     def __call__(self, subjects: Iterable[T]) -> Change:
         """While it lasts, ``subjects`` are changed."""
         user, held = object(), list(subjects)
+        return Change(partial(self._begin, user, held), partial(self._end, user, held))
 
-        def make() -> None:
-            with self.lock:
-                for subject in held:
-                    self.users.setdefault(id(subject), set()).add(user)
-                    self.apply(subject)
+    def _begin(self, user: object, held: list[T]) -> None:
+        with self.lock:
+            for subject in held:
+                self.users.setdefault(id(subject), set()).add(user)
+                self.apply(subject)
 
-        def undo() -> None:
-            with self.lock:
-                for subject in held:
-                    users = self.users.get(id(subject))
-                    if users is None:  # undone already, or not begun
-                        continue
-                    users.discard(user)
-                    if not users:
-                        self.undo(subject)
-                        self.users.pop(id(subject), None)
-
-        return Change(make, undo)
+    def _end(self, user: object, held: list[T]) -> None:
+        with self.lock:
+            for subject in held:
+                users = self.users.get(id(subject))
+                if users is None:  # undone already, or not begun
+                    continue
+                users.discard(user)
+                if not users:
+                    self.undo(subject)
+                    self.users.pop(id(subject), None)
