@@ -19,7 +19,7 @@ from counterpoint.eval.chat_ranking import ChatRanker
 from counterpoint.eval.choosing import DecoderSpec, RankerSpec
 from counterpoint.eval.embedded import AMATEUR, EXPERT
 from counterpoint.eval.engines.served import AnyModel, Served
-from counterpoint.eval.loading import Loaded, choose_device, load
+from counterpoint.eval.loading import Loaded, choose_device, load, takes_pictures
 from counterpoint.eval.pictures import processor_of
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.causal import CausalRanker
@@ -89,8 +89,16 @@ def scoring_processors(spec: DecoderSpec, loaded: Loaded, prompts: Sequence[Prom
 
 
 def processor_for(spec: DecoderSpec, loaded: Loaded) -> Any:
-    """The model's processor, for decoders that show it pictures."""
-    return processor_of(loaded) if "processor" in spec.row.needs else None
+    """The model's processor, for decoders that show it pictures.
+
+    Raises:
+        ValueError: If the model reads text alone.
+    """
+    if "processor" not in spec.row.needs:
+        return None
+    if not takes_pictures(loaded.model.config):
+        raise ValueError(f"decoder {spec}: {type(loaded.model).__name__} reads no images; take an image-text model")
+    return processor_of(loaded)
 
 
 def model_amateur_of(spec: DecoderSpec, loaded: Loaded) -> ModelAmateur | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from inspect import signature
 from itertools import groupby
@@ -29,12 +28,13 @@ from counterpoint.decoders.hf.caches import (
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.unembedding import vocabulary_of
+from counterpoint.decoders.undoing import Change, together
 
 Texts = Mapping[Any, Sequence[int]]
 """The tokens of each text, by what it is known by."""
 
-Running = Callable[[], AbstractContextManager[Any]]
-"""Gives the model, whose forwards within the context are the right ones."""
+Running = Callable[[], Change]
+"""Gives the change under which the model reads."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ class RowCache:
 
     Args:
         model: The decoder-only model.
-        running: Its context, for an adapter that has to be switched on; None where the model is right as it is.
+        running: Gives the change under which it reads, such as an adapter that is switched on; nothing by default.
 
     Raises:
         ValueError: For a model whose state is not keys and values of its tokens alone.
@@ -98,7 +98,7 @@ class RowCache:
         torch.Size([1, 8192])
     """
 
-    def __init__(self, model: PreTrainedModel, running: Running | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, running: Running = together) -> None:
         check_rows(model)
         self.model, self.running = model, running
         self.argument = cache_argument(model)
@@ -168,11 +168,8 @@ class RowCache:
         if self.narrow:
             arguments["logits_to_keep"] = 1
         self.forwards += 1
-        if self.running is None:
+        with self.running() as run, run:
             logits: Tensor = self.model(input_ids=ids, **arguments).logits
-        else:
-            with self.running() as model:
-                logits = model(input_ids=ids, **arguments).logits
         if cached_length(cache) != seen.shape[1]:
             raise ValueError(
                 f"{type(self.model).__name__} holds {cached_length(cache)} places after a text of {seen.shape[1]} tokens"

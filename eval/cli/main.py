@@ -21,7 +21,6 @@ from counterpoint.eval.cli import lm_eval as lm_eval_command
 from counterpoint.eval.cli import rerank as rerank_command
 from counterpoint.eval.cli import retrieval_heads as retrieval_heads_command
 from counterpoint.eval.cli import score as score_command
-from counterpoint.eval.cli import serve as serve_command
 from counterpoint.eval.cli import train_ranker as train_ranker_command
 from counterpoint.eval.cli import truthfulqa as truthfulqa_command
 from counterpoint.eval.cli.bench import command as bench_command
@@ -29,6 +28,7 @@ from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors,
 from counterpoint.eval.cli.parser import Parser
 from counterpoint.eval.cli.texts import explain as explain_command
 from counterpoint.eval.cli.texts import generate as generate_command
+from counterpoint.eval.cli.texts import serve as serve_command
 
 COMMANDS = (
     generate_command,

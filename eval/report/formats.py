@@ -49,11 +49,10 @@ def as_json(results: Mapping[str, Any]) -> str:
 
 def as_csv(results: Mapping[str, Any]) -> str:
     """The records as CSV, a line each: what a spreadsheet pivots, and pandas reads."""
-    found = records(results)
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+    writer = csv.DictWriter(file, ("decoder", "label", "texts", "metric", *KEYS), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows(records(results))
     return file.getvalue()
 
 

@@ -41,7 +41,7 @@ from counterpoint.decoders import (
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel
 from counterpoint.decoders.hf.caches import CACHE
 from counterpoint.decoders.speculative import speculative_contrastive_decoding as speculative
-from counterpoint.decoders.speculative.drafts import AmateurSource, Draft, Drafter, Repetition, Track
+from counterpoint.decoders.speculative.drafts import AmateurSource, Draft, Drafter, Repetition, Source, Track
 from counterpoint.decoders.speculative.speculative_contrastive_decoding import speculative_draw
 from families import FAMILY, VOCABULARY, prompts
 from laws import Listener
@@ -54,6 +54,25 @@ SOME = [
     "gpt_neo_local", "llama4_chunked", "gptj",
 ]  # fmt: skip
 HALF = partial(extrapolation, beta=0.5)
+
+
+@pytest.fixture
+def own_costs() -> None:
+    """For tests of when drafts are left out."""
+
+
+@pytest.fixture(autouse=True)
+def drafts_are_made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toy models draft from the first step on and where that saves no time, so that drafts are tested on any machine."""
+    begin = Drafter.__init__
+
+    def begin_with_a_cost(self: Drafter, sources: list[Source], most: int) -> None:
+        begin(self, sources, most)
+        self.plain = 1.0
+
+    if "own_costs" not in request.fixturenames:
+        monkeypatch.setattr(Drafter, "__init__", begin_with_a_cost)
+        monkeypatch.setattr(Track, "may_draft", lambda self, allowed: True)
 
 
 @cache
@@ -131,7 +150,6 @@ def test_embedded_pair(
 
 def test_expert_that_is_its_own_amateur_is_drafted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """With beta 0 the contrast is the expert, which then drafts for itself: nothing is rejected, though it saves no time."""
-    monkeypatch.setattr(Track, "may_draft", lambda self, allowed: True)
     monkeypatch.setattr(Repetition, "draft", lambda self, new, most: Draft())
     model = LLAMA.build()
     ids, _ = prompts(model, (9,))
@@ -386,16 +404,17 @@ def check_losses_are_bounded() -> None:
                 assert spent <= tokens / 0.95 + cost / 2  # what a first draft of unknown cost takes
 
 
+@pytest.mark.usefixtures("own_costs")
 def test_losses_are_bounded() -> None:
     check_losses_are_bounded()
 
 
-def test_catches_drafts_that_go_on_losing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Track, "may_draft", lambda self, allowed: True)
+def test_catches_drafts_that_go_on_losing() -> None:
     with pytest.raises(AssertionError):
         check_losses_are_bounded()
 
 
+@pytest.mark.usefixtures("own_costs")
 def test_drafts_that_pay_go_on() -> None:
     """Three of four drafted tokens for the price of two steps: a step in 64 is left to tell what plain decoding costs."""
     spent, drafts = costs(Drafter([Repetition([7] * 4, most=8)], most=8), 400, lambda at: 3, 2.0)
@@ -403,6 +422,7 @@ def test_drafts_that_pay_go_on() -> None:
     assert spent < 0.55 * 400
 
 
+@pytest.mark.usefixtures("own_costs")
 def test_nothing_is_drafted_without_room() -> None:
     source = Repetition([7] * 4, most=8)
     drafter = Drafter([source], most=8)

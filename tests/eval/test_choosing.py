@@ -47,7 +47,16 @@ def test_defaults_are_the_fields(name: str, loaded: Loaded) -> None:
     assert arguments(loaded, name) == FIELD_DEFAULTS[name]
 
 
-@pytest.mark.parametrize("name", [name for name, row in TABLE.rows.items() if row.kind == "processor"])
+def test_pictures_need_a_model_that_reads_them(loaded: Loaded) -> None:
+    with pytest.raises(ValueError, match=r"visual_contrastive.*LlamaForCausalLM reads no images; take an image-text model"):
+        arguments(loaded, "visual_contrastive")
+
+
+OF_TEXT = [name for name, row in TABLE.rows.items() if row.kind == "processor" and "processor" not in row.needs]
+"""Logits processors that a model of text alone takes."""
+
+
+@pytest.mark.parametrize("name", OF_TEXT)
 def test_logits_processors_are_greedy_searchs_unless_they_sample(name: str, loaded: Loaded) -> None:
     needed = {"decore": ":heads=0-1+1-0"}
     found = arguments(loaded, name + needed.get(name, ""))
@@ -60,7 +69,7 @@ def test_a_ranker_chooses_among_the_proposals(loaded: Loaded) -> None:
     sampling = {"do_sample": True, "top_p": 0.9, "top_k": 0, "temperature": 1.0}
     for name, search, values in (
         ("best_of", best_of, {"candidates": 20}),
-        ("ranked_search", ranked_search, {"beams": 2, "candidates": 10, "tokens_per_round": 20}),
+        ("ranked_search", ranked_search, {"beams": 2, "candidates": 10, "tokens_per_round": 20, "round_ends": ""}),
     ):
         found = arguments(loaded, name)
         assert isinstance(found.pop("ranker"), RankGenRanker)
@@ -147,7 +156,7 @@ def test_values_are_read_as_the_defaults_type(text: str, default: object, value:
         (["best_of", "ranker=sentence"], r"ranker sentence needs path: sentence:path="),
         (
             ["ranked_search", "form=pmi"],
-            r"ranked_search has no 'form'.*; it takes: ranker, beams, candidates, tokens_per_round, proposals",
+            r"ranked_search has no 'form'.*; it takes: ranker, beams, candidates, tokens_per_round, round_ends, proposals",
         ),
         (["ranked_search", "candidates=0"], r"candidates=0 is not a whole number of 1 or more"),
         (["ranked_search:ranker=[overlap:n=0]"], r"n=0 is not a whole number of 1 or more"),

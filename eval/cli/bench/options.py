@@ -139,14 +139,14 @@ def resolve(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def command_of(chosen: Mapping[str, Any]) -> str:
-    """The command line that gives these options, those of a file by its name.
+    """The command line that gives these options, those of a file by its name; a server's address stays with its user.
 
     Example:
-        >>> command_of({"decoders": ["greedy", "nucleus:top_p=0.9"], "limit": 20})
-        'counterpoint bench --decoders greedy nucleus:top_p=0.9 --limit 20'
+        >>> command_of({"decoders": ["greedy", "nucleus:top_p=0.9"], "limit": 20, "base_url": "http://10.0.0.1:8000"})
+        'counterpoint bench --decoders greedy nucleus:top_p=0.9 --limit 20 --base-url URL'
     """
     words = ["counterpoint", "bench"]
-    for name, value in chosen.items():
+    for name, value in {**chosen, **({"base_url": "URL"} if chosen.get("base_url") else {})}.items():
         if value is not None and value is not False:
             values = [] if value is True else value if isinstance(value, list) else [value]
             words += [option_of(name), *map(str, values)]

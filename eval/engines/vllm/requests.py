@@ -21,6 +21,7 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("contrastive_search", "adaptive_contrastive_search", "dola", "sled", "released_sled"), NO_STATES),
     **dict.fromkeys(("layer_fusion", "lol"), NO_STATES),
     "decore": "vLLM gives a logits processor no attention heads to mask; use generate() of transformers",
+    "visual_contrastive": "vLLM gives a logits processor no pictures to show in another view; use generate() of transformers",
     "released_contrastive_decoding": "it is a beam search, and vLLM applies no logits processor to beams; use contrastive_decoding",
     "speculative_contrastive_decoding": "vLLM drafts by itself and runs no logits processors then; use contrastive_decoding",
 }

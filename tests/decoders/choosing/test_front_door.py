@@ -20,7 +20,7 @@ from counterpoint.decoders import (
 PROMPT = "It was a cold day on the sea.\n\nThe whale rose"
 
 
-@pytest.mark.parametrize("name", decoders())
+@pytest.mark.parametrize("name", [name for name, row in decoders().items() if "processor" not in row.needs])  # a model of texts
 def test_every_decoder_generates(
     name: str, expert: PreTrainedModel, amateur: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:

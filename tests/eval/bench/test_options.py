@@ -77,7 +77,7 @@ def test_wrong_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, content
         (["--file", "./absent.txt", "--device", "cpu"], 1, "--file ./absent.txt is"),
         (["--prompt-tokens", "500", "--device", "cpu"], 1, "no passage of"),
         (["--max-new-tokens", "500", "--device", "cpu"], 1, "exceed the model's context of 512"),
-        (["--device", "cuda:99"], 1, "--device cuda:99 is not available"),
+        (["--device", "cuda:99"], 2, "--device cuda:99 is not available"),
     ],
 )
 def test_wrong_options(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], code: int, message: str) -> None:

@@ -72,6 +72,7 @@ COMMANDS_ON_A_DEVICE = {
     "explain": ["x"],
     "score": ["absent.jsonl"],
     "rerank": ["--file", "absent.jsonl", "--ranker", "overlap"],
+    "serve": [],
     "bench": ["--file", "absent.txt"],
     "bench run": ["--file", "absent.txt"],
     "bench score": ["absent"],

@@ -80,11 +80,17 @@ def test_lines_do_not_depend_on_their_batch(
     check(
         records(
             output_of(
-                capsys, "rerank", "--json", "--ranker", "consensus:utility=ngram,n=1,aggregate=false,prune=0.0", "--file", str(file)
+                capsys,
+                "rerank",
+                "--json",
+                "--ranker",
+                "consensus:utility=ngram,n=1,aggregate=false,prune=0.0,layer=0",
+                "--file",
+                str(file),
             )
         ),
         ConsensusRanker(),
-        "consensus:utility=ngram,n=1,aggregate=false,prune=0.0",
+        "consensus:utility=ngram,n=1,aggregate=false,prune=0.0,layer=0",
     )
 
 
@@ -178,7 +184,14 @@ def test_generate_in_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     (record,) = records(output_of(capsys, *arguments, "--num-candidates", "3", "--beams", "2", "--tokens-per-round", "4"))
     assert (record["decoder"], record["parameters"]) == (
         "ranked_search",
-        {"ranker": "likelihood", "beams": 2, "candidates": 3, "tokens_per_round": 4, "proposals": "[nucleus:top_p=0.9]"},
+        {
+            "ranker": "likelihood",
+            "beams": 2,
+            "candidates": 3,
+            "tokens_per_round": 4,
+            "round_ends": "",
+            "proposals": "[nucleus:top_p=0.9]",
+        },
     )
     assert record["ranker"] == "likelihood:form=per_token,decoder=greedy"
     assert record["tokens"] == 12
