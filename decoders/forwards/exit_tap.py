@@ -65,9 +65,9 @@ class ExitTap(LayerTap):
         latest = self.latest.forward
         if latest is None or self.latest.foreign or not latest.expected or latest.unembedded is not None:
             return None
-        head: Any = self.exits.head
         if len(arguments) != 1 or not self.complete(latest, arguments[0]) or not self.exits.skinny:
             return None
+        head: Any = self.exits.head
         early = self.exits.normed(torch.stack([latest.states[layer] for layer in self.layers]))
         choose([head.weight], 1 + len(early))
         return (Joined.of(arguments[0], early, head, latest),), dict(keywords)
