@@ -49,7 +49,7 @@ def test_a_shared_option_is_the_same_everywhere(name: str) -> None:
 
 def test_results_are_printed_as_json_by_every_command_that_prints_any() -> None:
     without = {parser.prog for parser in PARSERS} - {prog for prog, name, _ in OPTIONS if name == "--json"}
-    assert without == {"counterpoint lm-eval"}  # whose options are the harness's
+    assert without == {"counterpoint lm-eval", "counterpoint serve"}  # the harness has its own options; a server answers requests
 
 
 def test_every_option_says_what_it_is() -> None:
@@ -68,7 +68,13 @@ def test_pages_name_options_that_exist(page: str) -> None:
         "--num_processes",
         "--multi_gpu",
         "--cpu",
-    }  # pip, harness, accelerate
+        "--array",
+        "--additional-config",
+        "--logits-processors",
+        "--logprobs-mode",
+        "--gpu-memory-utilization",
+        "--max-model-len",
+    }  # pip, harness, accelerate, SLURM, vLLM
     text = re.sub(r"^ *(pip|pytest|python) .*$", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert {*re.findall(r"(?<![\w-])--[a-z][\w-]*\w", text)} - known - foreign == set()
 
