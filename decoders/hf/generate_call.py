@@ -20,8 +20,8 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.generation.candidate_generator import CandidateGenerator
-from transformers.generation.streamers import BaseStreamer
 
+from counterpoint.decoders.hf.outputs import Streamer
 from counterpoint.decoders.undoing import Change
 
 GENERATE_CODE = unwrap(GenerationMixin.generate).__code__
@@ -39,7 +39,7 @@ class GenerateCall:
     """The mask of ``input_ids``, in an encoder-decoder model those of the decoder; None where there is no padding."""
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """What the model is given in every forward, as it was before the first."""
-    streamer: BaseStreamer | None = None
+    streamer: Streamer | None = None
     synced_gpus: bool = False
     assistant_model: PreTrainedModel | None = None
     num_beams: int = 1

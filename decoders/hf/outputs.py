@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel
@@ -12,7 +12,14 @@ from transformers.utils.generic import ModelOutput
 
 from counterpoint.decoders.hf.caches import CACHE
 
-__all__ = ["BaseStreamer", "GenerateDecoderOnlyOutput", "GenerateEncoderDecoderOutput", "GenerateOutputs", "ModelOutput"]
+__all__ = [
+    "BaseStreamer",
+    "GenerateDecoderOnlyOutput",
+    "GenerateEncoderDecoderOutput",
+    "GenerateOutputs",
+    "ModelOutput",
+    "Streamer",
+]
 
 
 class GenerateOutputs:
@@ -60,3 +67,14 @@ class GenerateOutputs:
         if self.config.output_hidden_states:
             common["encoder_hidden_states"] = self.encoder.get("hidden_states")
         return GenerateEncoderDecoderOutput(**common)
+
+
+@runtime_checkable
+class Streamer(Protocol):
+    """What is told of tokens as they come; that of ``transformers serve`` is no ``BaseStreamer``."""
+
+    def put(self, value: Any) -> Any:
+        """Take the prompt, then token after token."""
+
+    def end(self) -> Any:
+        """The text has ended."""

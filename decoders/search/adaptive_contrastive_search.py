@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 
 from counterpoint.decoders.checks import check_rule
 from counterpoint.decoders.forwards.tree_support import Method
-from counterpoint.decoders.hf.outputs import BaseStreamer, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from counterpoint.decoders.hf.outputs import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput, Streamer
 from counterpoint.decoders.hf.unembedding import head_width
 from counterpoint.decoders.search.contrastive_search_loop import Sampling, search
 
@@ -32,7 +32,7 @@ def adaptive_contrastive_search(
     *,
     entropy_scale: float = 1.0,
     candidates: Method = "auto",
-    streamer: BaseStreamer | None = None,
+    streamer: Streamer | None = None,
     synced_gpus: bool = False,
     **model_kwargs: Any,
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:

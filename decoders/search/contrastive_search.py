@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 
 from counterpoint.decoders.checks import check_rule
 from counterpoint.decoders.forwards.tree_support import Method
-from counterpoint.decoders.hf.outputs import BaseStreamer, GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput
+from counterpoint.decoders.hf.outputs import GenerateDecoderOnlyOutput, GenerateEncoderDecoderOutput, Streamer
 from counterpoint.decoders.hf.unembedding import head_width
 from counterpoint.decoders.search.contrastive_search_loop import Sampling, search
 
@@ -29,7 +29,7 @@ def contrastive_search(
     candidates: Method = "auto",
     sample_steps: int = 0,
     score_temperature: float = 0.1,
-    streamer: BaseStreamer | None = None,
+    streamer: Streamer | None = None,
     synced_gpus: bool = False,
     **model_kwargs: Any,
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:

@@ -20,11 +20,11 @@ from counterpoint.decoders.hf.caches import cached_length, find_cache, without_c
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.model_inputs import after_prompt, saying_something
 from counterpoint.decoders.hf.outputs import (
-    BaseStreamer,
     GenerateDecoderOnlyOutput,
     GenerateEncoderDecoderOutput,
     GenerateOutputs,
     ModelOutput,
+    Streamer,
 )
 from counterpoint.decoders.hf.steps import GenerativeModel, after_forward, first_inputs, goes_on, padding_token
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
@@ -69,7 +69,7 @@ def search(
     config: GenerationConfig,
     method: Method,
     sampling: Sampling,
-    streamer: BaseStreamer | None,
+    streamer: Streamer | None,
     synced_gpus: bool,
     model_kwargs: dict[str, Any],
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:

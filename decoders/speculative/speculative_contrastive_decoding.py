@@ -24,11 +24,11 @@ from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.model_inputs import TEXT, saying_something
 from counterpoint.decoders.hf.outputs import (
-    BaseStreamer,
     GenerateDecoderOnlyOutput,
     GenerateEncoderDecoderOutput,
     GenerateOutputs,
     ModelOutput,
+    Streamer,
 )
 from counterpoint.decoders.hf.warpers import split_samplers
 from counterpoint.decoders.hf.wrappers import Model, unwrapped
@@ -52,7 +52,7 @@ def speculative_contrastive_decoding(
     alpha: float = 0.1,
     form: Form = likelihood_ratio,
     draft_tokens: int = 8,
-    streamer: BaseStreamer | None = None,
+    streamer: Streamer | None = None,
     synced_gpus: bool = False,
     **model_kwargs: Any,
 ) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:

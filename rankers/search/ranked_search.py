@@ -24,7 +24,7 @@ from transformers import (
 from counterpoint.decoders.checks import check_prompt, check_whole_text
 from counterpoint.decoders.forwards.ragged import padded
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
-from counterpoint.decoders.hf.outputs import BaseStreamer, ModelOutput
+from counterpoint.decoders.hf.outputs import ModelOutput, Streamer
 from counterpoint.decoders.hf.steps import padding_token
 from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.continuation_texts import GeneratedText, continuation_text, prompt_texts, unpadded
@@ -195,7 +195,7 @@ def begun(
 class Stream:
     """Hands a streamer the tokens that all beams of a prompt share, since no later choice can take them back."""
 
-    def __init__(self, streamer: BaseStreamer) -> None:
+    def __init__(self, streamer: Streamer) -> None:
         self.streamer, self.sent = streamer, 0
 
     def put(self, kept: Sequence[Candidate]) -> None:
