@@ -10,7 +10,7 @@ from counterpoint.decoders.choosing.specs import Spec
 from counterpoint.decoders.forwards.chats import Chat, Prompt, checked_messages
 from counterpoint.eval import building
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
-from counterpoint.eval.generation import stopping
+from counterpoint.eval.generation import encode, stopping
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.reading import Reading
 
@@ -75,7 +75,12 @@ class Choices:
             raise ValueError(f"stop={stop!r} is no text, nor a list of texts")
         if type(seed) is not int or seed < 0:
             raise ValueError(f"seed={seed!r} is no whole number of 0 or more")
-        arguments = building.generate_arguments(spec, self.loaded, [prompt_of(body)])
+        prompt = prompt_of(body)
+        asked = next((body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None), 1)
+        if type(asked) is not int or asked < 1:
+            raise ValueError(f"max_tokens={asked!r} is no whole number above 0")
+        encode(self.loaded, prompt, asked)  # checks that there is room: one request after the other: a long one holds up all
+        arguments = building.generate_arguments(spec, self.loaded, [prompt])
         arguments |= stopping(self.loaded, Reading(tuple(texts)))
         return Asked(arguments, seed, {name: value for name, value in body.items() if name not in OWN})
 
