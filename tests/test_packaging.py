@@ -121,7 +121,7 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Name"] == "counterpoint"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.10"
-    extras = ["adapters", "evaluate", "generation", "lm-eval", "mauve", "plots", "sentence-transformers", "test"]
+    extras = ["adapters", "evaluate", "generation", "lm-eval", "mauve", "plots", "sentence-transformers", "serve", "test"]
     assert metadata.get_all("Provides-Extra") == extras
     requirements = metadata.get_all("Requires-Dist", [])
     needed = {re.split(r"[^\w-]", line)[0] for line in requirements if "extra ==" not in line}

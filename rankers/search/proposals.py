@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import Cache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from counterpoint.decoders.checks import check_cache, check_logits
-from counterpoint.decoders.hf.caches import cached_length, find_cache
+from counterpoint.decoders.hf.caches import cached_length, find_cache, is_static
 from counterpoint.decoders.hf.generate_call import continuing
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.steps import GenerativeModel, after_forward, next_inputs, padding_token, prefill
@@ -112,6 +112,8 @@ class Proposer:
         else:
             output = prefill(self.model, self.ids, self.config, self.model_kwargs)
             check_cache(self.model, find_cache(output), bool(self.config.use_cache))
+            if isinstance(cache := find_cache(output), Cache) and is_static(cache):
+                raise ValueError(f"{type(cache).__name__} has no room for other rows; leave out cache_implementation")
             self.begun = True
         self.model_kwargs = after_forward(self.model, output, self.model_kwargs)
         logits = output.logits[:, -1].to(copy=True, dtype=torch.float32, device=self.ids.device)

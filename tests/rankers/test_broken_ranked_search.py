@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 import ranked_search_laws as laws
 from contrast_cases import context_case
+from counterpoint.decoders.undoing import together
 from counterpoint.rankers.search import beams, proposals
 from counterpoint.rankers.search import ranked_search as search
 from counterpoint.rankers.search.beams import Beams, Candidate
@@ -104,7 +104,7 @@ def test_eos_that_ends_nothing(model: PreTrainedModel, batch: Batch, monkeypatch
 def test_prompts_mistaken_for_one_another(model: PreTrainedModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a prompt has fewer rows than another, processors have to be told."""
     case, eos = context_case(), laws.some_end(model, batch)
-    monkeypatch.setattr(proposals, "continuing", lambda origins: nullcontext())
+    monkeypatch.setattr(proposals, "continuing", lambda origins: together())
     with pytest.raises((AssertionError, ValueError)):
         laws.equals_reference(model, batch, case.build, case.reference(model), eos)
 
