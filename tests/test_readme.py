@@ -52,7 +52,7 @@ COMMANDS = [
     line.partition("&& ")[2] if line.startswith("pip install") else line
     for page in PAGES
     for block in blocks(page, "")
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("counterpoint ") or "&& counterpoint " in line
 ]
 
