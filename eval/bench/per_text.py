@@ -19,7 +19,7 @@ import torch
 from counterpoint.eval.bench.metrics import Column, mean
 from counterpoint.eval.bench.own_metrics import is_own, metric_named
 from counterpoint.eval.bench.records import Record
-from counterpoint.eval.bench.scores import Cell
+from counterpoint.eval.bench.scores import SPEED, Cell
 from counterpoint.eval.journal import write_whole
 
 FILE = "per_text.json"
@@ -93,6 +93,8 @@ def cell_of(per_text: Mapping[str, Any], name: str, label: str) -> Cell:
 def column_of(results: Mapping[str, Any], name: str) -> Column:
     """A column by its name in results; one of somebody's own metric is the mean of what texts have, and runs no code."""
     metric = results["columns"][name]["metric"]
+    if metric == "speed":
+        return SPEED[name]
     return Column(name, "human", mean) if is_own(metric) else metric_named(metric).columns[name]
 
 
