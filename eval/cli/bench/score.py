@@ -13,8 +13,8 @@ from counterpoint.eval.bench.records import read_config
 from counterpoint.eval.cli.errors import CommandError, UsageError, option_names, usage_errors
 from counterpoint.eval.cli.options import add_shared
 from counterpoint.eval.directories import written_alone
+from counterpoint.eval.report.formats import FORMATS
 
-FORMATS = ("csv", "latex", "markdown")
 MODELS = ("scorer", "embedder", "mauve_protocol", "featurizer", "device", "trust_remote_code")
 """Options of the models that metrics need, which run in their own precision, whatever that of the model that wrote."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,17 +16,6 @@ from counterpoint.eval.engines.endpoint import Endpoint
 from stub_server import Stub, StubModel, serving
 
 BODY = {"model": "stub", "prompt": "The whale", "max_tokens": 2, "temperature": 0}
-
-
-@pytest.fixture(scope="module")
-def model() -> StubModel:
-    return StubModel()
-
-
-@pytest.fixture
-def stub(model: StubModel) -> Iterator[Stub]:
-    with serving(Stub(model)) as running:
-        yield running
 
 
 def client_of(stub: Stub, **options: Any) -> tuple[Client, list[float]]:

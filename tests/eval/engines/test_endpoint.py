@@ -19,11 +19,6 @@ from stub_server import Stub, StubModel, serving
 PROMPTS = ["The whale rose", "She was"]
 
 
-@pytest.fixture(scope="module")
-def model() -> StubModel:
-    return StubModel()
-
-
 @pytest.fixture(params=["vllm", "openai"])
 def stub(model: StubModel, request: pytest.FixtureRequest) -> Iterator[Stub]:
     with serving(Stub(model, request.param)) as running:

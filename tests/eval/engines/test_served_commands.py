@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,6 @@ from stub_server import Stub, StubModel, serving
 
 SIZE = ["--limit", "4", "--max-new-tokens", "6", "--device", "cpu"]
 RANKED = "ranked_search:ranker=overlap,beams=2,candidates=3,tokens_per_round=3"
-
-
-@pytest.fixture(scope="module")
-def model() -> StubModel:
-    return StubModel()
-
-
-@pytest.fixture
-def stub(model: StubModel) -> Iterator[Stub]:
-    with serving(Stub(model)) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
