@@ -14,20 +14,17 @@ same items.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from common import interval, loaded, options, records_of, written
 
 from counterpoint.decoders import decoder, score
 from counterpoint.decoders.choosing.builders import prompt_batch
 from counterpoint.decoders.forwards.chats import Chat, Prompt
-from counterpoint.eval import EXPERT
 
 DATA = Path(__file__).resolve().parents[2] / "eval" / "data" / "changed_facts.jsonl"
 DECODERS = (
@@ -72,8 +69,7 @@ def judged(model: Any, tokenizer: Any, choice: str, items: Sequence[Record], key
 
 def measure(model: Any, tokenizer: Any, items: Sequence[Record], journal: Path, batch: int) -> list[Record]:
     """A record for each item, kind of passage and decoder, those of an earlier run among them."""
-    found = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()] if journal.exists() else []
-    found = [each for each in found if each["item"] < len(items)]
+    found = [each for each in records_of(journal) if each["item"] < len(items)]
     done = {(each["decoder"], each["passage"], each["item"]) for each in found}
     for start in range(0, len(items), batch):
         for choice in DECODERS:
@@ -92,15 +88,6 @@ def measure(model: Any, tokenizer: Any, items: Sequence[Record], journal: Path, 
                     file.write("".join(json.dumps(line) + "\n" for line in lines))
                 found += lines
     return found
-
-
-def interval(values: Sequence[float], resamples: int = 4000) -> tuple[float, float, float]:
-    """The mean, and the 2.5th and 97.5th percentile of the means of as many values drawn with replacement."""
-    chance = torch.Generator().manual_seed(0)
-    given = torch.tensor(values, dtype=torch.float64)
-    drawn = given[torch.randint(len(given), (resamples, len(given)), generator=chance)].mean(dim=1)
-    low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return float(given.mean()), low, high
 
 
 def table(records: Sequence[Record]) -> str:
@@ -129,24 +116,15 @@ def table(records: Sequence[Record]) -> str:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(EXPERT))
-    parser.add_argument("--dtype", default="float32")
+    parser = options(__doc__)
     parser.add_argument("--batch", type=int, default=29)
-    parser.add_argument("--limit", type=int, default=10**6)
-    parser.add_argument("--output-dir", type=Path, default=Path("results"))
     arguments = parser.parse_args()
-    read: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
-    model = read(arguments.model, dtype=getattr(torch, arguments.dtype)).eval()
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    model, tokenizer = loaded(arguments)
     items = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
     random.Random(0).shuffle(items)  # noqa: S311  so that a part of them is of all relations
     stem = arguments.output_dir / f"contexts_{Path(arguments.model).name}"
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
     records = measure(model, tokenizer, items[: arguments.limit], stem.with_suffix(".jsonl"), arguments.batch)
-    text = table(records)
-    stem.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(text)
+    written(stem, table(records))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ the shares that are right with 95 % intervals of a bootstrap over problems, and 
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from contexts import interval
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from common import interval, loaded, options, records_of, written
+from transformers import AutoModelForCausalLM
 
 from counterpoint.decoders import decoder
 from counterpoint.decoders.choosing.builders import prompt_batch
@@ -111,30 +110,21 @@ def table(records: Sequence[Mapping[str, float]]) -> str:
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=str(EXPERT))
-    parser.add_argument("--dtype", default="float32")
+    parser = options(__doc__)
     parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--limit", type=int, default=10**6)
-    parser.add_argument("--output-dir", type=Path, default=Path("results"))
     arguments = parser.parse_args()
-    read: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
-    model = read(arguments.model, dtype=getattr(torch, arguments.dtype)).eval()
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    amateur = read(AMATEUR).eval() if arguments.model == str(EXPERT) else None
+    model, tokenizer = loaded(arguments)
+    amateur = AutoModelForCausalLM.from_pretrained(AMATEUR).eval() if arguments.model == str(EXPERT) else None
     problems = [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()][: arguments.limit]
     stem = arguments.output_dir / f"votes_{Path(arguments.model).name}"
     journal = stem.with_suffix(".jsonl")
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()] if journal.exists() else []
+    records = records_of(journal)
     for number in range(len(records), len(problems)):
         torch.manual_seed(number)
         records.append(judged(model, tokenizer, amateur, problems[number], arguments.tokens))
         with journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(records[-1]) + "\n")
-    text = table(records)
-    stem.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(text)
+    written(stem, table(records))
 
 
 if __name__ == "__main__":
