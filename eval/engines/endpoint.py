@@ -14,7 +14,7 @@ from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.engines.answers import AnswerError, choices_of, read_scores, written
 from counterpoint.eval.engines.client import Client, RefusedError
 from counterpoint.eval.engines.concurrent import gathered
-from counterpoint.eval.engines.servers import WITHOUT_CONTEXT, Body, kind_of
+from counterpoint.eval.engines.servers import WITHOUT_CONTEXT, Body, kind_of, refuse_several
 from counterpoint.rankers.engines import Beginning, Written
 
 FIXED = "The captain looked at the sea for a long time before he said what everyone on board had known since the storm."
@@ -98,10 +98,7 @@ class Endpoint:
         """Continue each prompt ``n`` times; see :class:`~counterpoint.rankers.engines.Engine`."""
         chosen = self.body(decoder)
         if n > 1 and not self.server.n:
-            raise ValueError(
-                f"n={n}: {self.server.name} serve gives one text of a prompt and ignores n; serve the model by vLLM, or leave out "
-                "--engine"
-            )
+            raise refuse_several(f"n={n}", self.server.name)
         if log_probabilities and not self.server.scores:
             raise ValueError(f"{self.server.name} serve tells no log-probabilities; serve the model by vLLM, or leave out --engine")
         asked = [(prompt, seeds[place] if seeds else None) for place, prompt in enumerate(prompts)]

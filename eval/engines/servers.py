@@ -75,6 +75,13 @@ def refuse(spec: DecoderSpec, server: str) -> ValueError:
     )
 
 
+def refuse_several(what: str, server: str) -> ValueError:
+    """The error for several candidates where a kind of server gives one."""
+    return ValueError(
+        f"{what}: {server} serve gives one text of a prompt and ignores n; serve the model by vLLM, or leave out --engine"
+    )
+
+
 def values_of(spec: DecoderSpec, known: Mapping[str, str], server: str) -> Body:
     """The decoder's values as a server's fields.
 

@@ -9,15 +9,20 @@ from typing import Any
 
 from counterpoint.decoders.forwards.chats import Chat, Prompt, shown
 from counterpoint.decoders.forwards.encoding import encode_prompt
+from counterpoint.decoders.named import PENALTIES
 from counterpoint.eval import building, generation
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.engines.served import AnyModel, Served
+from counterpoint.eval.engines.servers import refuse_several
 from counterpoint.eval.generation import Generated, Request
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.reading import WHOLE, Read, Reading, before_any, read, without_thinking
 from counterpoint.rankers.continuation_texts import GeneratedText
 from counterpoint.rankers.engines import Beginning, Written
 from counterpoint.rankers.search.over_engines import Ranked, best_of_written, ranked_search_written
+
+ASKED = ("ranker", "proposals", "beams", "candidates", "tokens_per_round")
+"""What ``best_of`` and ``ranked_search`` have by a server."""
 
 
 def request_of(model: AnyModel, prompt: Prompt, max_new_tokens: int, reading: Reading = WHOLE) -> Request:
@@ -49,11 +54,12 @@ def check_decoder(served: Served, spec: DecoderSpec) -> None:
         return
     (proposals,) = proposals_of(spec)
     endpoint.body(proposals)
+    for name, value in spec.values.items():
+        own = spec.row.parameters[name] if name in spec.row.parameters else PENALTIES[name]
+        if name not in ASKED and value != own.default:
+            raise ValueError(f"decoder {spec.name}: {name}={value!r} is not sent to a server; leave it out, or leave out --engine")
     if not endpoint.server.n:
-        raise ValueError(
-            f"decoder {spec.name}: {endpoint.server.name} serve gives one text of a prompt and ignores n; serve the model by vLLM, "
-            "or leave out --engine"
-        )
+        raise refuse_several(f"decoder {spec.name}", endpoint.server.name)
     if spec.name == "ranked_search" and not endpoint.takes_ids:
         raise ValueError(
             f"decoder {spec.name} goes on with tokens: it needs a server that takes them (vLLM) and --tokenizer PATH; or take "

@@ -191,6 +191,8 @@ def test_wrong_usage_is_refused_at_once(command: str, words: tuple[str, ...], ca
         (["--tokenizer", "/nowhere"], "--tokenizer /nowhere"),
         (["--decoder", "typical"], "take nucleus or min_p there"),
         (["--decoder", "best_of:ranker=judge"], "judge reads whole distributions"),
+        (["--decoder", "ranked_search:ranker=overlap,round_ends=."], "round_ends='.' is not sent to a server"),
+        (["--decoder", "best_of:ranker=overlap,repetition_penalty=1.2"], "repetition_penalty=1.2 is not sent to a server"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(stub: Stub, words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
