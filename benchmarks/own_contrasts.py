@@ -1,0 +1,166 @@
+"""What contrasts of a model with itself cost: adaptive contexts over context_aware, a noised picture and masked heads over greedy.
+
+Usage: ``python own_contrasts.py --model PATH --output-dir DIR``; the embedded expert by default. All methods of a case run in turn,
+round after round, in one process: milliseconds between two tokens (median over the tokens of a round), which the prompt has no part
+in, and the median over rounds of the ratio to what the same round took for the method that it is held against. The image-text
+model has random weights: LLaVA with a language model of ``--model``'s shape and a small CLIP, so that nothing is downloaded; its
+picture is random pixels. Writes ``own_contrasts.json`` and ``own_contrasts.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timing
+import torch
+from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, per_token, text
+from torch import Tensor
+from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LogitsProcessor
+
+from counterpoint.decoders import (
+    AdaCADLogitsProcessor,
+    COIECDLogitsProcessor,
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    DeCoReLogitsProcessor,
+    InputsAmateur,
+    diffusion_noise,
+    extrapolation,
+)
+from counterpoint.eval import EXPERT
+
+BASES = {
+    "adacad": "context_aware",
+    "coiecd": "context_aware",
+    "decore": "greedy",
+    "visual_contrastive": "greedy, with a picture",
+}
+"""What each method is held against."""
+IMAGE, PATCH = 224, 56
+Inputs = Mapping[str, Tensor]
+Methods = dict[str, tuple[Any, Inputs, list[LogitsProcessor]]]
+
+
+def contexts(model: Any, ids: Tensor) -> Methods:
+    """Contrasts of a prompt with its second half, and of the model without some of its heads."""
+    inputs, without = {"input_ids": ids}, {"input_ids": ids[:, ids.shape[1] // 2 :]}
+    shape = model.config
+    heads = [(layer, head) for head in range(shape.num_attention_heads) for layer in range(shape.num_hidden_layers)]
+    return {
+        "greedy": (model, inputs, []),
+        "context_aware": (model, inputs, [ContextAwareLogitsProcessor(model, without)]),
+        "adacad": (model, inputs, [AdaCADLogitsProcessor(model, without)]),
+        "coiecd": (model, inputs, [COIECDLogitsProcessor(model, without)]),
+        "decore": (model, inputs, [DeCoReLogitsProcessor(model, heads[:50])]),
+    }
+
+
+def pictures(name: str, ids: Tensor, dtype: torch.dtype) -> Methods:
+    """The contrast of a picture with its noised view."""
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4)
+    vision = CLIPVisionConfig(image_size=IMAGE, patch_size=PATCH, **sizes)
+    config = LlavaConfig(vision_config=vision, text_config=AutoConfig.from_pretrained(name), image_token_id=1)
+    model = LlavaForConditionalGeneration._from_config(config, dtype=dtype).to(ids.device).eval()
+    seen = ids.new_full((len(ids), (IMAGE // PATCH) ** 2), 1)
+    pixels = torch.randn(len(ids), 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(0)).to(ids.device, dtype)
+    inputs = {"input_ids": torch.cat([ids[:, :1], seen, ids[:, 1:]], 1), "pixel_values": pixels}
+    noised = {**inputs, "pixel_values": diffusion_noise(pixels, generator=torch.Generator().manual_seed(0))}
+    amateur = InputsAmateur(model, {**noised, "attention_mask": torch.ones_like(inputs["input_ids"])})
+    contrast = ContrastiveDecodingLogitsProcessor(amateur, form=partial(extrapolation, beta=1.0))
+    return {"greedy, with a picture": (model, inputs, []), "visual_contrastive": (model, inputs, [contrast])}
+
+
+def run(model: Any, inputs: Inputs, used: list[LogitsProcessor], new_tokens: int) -> float:
+    """Milliseconds between tokens of one text."""
+    clock = Clock()
+    model.generate(
+        **inputs,
+        attention_mask=torch.ones_like(inputs["input_ids"]),
+        logits_processor=used,
+        streamer=clock,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return per_token(clock.stamps[1:])
+
+
+def measured(methods: Methods, rounds: int, new_tokens: int) -> dict[str, list[float]]:
+    """Milliseconds a token of each method in each round."""
+    found: dict[str, list[float]] = {name: [] for name in methods}
+    for arguments in methods.values():
+        run(*arguments, 4)
+    for number in range(rounds):
+        for name, arguments in methods.items():
+            found[name].append(run(*arguments, new_tokens))
+        print(f"round {number + 1} of {rounds}:", {name: round(own[-1], 1) for name, own in found.items()}, flush=True)
+    return found
+
+
+def measure(options: argparse.Namespace, report: Callable[[Case], None]) -> None:
+    """All batch sizes, texts first and pictures after them."""
+    model = load(options.model, options.dtype, options.device)
+    for batch in options.batch:
+        ids = text(model, batch, options.context)
+        times = measured(contexts(model, ids), options.rounds, options.new_tokens)
+        times |= measured(pictures(options.model, ids, model.dtype), options.rounds, options.new_tokens)
+        ratios = {
+            name: statistics.median(own / other for own, other in zip(times[name], times[base], strict=True))
+            for name, base in BASES.items()
+        }
+        report({"dtype": options.dtype, "batch": batch, "context": options.context, "ms_per_token": times, "ratios": ratios})
+
+
+def table(cases: list[Case], environment: dict[str, Any]) -> str:
+    """Markdown: medians and ratios, the machine beneath."""
+    lines = ["| dtype | batch | context | method | ms/token | over | ratio |", "|---|---|---|---|---|---|---|"]
+    for case in cases:
+        for name, times in case["ms_per_token"].items():
+            ratio = [BASES[name], f"{case['ratios'][name]:.3f}"] if name in BASES else ["", ""]
+            cells = [case["dtype"], case["batch"], case["context"], name, f"{statistics.median(times):.2f}", *ratio]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join([*lines, "", described(environment)]) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=str(EXPERT), help="path or id; default: the embedded expert")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1])
+    parser.add_argument("--new-tokens", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
+    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
+    parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
+    parser.add_argument("--output-dir", type=Path, default=Path())
+    options = parser.parse_args()
+    timing.PROCESSOR = options.processor_time
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    environment = environment_of(options.model, options.device, options.new_tokens)
+    results = Results(options.output_dir / "own_contrasts.json", environment, ("dtype", "batch", "context"), table)
+
+    def report(case: Case) -> None:
+        results.add(case)
+        if options.machines:
+            shown = {name: case[name] for name in ("dtype", "batch", "context")}
+            ratios = case["ratios"].items()
+            rows = [{**shown, "what": name, "over": BASES[name], "ratio": f"{ratio:.2f}"} for name, ratio in ratios]
+            add_to_machines(environment, rows)
+
+    measure(options, report)
+    print(results.markdown())
+
+
+if __name__ == "__main__":
+    main()
