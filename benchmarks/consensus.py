@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import timing
+from timing import described, environment_of, now
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from counterpoint.eval import EXPERT
@@ -73,31 +74,39 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--utilities", nargs="+", choices=UTILITIES, default=list(UTILITIES))
+    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    timing.PROCESSOR = arguments.processor_time
     pools = samples(arguments.prompts, arguments.candidates, arguments.tokens)
     lines = ["| utility | form | same best | loss of utility | seconds a prompt |", "|---|---|---|---|---|"]
+    print(f"{len(pools)} pools of {arguments.candidates} candidates", file=sys.stderr)
+
+    def add(line: str) -> None:
+        lines.append(line)
+        print(line, file=sys.stderr)
+
     for utility in (UTILITIES[name]() for name in arguments.utilities):
         plain = []
         for name, options in FORMS.items():
             ranker = ConsensusRanker(utility=utility, **options)
-            start = time.perf_counter()
+            start = now()
             found = [ranker.score(["?"], [texts])[0] for texts in pools]
-            seconds = (time.perf_counter() - start) / len(pools)
+            seconds = (now() - start) / len(pools)
             plain = plain or found
             trios = [*zip(pools, found, plain, strict=True)]
             same = sum(texts[int(own.argmax())] == texts[int(other.argmax())] for texts, own, other in trios)
             loss = sum(float(other.max() - other[own.argmax()]) for _, own, other in trios) / len(pools)
-            lines.append(f"| {utility!r} | {name} | {same} of {len(pools)} | {loss:.4f} | {seconds:.3f} |")
+            add(f"| {utility!r} | {name} | {same} of {len(pools)} | {loss:.4f} | {seconds:.3f} |")
         for name, best in peers().items() if isinstance(utility, ChrF) else ():
-            start = time.perf_counter()
+            start = now()
             chosen = [best(texts) for texts in pools]
-            seconds = (time.perf_counter() - start) / len(pools)
+            seconds = (now() - start) / len(pools)
             pairs = [*zip(pools, chosen, plain, strict=True)]
             same = sum(texts[own] == texts[int(other.argmax())] for texts, own, other in pairs)
             loss = sum(float(other.max() - other[own]) for _, own, other in pairs) / len(pools)
-            lines.append(f"| {utility!r} | {name} | {same} of {len(pools)} | {loss:.4f} | {seconds:.3f} |")
-    text = "\n".join(lines) + "\n"
+            add(f"| {utility!r} | {name} | {same} of {len(pools)} | {loss:.4f} | {seconds:.3f} |")
+    text = "\n".join([*lines, "", described(environment_of(EXPERT.name, "cpu", arguments.tokens))]) + "\n"
     if arguments.output:
         arguments.output.write_text(text, encoding="utf-8")
     print(text)
