@@ -25,11 +25,13 @@ class Progress:
         done: How many were done before, which the time that is left does not count.
         quiet: Whether there shall be neither bar nor lines.
         kept: What is said after Ctrl-C, with ``{done}`` for how much of how much.
+        continues: Whether the same command goes on where it was stopped.
     """
 
-    def __init__(self, unit: str, total: int | None, done: int, quiet: bool, kept: str) -> None:
+    def __init__(self, unit: str, total: int | None, done: int, quiet: bool, kept: str, continues: bool) -> None:
         self.bar = tqdm(unit=unit, total=total, initial=done, disable=True if quiet else None)  # None: only on a terminal
-        self.unit, self.total, self.done, self.before, self.kept = unit, total, done, done, kept
+        self.unit, self.total, self.done, self.before = unit, total, done, done
+        self.kept = f"{kept}; the same command continues" if continues else kept
         self.what, self.lines = "", not quiet and bool(self.bar.disable)
         self.begun = self.told = time.monotonic()
 
@@ -73,12 +75,14 @@ class Progress:
         self.bar.close()
         if kind is KeyboardInterrupt:
             of = "" if self.total is None else f" of {self.total}"
-            raise Interrupted(f"interrupted: {self.kept.format(done=f'{self.done}{of}')}; the same command continues") from error
+            raise Interrupted(f"interrupted: {self.kept.format(done=f'{self.done}{of}')}") from error
 
 
-def progress_bar(unit: str, *, total: int | None = None, done: int = 0, quiet: bool = False, kept: str = "") -> Progress:
+def progress_bar(
+    unit: str, *, total: int | None = None, done: int = 0, quiet: bool = False, kept: str = "", continues: bool = True
+) -> Progress:
     """Progress of ``total`` units, to be used as a context and updated as they are done; see :class:`Progress`."""
-    return Progress(unit, total, done, quiet, kept or f"{{done}} {unit}s are kept")
+    return Progress(unit, total, done, quiet, kept or f"{{done}} {unit}s are kept", continues)
 
 
 def clock(seconds: float) -> str:

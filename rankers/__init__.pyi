@@ -11,6 +11,8 @@ from counterpoint.rankers.judges.answers import normalised as normalised
 from counterpoint.rankers.judges.certainty import ConfidenceRanker as ConfidenceRanker
 from counterpoint.rankers.judges.certainty import SelfCertaintyRanker as SelfCertaintyRanker
 from counterpoint.rankers.judges.confidence_stop import ConfidenceStop as ConfidenceStop
+from counterpoint.rankers.judges.confident_vote import ConfidentVote as ConfidentVote
+from counterpoint.rankers.judges.confident_vote import confident_vote as confident_vote
 from counterpoint.rankers.judges.judge import JudgeRanker as JudgeRanker
 from counterpoint.rankers.judges.measures import least_kept as least_kept
 from counterpoint.rankers.judges.measures import self_certainty as self_certainty

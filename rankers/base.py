@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from counterpoint.decoders.showing import Shown
+
 Texts = Sequence[str]
 Scores = list[Float[Tensor, " candidates"]]
 """The scores of every prefix's candidates, float32 on the CPU; higher is better."""
@@ -17,7 +19,7 @@ CandidateScorer = Callable[[Sequence[Texts]], Scores]
 """Gives the scores of every prefix's candidates; the prefixes were read when it was made."""
 
 
-class Ranker(ABC):
+class Ranker(Shown, ABC):
     """Scores continuations of prefixes: s(prefix, continuation), higher is better.
 
     A subclass writes :meth:`prepare`. Everything a ranker can compute of the prefixes alone belongs there, before the function it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.eval import building, loading  # after the arguments, since these import torch
     from counterpoint.eval.chat import make_prompt
     from counterpoint.eval.engines.served import AnyModel
+    from counterpoint.eval.progress import progress_bar
     from counterpoint.rankers import rerank
 
     @cache
@@ -91,7 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
         chats = formats[0] if formats else unread(arguments)
         name = " ".join(map(str, specs))
         show = print_record if arguments.json else print_ranked
-        with printing_to(arguments.output):
+        kept = "{done} prompts are written"
+        with (
+            printing_to(arguments.output),
+            progress_bar("prompt", total=len(lists), quiet=sys.stdout.isatty(), kept=kept, continues=False) as bar,
+        ):
             for start in range(0, len(lists), TOGETHER):
                 batch = lists[start : start + TOGETHER]
                 try:
@@ -102,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
                 for each, ranked in zip(batch, found, strict=True):
                     texts = tuple(each.candidates[index] for index in ranked.order)  # with their thinking
                     show(each, replace(ranked, texts=texts), name, arguments.top, chats)
+                bar.update(len(batch))
     return 0
 
 

@@ -27,7 +27,8 @@ class ConfidenceStop(StoppingCriteria):
     temperature, top-k and the like.
 
     A text is ended as it is, where the released code forces an end-of-text token that makes it look finished; ``ended`` says which
-    these were, so that they get no vote.
+    these were, so that they get no vote, and ``lowest`` has the confidence of each. :func:`~counterpoint.rankers.confident_vote` is
+    all of it: warm-up, the rest, and the vote.
 
     Args:
         least: The threshold; -inf ends nothing.
@@ -39,20 +40,18 @@ class ConfidenceStop(StoppingCriteria):
             searches whose rows come and go, and without ``recorder`` among the logits processors.
 
     Example:
+        >>> import math
         >>> from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-        >>> from counterpoint.rankers import SMALL, ConfidenceRanker, ConfidenceStop, least_kept, rerank
+        >>> from counterpoint.rankers import SMALL, ConfidenceStop, least_kept
         >>> tokenizer = AutoTokenizer.from_pretrained(SMALL)
         >>> sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
         >>> ends = dict(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
         >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes, **ends))  # in its place any language model
-        >>> prompt, ranker = "1 + 1 =", ConfidenceRanker(model, tokenizer, window=4)
-        >>> inputs = tokenizer(prompt, return_tensors="pt")
-        >>> sample = dict(**inputs, do_sample=True, max_new_tokens=8)
-        >>> length = inputs.input_ids.shape[1]
-        >>> warm_up = rerank(
-        ...     ranker, prompt, model.generate(**sample, num_return_sequences=4), tokenizer=tokenizer, prompt_length=length
-        ... )
-        >>> stop = ConfidenceStop(least_kept(warm_up.scores, keep=0.5), window=4)
+        >>> sample = dict(**tokenizer("1 + 1 =", return_tensors="pt"), do_sample=True, max_new_tokens=8)
+        >>> stop = ConfidenceStop(-math.inf, window=4)  # ends nothing
+        >>> read = dict(logits_processor=[stop.recorder], stopping_criteria=[stop])
+        >>> warm_up = model.generate(**sample, **read, num_return_sequences=4)
+        >>> stop = ConfidenceStop(least_kept(stop.lowest.tolist(), keep=0.5), window=4)
         >>> rest = model.generate(
         ...     **sample, num_return_sequences=6, logits_processor=[stop.recorder], stopping_criteria=[stop]
         ... )
@@ -76,9 +75,21 @@ class ConfidenceStop(StoppingCriteria):
     @property
     def ended(self) -> Bool[Tensor, "rows"]:
         """Which rows of the last ``generate`` were ended, and not by an end of text, their length or anything else."""
+        return self.last_traces("ended").ended
+
+    @property
+    def lowest(self) -> Float[Tensor, "rows"]:
+        """The least mean of a window of each row of the last ``generate``, as ``ConfidenceRanker`` scores it, without kept logits.
+
+        A text without tokens has -inf.
+        """
+        return self.last_traces("lowest").lowest
+
+    def last_traces(self, name: str) -> Traces:
+        """What was recorded in the last ``generate``."""
         if not self.traces:
-            raise ValueError("ended: nothing has been generated yet")
-        return self.traces[-1][1].ended
+            raise ValueError(f"{name}: nothing has been generated yet")
+        return self.traces[-1][1]
 
     def traces_of_call(self, input_ids: Int[Tensor, "rows length"], *, new: bool) -> Traces:
         """What was recorded in the ``generate`` in progress."""
@@ -119,15 +130,16 @@ class Traces:
     """The confidence of the last ``window`` tokens of every row."""
 
     def __init__(self, input_ids: Int[Tensor, "rows length"], window: int) -> None:
-        self.window = window
+        self.window, self.count = window, 0
         self.last: list[Float[Tensor, "rows"]] = []
+        self.lowest = torch.full((len(input_ids),), -math.inf, dtype=torch.float64, device=input_ids.device)
         self.sums = torch.zeros(len(input_ids), dtype=torch.float64, device=input_ids.device)
         self.over, self.ended = (torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device) for _ in range(2))
 
     def add(self, confidence: Float[Tensor, "rows"]) -> None:
         """One more token of every row."""
         self.last.append(confidence.double().to(self.sums.device))
-        self.sums = self.sums + self.last[-1]
+        self.sums, self.count = self.sums + self.last[-1], self.count + 1
         if len(self.last) > self.window:
             self.sums = self.sums - self.last.pop(0)
 
@@ -135,8 +147,11 @@ class Traces:
         """Which rows are ended now or before; those that ended otherwise are not."""
         known = [token for each in ends for token in (each if isinstance(each, list) else [each]) if token is not None]
         self.over = self.over | torch.isin(tokens, torch.tensor(known, dtype=tokens.dtype, device=tokens.device))
+        mean = self.sums / len(self.last)
+        lowest = self.lowest.minimum(mean) if self.count > self.window else mean  # before that there is one window
+        self.lowest = torch.where(self.over, self.lowest, lowest)
         if len(self.last) == self.window:
-            unsure = self.sums / self.window < least
+            unsure = mean < least
             self.ended = self.ended | (unsure & ~self.over)
         return self.ended
 

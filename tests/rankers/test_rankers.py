@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     RepetitionPenaltyLogitsProcessor,
     TopKLogitsWarper,
+    set_seed,
 )
 
 import ranker_laws as laws
@@ -46,8 +48,11 @@ from counterpoint.rankers import (
     SelfCertaintyRanker,
     SentenceTransformerRanker,
     VoteRanker,
+    best_of,
     causal,
     overlap,
+    ranked_search,
+    rerank,
 )
 from counterpoint.rankers.base import Texts
 from counterpoint.rankers.combination import standardised
@@ -605,3 +610,54 @@ def test_many_candidates_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) ->
     assert looked == 10
     assert len(sizes) > 1
     assert max(sizes[1:]) < sizes[0] / 2
+
+
+@cache
+def sampled() -> tuple[Any, int]:
+    """Four samples of the amateur after one prefix, and the prefix's length."""
+    set_seed(1)
+    inputs = TOKENIZER(PREFIXES[1], return_tensors="pt")
+    ids = amateur().generate(**inputs, do_sample=True, num_return_sequences=4, max_new_tokens=8)
+    return ids, inputs["input_ids"].shape[1]
+
+
+@every_ranker
+def test_texts_of_generate_and_of_engines(name: str) -> None:
+    """What generate returned, the same as an engine's output, and its texts."""
+    ranker = CASES[name].make()
+    ids, length = sampled()
+    own = rerank(ranker, PREFIXES[1], ids, tokenizer=TOKENIZER, prompt_length=length)
+    outputs = [SimpleNamespace(text="", token_ids=tuple(row)) for row in ids[:, length:].tolist()]
+    for each in outputs:
+        each.text = TOKENIZER.decode(each.token_ids, skip_special_tokens=True)
+    output: Any = SimpleNamespace(prompt=PREFIXES[1], prompt_token_ids=ids[0, :length].tolist(), outputs=outputs)
+    served = rerank(ranker, output, tokenizer=TOKENIZER)
+    assert (served.texts, served.order) == (own.texts, own.order)
+    assert served.scores == pytest.approx(own.scores, abs=1e-4)
+    given = rerank(ranker, PREFIXES[1], [each.text for each in outputs])
+    assert sorted(given.texts) == sorted(own.texts)
+    assert list(own.scores) == sorted(own.scores, reverse=True)
+
+
+@every_ranker
+def test_searches_by_any_ranker(name: str) -> None:
+    """The best of several samples, and beams whose rounds end at a word, which votes of whole texts refuse."""
+    ranker = CASES[name].make()
+    inputs: Any = TOKENIZER(PREFIXES[1], return_tensors="pt")
+    settings: dict[str, Any] = dict(ranker=ranker, processing_class=TOKENIZER, do_sample=True, max_new_tokens=6, candidates=3)
+    set_seed(2)
+    best = amateur().generate(**inputs, custom_generate=best_of, **settings, return_dict_in_generate=True)
+    (pool,) = best.tree[0]
+    assert [each.score for each in pool] == sorted((each.score for each in pool), reverse=True)
+    rounds = dict(custom_generate=ranked_search, beams=2, tokens_per_round=3, round_ends=" the")
+    if ranker.whole_texts:
+        with pytest.raises(ValueError, match="tokens_per_round"):
+            amateur().generate(**inputs, **rounds, **settings)
+    else:
+        assert amateur().generate(**inputs, **rounds, **settings).shape[1] > inputs["input_ids"].shape[1]
+
+
+@every_ranker
+def test_a_ranker_shows_what_it_is(name: str) -> None:
+    ranker = CASES[name].make()
+    assert repr(ranker).startswith(f"{type(ranker).__name__}(")

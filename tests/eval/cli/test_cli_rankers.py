@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.eval import AMATEUR
+from counterpoint.eval import AMATEUR, progress
 from counterpoint.eval.cli.main import main
 from counterpoint.rankers import ConsensusRanker, LikelihoodRanker, OverlapRanker, Ranker, rerank
 
@@ -34,6 +34,17 @@ def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def records(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
+
+
+def test_progress_is_told_where_results_go_elsewhere(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    assert main(["rerank", "--ranker", "overlap", "--file", str(file), "--json", "--output", str(tmp_path / "best.jsonl")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "counterpoint: prompt 3 of 3" in captured.err
+    assert len(records((tmp_path / "best.jsonl").read_text(encoding="utf-8"))) == 3
 
 
 def failure(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:

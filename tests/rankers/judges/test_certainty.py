@@ -251,6 +251,21 @@ def test_a_stop_begins_anew_with_every_call_and_is_warm_after_a_whole_window() -
     assert len(stop.traces) == 1
 
 
+def test_a_stop_keeps_the_lowest_confidence_that_the_ranker_reads_from_logits() -> None:
+    """Ends of texts and what follows them have no part in it, and a text shorter than a window is one."""
+    length = len(TOKENIZER(PROMPT).input_ids)
+    end = int(generate(None).sequences[0, length + 4])
+    for window in (3, 5, 100):
+        stop = ConfidenceStop(-math.inf, window=window, top=5)
+        output = generate(stop, eos_token_id=[end])
+        ranker = ConfidenceRanker(None, TOKENIZER, window=window, top=5)
+        read = rerank(ranker, PROMPT, output, tokenizer=TOKENIZER, prompt_length=length, eos_token_id=[end])
+        expected = dict(zip(read.order, read.scores, strict=True))
+        assert stop.lowest.tolist() == pytest.approx([expected[row] for row in range(6)], abs=1e-5)
+    with pytest.raises(ValueError, match="lowest: nothing has been generated yet"):
+        _ = ConfidenceStop(1.0).lowest
+
+
 def test_a_text_that_has_ended_is_not_ended() -> None:
     """By an end of text before its window was full, or at the same token."""
     stop = ConfidenceStop(math.inf, window=4, top=5)
