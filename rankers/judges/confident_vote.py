@@ -122,8 +122,11 @@ def confident_vote(
     scores = dict.fromkeys(range(len(texts)), 0.0) | dict(zip(voters, shares.tolist(), strict=True))
     order = sorted(scores, key=lambda place: (-scores[place], place not in voters))
     return ConfidentVote(
-        *(tuple(values[place] for place in order) for values in (texts, scores, weights, ended)),
-        least=least,
+        tuple(texts[place] for place in order),
+        tuple(scores[place] for place in order),
+        tuple(weights[place] for place in order),
+        tuple(ended[place] for place in order),
+        least,
     )
 
 
