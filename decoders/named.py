@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from counterpoint.decoders.amateurs.head_lists import parse_heads
 from counterpoint.decoders.choosing.own import own_decoder
 from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow, Parameter
 from counterpoint.decoders.choosing.specs import Table
+from counterpoint.decoders.choosing.words import layers_or, number_or, one_of
 
 TEMPERATURE = {"temperature": Parameter(1.0)}
 NO_LIMIT = {"top_k": Parameter(0)}
 ALPHA = {"alpha": Parameter(0.1, 0, 1, scoring=0.0)}
 """The plausibility constraint; released scoring code leaves it out."""
+MESSAGE = {"message": Parameter("", check=one_of("", "user", "system"))}
 ANY_WEIGHT = Parameter(0.0, -math.inf)
 
 HERE = "counterpoint.decoders"
@@ -139,7 +142,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             "context_aware",
             "with against without what precedes the last blank line",
             f"{BUILDERS}:context_aware",
-            {"beta": Parameter(0.5), "message": Parameter("")},
+            {"beta": Parameter(0.5), **MESSAGE},
             "processor",
             distribution=True,
             needs=("prompts",),
@@ -148,7 +151,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             "adacad",
             "context_aware as strong as the context changes the model",
             f"{BUILDERS}:adacad",
-            {"minimum": Parameter(0.0), "message": Parameter("")},
+            {"minimum": Parameter(0.0), **MESSAGE},
             "processor",
             distribution=True,
             needs=("prompts",),
@@ -157,7 +160,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             "coiecd",
             "context_aware for the tokens that the context makes unusually likely",
             f"{BUILDERS}:coiecd",
-            {"beta": Parameter(1.0), "ratio": Parameter(4.0, 1), "message": Parameter("")},
+            {"beta": Parameter(1.0), "ratio": Parameter(4.0, 1), **MESSAGE},
             "processor",
             distribution=True,
             needs=("prompts",),
@@ -166,7 +169,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             "m3id",
             "context_aware that gets stronger as the text gets longer",
             f"{BUILDERS}:m3id",
-            {"rate": Parameter(0.02), **ALPHA, "message": Parameter("")},
+            {"rate": Parameter(0.02), **ALPHA, **MESSAGE},
             "processor",
             distribution=True,
             needs=("prompts",),
@@ -177,7 +180,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             f"{HERE}.choosing.pictures:visual_contrastive",
             {
                 "image": Parameter(""),
-                "view": Parameter("noise"),
+                "view": Parameter("noise", check=one_of("noise", "none", "instruction")),
                 "beta": Parameter(1.0),
                 **ALPHA,
                 "noise_step": Parameter(500, 0, 999),
@@ -196,19 +199,20 @@ DECODERS: Mapping[str, DecoderRow] = {
             {
                 "heads": Parameter(""),
                 "count": Parameter(50),
-                "beta": Parameter("entropy"),
+                "beta": Parameter("entropy", check=number_or("entropy")),
                 "cap": Parameter(0.0),
-                "mask": Parameter("uniform"),
+                "mask": Parameter("uniform", check=one_of("uniform", "zero")),
                 "alpha": Parameter(0.0, 0, 1),
             },
             "processor",
             distribution=True,
+            check=lambda values: parse_heads(values["heads"], values["count"]),
         ),
         DecoderRow(
             "dola",
             "the last layer against an early one",
             f"{BUILDERS}:dola",
-            {"layers": Parameter("high"), **ALPHA, "final_norm": Parameter(False)},
+            {"layers": Parameter("high", check=layers_or("low", "high")), **ALPHA, "final_norm": Parameter(False)},
             "processor",
             distribution=True,
         ),
@@ -246,10 +250,10 @@ DECODERS: Mapping[str, DecoderRow] = {
             f"{BUILDERS}:layer_fusion",
             {
                 **AMATEUR,
-                "layers": Parameter("middle"),
+                "layers": Parameter("middle", check=layers_or("middle")),
                 "fusion_weight": Parameter(0.5, -math.inf),
                 "guide": Parameter(""),
-                "message": Parameter(""),
+                **MESSAGE,
                 "refocus_weight": ANY_WEIGHT,
                 **ALPHA,
             },
@@ -263,10 +267,10 @@ DECODERS: Mapping[str, DecoderRow] = {
             f"{BUILDERS}:lol",
             {
                 **AMATEUR,
-                "layers": Parameter("middle"),
+                "layers": Parameter("middle", check=layers_or("middle")),
                 "fusion_weight": Parameter(0.5, -math.inf),
                 "guide": Parameter(""),
-                "message": Parameter(""),
+                **MESSAGE,
                 "refocus_weight": Parameter(0.5, -math.inf),
                 **ALPHA,
             },

@@ -46,7 +46,7 @@ def json_value(line: str, where: str) -> Any:
     """The JSON value of a line.
 
     Raises:
-        ValueError: If it is not JSON, is nested too deeply, or has a number or a text in it that is none.
+        ValueError: If it is not JSON, is nested too deeply, has a number or a text in it that is none, or a name twice.
 
     Example:
         >>> from counterpoint.eval.inputs import json_value
@@ -54,7 +54,7 @@ def json_value(line: str, where: str) -> Any:
         {'prompt': 'It was'}
     """
     try:
-        value = json.loads(line, parse_constant=no_number, parse_float=number)
+        value = json.loads(line, parse_constant=no_number, parse_float=number, parse_int=whole_number, object_pairs_hook=unique)
         check_text(json.dumps(value, ensure_ascii=False), where)
     except RecursionError as error:
         raise ValueError(f"{where}: nested too deeply") from error
@@ -78,6 +78,24 @@ def number(text: str) -> float:
     return value
 
 
+def whole_number(text: str) -> int:
+    """A number as long as Python reads one."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"the number {text[:20]}... has {len(text)} digits; write it as a text") from None
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, if each of its names stands there once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands there twice; name each value once")
+    return found
+
+
 def json_object(line: str, where: str) -> Row:
     """The JSON object of a line.
 
@@ -88,6 +106,25 @@ def json_object(line: str, where: str) -> Row:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: not a JSON object; write one a line")
     return value
+
+
+def json_file(path: Path, *names: str) -> dict[str, Any]:
+    """The object that a command of this package wrote to a file, with these names in it.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no such object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"it has no {missing[0]!r}")
+    return found
 
 
 def csv_rows(text: str, source: str) -> list[list[str]]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders.amateurs.heads import Head
+from counterpoint.decoders.amateurs.head_lists import Head
 from counterpoint.decoders.hf.attention import attention_name, set_attention
 from counterpoint.decoders.hf.caches import CACHE, new_cache
 from counterpoint.decoders.hf.configuration import context_length

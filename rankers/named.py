@@ -8,6 +8,7 @@ from typing import Any
 
 from counterpoint.decoders.choosing.rows import DecoderRow, Parameter, RankerRow
 from counterpoint.decoders.choosing.specs import Table
+from counterpoint.decoders.choosing.words import one_of
 from counterpoint.decoders.named import TABLE as DECODER_TABLE
 from counterpoint.rankers.own import own_ranker
 
@@ -23,7 +24,7 @@ RANKERS: Mapping[str, RankerRow] = {
             "rankgen",
             "RankGen, a folder or a name on the Hugging Face hub",
             f"{BUILDERS}:rankgen",
-            {**PATH, "truncation": Parameter("nearest"), **BATCH},
+            {**PATH, "truncation": Parameter("nearest", check=one_of("nearest", "released")), **BATCH},
         ),
         RankerRow(
             "sentence",
@@ -41,7 +42,11 @@ RANKERS: Mapping[str, RankerRow] = {
             "likelihood",
             "a causal model's likelihood under any decoder, by default --model's: log_likelihood, per_token or pmi",
             f"{BUILDERS}:likelihood",
-            {"path": Parameter(""), "form": Parameter("per_token"), "decoder": Parameter("greedy", choice="scorer")},
+            {
+                "path": Parameter(""),
+                "form": Parameter("per_token", check=one_of("log_likelihood", "per_token", "pmi")),
+                "decoder": Parameter("greedy", choice="scorer"),
+            },
             needs=("model",),
         ),
         RankerRow(
@@ -55,7 +60,7 @@ RANKERS: Mapping[str, RankerRow] = {
             "mean likeness to the other candidates (minimum Bayes risk): utility ngram, chrf, bleu, bertscore or cosine",
             f"{BUILDERS}:consensus",
             {
-                "utility": Parameter("ngram"),
+                "utility": Parameter("ngram", check=one_of("ngram", "chrf", "bleu", "bertscore", "cosine")),
                 "n": Parameter(1, 1),
                 "aggregate": Parameter(False),
                 "prune": Parameter(0.0, 0, 1),
@@ -76,7 +81,7 @@ RANKERS: Mapping[str, RankerRow] = {
             f"{BUILDERS}:confidence",
             {
                 "path": Parameter(""),
-                "measure": Parameter("lowest"),
+                "measure": Parameter("lowest", check=one_of("lowest", "bottom", "tail", "mean")),
                 "window": Parameter(2048, 1),
                 "top": Parameter(20, 1),
             },
@@ -99,9 +104,9 @@ RANKERS: Mapping[str, RankerRow] = {
             f"{BUILDERS}:process_reward",
             {
                 **PATH,
-                "format": Parameter("shepherd"),
+                "format": Parameter("shepherd", check=one_of("shepherd", "chat", "qwen", "token_classification")),
                 "step": Parameter("\\n\\n"),
-                "aggregate": Parameter("last"),
+                "aggregate": Parameter("last", check=one_of("last", "min", "prod", "mean")),
                 "batch_size": Parameter(8, 1),
             },
         ),

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
@@ -16,6 +12,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
+from counterpoint.decoders.amateurs.head_lists import Head
 from counterpoint.decoders.amateurs.models import ModelAmateur
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.layers import decoder_layers
@@ -27,8 +24,6 @@ from counterpoint.decoders.hf.side_forward import forward_owner
 from counterpoint.decoders.hf.wrappers import Model
 from counterpoint.decoders.undoing import Change, together
 
-Head = tuple[int, int]
-"""A layer, and the query head in it; both count from 0."""
 MASKS = ("uniform", "zero")
 """What becomes of a head: an average of all that it may see, or nothing."""
 
@@ -122,53 +117,3 @@ class HeadMaskedAmateur(ModelAmateur):
             else:
                 hooks.append(partial(getattr(found.attention, found.output).register_forward_pre_hook, attended(layer)))
         return together(eager(self.model), hooked(*hooks))
-
-
-def parse_heads(text: str, count: int) -> list[Head]:
-    """Heads as text has them: ``LAYER-HEAD`` with "+" between them, or a file, of which the ``count`` best are taken.
-
-    Args:
-        text: Heads, or the path of a file as ``counterpoint retrieval-heads`` writes it.
-        count: How many of a file's heads.
-
-    Raises:
-        ValueError: For a file of another format, or of fewer heads.
-
-    Example:
-        >>> parse_heads("1-0+2-3", count=50)
-        [(1, 0), (2, 3)]
-    """
-    if re.fullmatch(r"\d+-\d+(\+\d+-\d+)*", text):
-        return [head_of(each) for each in text.split("+")]
-    scores = read_heads(Path(text))
-    if count > len(scores):
-        raise ValueError(f"count={count}: {text} has {len(scores)} heads; take fewer of them")
-    return sorted(scores, key=lambda head: -scores[head])[:count]
-
-
-def read_heads(path: Path) -> dict[Head, float]:
-    """The mean score of each head of a file ``{"LAYER-HEAD": [score, ...], ...}``, the format of arXiv 2404.15574's released ones.
-
-    Raises:
-        ValueError: For a file of another format.
-        FileNotFoundError: If there is none.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"heads={path}: no such file; counterpoint retrieval-heads writes one, and 1-0+2-3 names heads")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {head_of(name): mean(map(float, scores)) for name, scores in found.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f'heads={path} is not a file of heads, {{"LAYER-HEAD": [score, ...], ...}}: {error}') from error
-
-
-def head_of(name: str) -> Head:
-    """``LAYER-HEAD`` as numbers.
-
-    Raises:
-        ValueError: If it is written otherwise.
-    """
-    if not re.fullmatch(r"\d+-\d+", name):
-        raise ValueError(f"{name!r} is not LAYER-HEAD, such as 2-3")
-    layer, head = name.split("-")
-    return int(layer), int(head)

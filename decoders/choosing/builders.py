@@ -12,9 +12,10 @@ from typing import Any
 
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
-from counterpoint.decoders.amateurs.heads import parse_heads
+from counterpoint.decoders.amateurs.head_lists import parse_heads
 from counterpoint.decoders.amateurs.models import Amateur
 from counterpoint.decoders.amateurs.prompts import LastTokenAmateur, PromptAmateur
+from counterpoint.decoders.choosing.words import numbers
 from counterpoint.decoders.contrasts.adacad import AdaCADLogitsProcessor
 from counterpoint.decoders.contrasts.anti_language_models import NGramAntiLanguageModel
 from counterpoint.decoders.contrasts.coiecd import COIECDLogitsProcessor
@@ -215,12 +216,7 @@ def decore(
     alpha: float = 0.0,
 ) -> LogitsProcessor:
     """The model without its retrieval heads; a cap of 0 is none."""
-    if not heads:
-        raise ValueError("decore needs heads=FILE, which counterpoint retrieval-heads writes, or heads=LAYER-HEAD+LAYER-HEAD")
-    try:
-        strength = None if beta == "entropy" else float(beta)
-    except ValueError:
-        raise ValueError(f"beta={beta} is neither entropy nor a number") from None
+    strength = None if beta == "entropy" else float(beta)
     return DeCoReLogitsProcessor(model, parse_heads(heads, count), beta=strength, cap=cap or math.inf, mask=mask, alpha=alpha)
 
 
@@ -268,16 +264,3 @@ def prompt_batch(model: PreTrainedModel, tokenizer: Any, prompts: Sequence[Promp
     ]
     ids, mask = padded(rows, side="left", device=model.device)
     return {"input_ids": ids, "attention_mask": mask}
-
-
-def numbers(key: str, text: str) -> list[int]:
-    """Whole numbers that are separated by "+" or ",".
-
-    Example:
-        >>> numbers("layers", "2+4")
-        [2, 4]
-    """
-    words = text.replace("+", ",").split(",")
-    if not all(word.strip().isdecimal() for word in words):
-        raise ValueError(f"{key}={text} are not layers: give numbers with '+' between them, e.g. {key}=2+4")
-    return [int(word) for word in words]

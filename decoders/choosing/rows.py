@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from counterpoint.decoders.choosing.grammar import quoted
+from counterpoint.decoders.choosing.words import Check
 
 Scalar = bool | int | float | str | None
 
@@ -26,6 +27,7 @@ class Parameter:
         choice: What a nested choice names: "decoder", "scorer" (a decoder that scores given texts) or "ranker". The default is
             then the text of one.
         required: Whether it has to be given.
+        check: Refuses a text that it may not be.
     """
 
     default: Scalar
@@ -34,6 +36,7 @@ class Parameter:
     scoring: Scalar = None
     choice: Literal["", "decoder", "scorer", "ranker"] = ""
     required: bool = False
+    check: Check | None = None
 
     def written_default(self) -> str:
         """The default as a choice has it."""
@@ -45,7 +48,7 @@ class Parameter:
         """A value of the parameter's type and range, from text or from Python.
 
         Raises:
-            ValueError: If it is of another type, or out of range.
+            ValueError: If it is of another type, out of range, or a text that it may not be.
 
         Example:
             >>> Parameter(0.1, 0, 1).read("alpha", "1")
@@ -55,8 +58,10 @@ class Parameter:
             return literal(value) if isinstance(value, str) else value  # type: ignore[return-value]
         if isinstance(self.default, str):
             if isinstance(value, list | tuple | range):
-                return "+".join(map(str, value))
+                value = "+".join(map(str, value))
             if isinstance(value, str | int) and not isinstance(value, bool):
+                if self.check is not None:
+                    self.check(key, str(value))
                 return str(value)
             raise ValueError(f"{key}={value!r} is not text; the default is {key}={self.default}")
         found = literal(value) if isinstance(value, str) else value
@@ -86,6 +91,7 @@ class Row:
             ``prompts``, ``processor`` and ``ranker`` are filled in; parameters that it does not take are settings of ``generate``.
         parameters: The parameters by name.
         origin: The version of the package, or the hash of the file, that somebody's own code is from.
+        check: Refuses values that are wrong together, or name a file that is not there.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Row:
     target: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     origin: str = field(default="", kw_only=True)
+    check: Callable[[Mapping[str, Any]], object] | None = field(default=None, kw_only=True)
 
     kind_of_name = "name"
 

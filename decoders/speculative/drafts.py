@@ -17,6 +17,7 @@ from typing_extensions import override
 from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.checks import check_amateur
 from counterpoint.decoders.contrasts.forms import plausible
+from counterpoint.decoders.forwards.readable import check_known
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel
 
 LONGEST = 3
@@ -146,6 +147,7 @@ class AmateurSource(Source):
 
     def logits(self, new: Int[Tensor, "1 new"], last: int) -> Float[Tensor, "{last} vocabulary"]:
         """Logits over the expert's vocabulary after each of the ``last`` tokens."""
+        check_known(self.follower.model, new.flatten().tolist())
         logits = self.follower.logits(new, last)
         check_amateur(logits, type(self.follower.model).__name__)
         return aligned(logits, self.width, self.known_tokens)

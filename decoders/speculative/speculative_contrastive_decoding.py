@@ -18,6 +18,7 @@ from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.checks import check_logits, check_mode, check_prompt
 from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import Form, contrast, likelihood_ratio, plausible
+from counterpoint.decoders.forwards.readable import check_known
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel, check_reversible
 from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, new_cache
 from counterpoint.decoders.hf.devices import moved_to
@@ -212,6 +213,7 @@ def _amateur_source(
     """The amateur at the beginning of its own text."""
     check_reversible(amateur.model, cache := new_cache(amateur.model), "the amateur")
     ids, seen = amateur.text(moved_to(amateur.model, input_ids))
+    check_known(amateur.model, ids.flatten().tolist())
     follower = RewindableModel(amateur.model, amateur.running, ids[:, seen[0]], cache, config.prefill_chunk_size)
     width = model.config.get_text_config(decoder=True).vocab_size
     temperature = (config.temperature or 1.0) if config.do_sample else None

@@ -20,6 +20,7 @@ from counterpoint.eval.bench.metrics import Column, mean
 from counterpoint.eval.bench.own_metrics import is_own, metric_named
 from counterpoint.eval.bench.records import Record
 from counterpoint.eval.bench.scores import SPEED, Cell
+from counterpoint.eval.inputs import json_file
 from counterpoint.eval.journal import write_whole
 
 FILE = "per_text.json"
@@ -73,7 +74,7 @@ def read_per_text(directory: Path, results: Mapping[str, Any]) -> PerText:
     """
     again = f"`counterpoint bench score {directory}` writes it anew"
     try:
-        found: PerText = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        found: PerText = json_file(directory / FILE, "files", "columns", "prompts")
     except (OSError, ValueError) as error:
         raise ValueError(f"{directory}: no figures of each text; {again} ({error})") from error
     if found["files"] != results["files"]:

@@ -14,10 +14,10 @@ The lines of ``.jsonl`` files have ``versions``, the releases that made them, an
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from counterpoint.eval.inputs import json_file
 from counterpoint.eval.journal import read_records
 
 Record = dict[str, Any]
@@ -30,7 +30,7 @@ def read_config(directory: Path) -> Record:
         ValueError: If the directory is not one of ``counterpoint bench``.
     """
     try:
-        config: Record = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config: Record = json_file(directory / "config.json", "decoders")
     except (OSError, ValueError) as error:
         raise ValueError(f"{directory}: no directory that `counterpoint bench --output-dir` wrote ({error})") from error
     return config
@@ -70,7 +70,7 @@ def read_results(directory: Path) -> dict[str, Any]:
         ValueError: If it has not been scored yet.
     """
     try:
-        results: dict[str, Any] = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+        results = json_file(directory / "results.json", "rows", "columns", "config", "human", "files")
     except (OSError, ValueError) as error:
         raise ValueError(f"{directory}: no results yet; `counterpoint bench score {directory}` computes them ({error})") from error
     return results

@@ -25,8 +25,12 @@ class CandidateList:
     record: Mapping[str, Any]
 
 
-def read_candidates(file: str | None) -> list[CandidateList]:
+def read_candidates(file: str | None, option: str = "--file") -> list[CandidateList]:
     """Read the lines of a file, or of standard input if it is "-" or None; blank lines are skipped.
+
+    Args:
+        file: The file.
+        option: How the command names it.
 
     Raises:
         UsageError: If there is nothing to read.
@@ -35,9 +39,9 @@ def read_candidates(file: str | None) -> list[CandidateList]:
             number.
     """
     if file is None and sys.stdin.isatty():
-        raise UsageError("no candidates: give JSON Lines by --file or on standard input")
+        raise UsageError(f"no candidates: give JSON Lines by {option} or on standard input")
     source = "standard input" if file in (None, "-") else file
-    content = sys.stdin.read() if file is None or file == "-" else read_file(file)
+    content = sys.stdin.read() if file is None or file == "-" else read_file(file, option)
     lines = [(number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
     if not lines:
         raise CommandError(f'{source} is empty; write {{"prompt": ..., "candidates": [...]}}, one a line')

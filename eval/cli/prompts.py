@@ -54,11 +54,11 @@ def about_pictures(prompts: Sequence[Prompt], specs: Sequence[DecoderSpec]) -> l
     return found
 
 
-def read_file(path: str) -> str:
-    """The text of a UTF-8 file, without a byte order mark."""
+def read_file(path: str, option: str = "--file") -> str:
+    """The text of a UTF-8 file, without a byte order mark; errors name the option that it was given by."""
     try:
-        return decoded(Path(path).read_bytes(), f"--file {path}")
+        return decoded(Path(path).read_bytes(), f"{option} {path}")
     except OSError as error:
-        raise CommandError(f"--file {path}: {error.strerror or error}") from error
+        raise CommandError(f"{option} {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise CommandError(str(error)) from error

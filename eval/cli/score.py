@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: If the decoder refuses the model, or a text exceeds its context.
     """
     spec = chosen_decoder(arguments)
-    lists = read_candidates(arguments.file)
+    lists = read_candidates(arguments.file, "FILE")
     prefixes = about_pictures([each.prefix for each in lists], [spec])
 
     from counterpoint.decoders import score_each  # after the arguments, since these import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import textwrap
@@ -33,8 +34,13 @@ def printing_to(path: Path | None) -> Iterator[None]:
         file = path.open("w", encoding="utf-8")
     except OSError as error:
         raise CommandError(f"--output {path}: {error.strerror or error}") from error
-    with file, redirect_stdout(file):
-        yield
+    try:
+        with file, redirect_stdout(file):
+            yield
+    except OSError as error:  # of this file if it has no name of its own: a full disk as text is written
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        raise CommandError(f"--output {path} cannot be written: {error.strerror}") from error
 
 
 def style(text: str, code: str) -> str:

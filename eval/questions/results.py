@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from counterpoint.eval.inputs import json_file
 from counterpoint.eval.journal import write_whole
 
 Results = dict[str, Any]
@@ -43,11 +44,11 @@ def read_results(directories: Sequence[Path]) -> list[Results]:
             raise ValueError(f"{directory}: no results in it; `counterpoint truthfulqa` and `factor` write them by --output-dir")
         for path in paths:
             try:
-                results: Results = json.loads(path.read_text(encoding="utf-8"))
+                results: Results = json_file(path, "question_results", "label", "metrics", "model", "data")
                 lines = (directory / results["question_results"]).read_text(encoding="utf-8").split("\n")
                 records = [json.loads(line) for line in lines if line.strip()]
                 by_question = {record["question"]: record["measures"] for record in records}
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{path}: damaged ({error}); the command that wrote it writes it anew") from error
             label = results["label"] if len(directories) == 1 else f"{directory}: {results['label']}"
             found.append({**results, "label": label, "by_question": by_question})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from counterpoint.eval.directories import LOCK, make
+from counterpoint.eval.inputs import json_file
 from counterpoint.eval.journal import name_other_releases, releases, write_whole
 
 RECORD = "training.json"
@@ -51,7 +52,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         ValueError: If it is damaged.
     """
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json_file(folder / RECORD)
     except ValueError as error:
         raise ValueError(
             f"output {folder / RECORD} is damaged ({error}); delete the folder and train anew, or take another folder"

@@ -514,6 +514,19 @@ def test_vocabularies_of_different_sizes_are_refused() -> None:
     ids, _ = prompts(model, (6,))
     with pytest.raises(ValueError, match="104 tokens, the expert's over 96"):
         ours(model, ids, larger)
+    narrow = deepcopy(near("llama"))
+    narrow.resize_token_embeddings(8)
+    with pytest.raises(ValueError, match=r"token \d+ is none of the 8 that LlamaForCausalLM knows"):
+        ours(model, ids.clamp(min=9), narrow)
+    with pytest.raises(ValueError, match=r"over 8 tokens, the expert's over 96|is none of the 8 that LlamaForCausalLM knows"):
+        ours(model, ids.clamp(max=7), narrow)  # where the expert's own tokens are beyond it
+
+
+def test_an_amateur_of_nan_is_refused_as_what_it_is() -> None:
+    broken = deepcopy(near("llama"))
+    broken.lm_head.weight.data[3] = float("nan")
+    with pytest.raises(ValueError, match="LlamaForCausalLM gives NaN as a logit"):
+        ours(LLAMA.build(), prompts(LLAMA.build(), (6,))[0], broken)
 
 
 # Broken mocks: each law catches a library that breaks it

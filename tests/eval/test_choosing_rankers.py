@@ -148,7 +148,7 @@ def test_models_of_sentence_transformers() -> None:
     [
         (["rankgen", "path=./absent"], r"ranker rankgen:path=./absent.*: ./absent is neither a folder nor a repository"),
         (["rankgen", f"path={AMATEUR}"], r"ranker rankgen:path=.*: "),
-        (["likelihood", "form=x"], "ranker likelihood:form=x.*: form='x': choose one of"),
+        (["likelihood", "form=x"], "form=x is not one of log_likelihood, per_token, pmi"),
         (["overlap", "overlap:weight=0"], "^weights: 0.0 for OverlapRanker"),
         (["likelihood", "path=./absent"], "./absent is neither a local folder nor"),
     ],

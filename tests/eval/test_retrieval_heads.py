@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from counterpoint.decoders.amateurs.heads import parse_heads
+from counterpoint.decoders.amateurs.head_lists import parse_heads
 from counterpoint.decoders.testing import tiny_model
 from counterpoint.eval import retrieval_heads as finder
 from counterpoint.eval.cli.main import main

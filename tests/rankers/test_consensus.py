@@ -152,7 +152,7 @@ def test_names() -> None:
     assert isinstance(found.utility, AggregateUtility)
     assert found.aggregate
     for choice, message in (
-        ("consensus:utility=comet", "utility='comet': choose one of ngram, chrf, bleu, bertscore, cosine"),
+        ("consensus:utility=comet", "utility=comet is not one of ngram, chrf, bleu, bertscore, cosine"),
         ("consensus:utility=cosine", "the bi-encoder of utility=cosine, which needs one"),
         ("consensus:path=x", "path='x' with utility='ngram'"),
         ("consensus:utility=bertscore", "the encoder of utility=bertscore"),

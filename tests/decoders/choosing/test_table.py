@@ -13,10 +13,17 @@ from transformers import GenerationConfig, LogitsProcessor
 
 import counterpoint.decoders
 import counterpoint.rankers
+from counterpoint.decoders.amateurs.heads import MASKS
 from counterpoint.decoders.choosing.own import FILLED, resolve
+from counterpoint.decoders.choosing.pictures import VIEWS
 from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow, Parameter, RankerRow, Row
+from counterpoint.decoders.forwards.chats import MESSAGES
 from counterpoint.decoders.named import DECODERS
+from counterpoint.rankers.judges.measures import MEASURES
+from counterpoint.rankers.judges.steps import AGGREGATES, READERS
+from counterpoint.rankers.likelihood import FORMS
 from counterpoint.rankers.named import RANKED, RANKERS
+from counterpoint.rankers.rankgen.rankgen import TRUNCATIONS
 
 ROWS: dict[str, Row] = {**DECODERS, **RANKED, **{f"ranker {name}": row for name, row in RANKERS.items()}}
 RESOLVED = {"path", "decoder", "ranker", "proposals", "weight"}
@@ -109,3 +116,32 @@ def test_rows_are_complete() -> None:
             numeric = isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
             assert not numeric or parameter.low <= parameter.default <= parameter.high  # type: ignore[operator]
     assert all(isinstance(row, RankerRow) and row.summary and row.target for row in RANKERS.values())
+
+
+WORDS: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {
+    "dola": ({"layers": ("low", "high", "2+4")}, "hgh"),
+    "layer_fusion": ({"layers": ("middle", "3")}, "2-4"),
+    "lol": ({"layers": ("middle", "1,3"), "message": ("", *MESSAGES)}, "assistant"),
+    "decore": ({"beta": ("entropy", "0.5"), "mask": MASKS}, "nan"),
+    "visual_contrastive": ({"view": VIEWS}, "blur"),
+    "ranker rankgen": ({"truncation": TRUNCATIONS}, "left"),
+    "ranker likelihood": ({"form": FORMS}, "mean"),
+    "ranker confidence": ({"measure": MEASURES}, "highest"),
+    "ranker process_reward": ({"format": tuple(READERS), "aggregate": AGGREGATES}, "sum"),
+}
+"""Words that the parameters of a row take, by the code that reads them, and one that they do not."""
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_of_parameters(name: str) -> None:
+    """The table takes what the code takes and refuses the rest, so that it is refused before a model is loaded."""
+    taken, wrong = WORDS[name]
+    for key, words in taken.items():
+        parameter = ROWS[name].parameters[key]
+        assert [parameter.read(key, word) for word in words] == list(words)
+        with pytest.raises(ValueError, match=f"{key}={wrong}"):
+            parameter.read(key, wrong)
+
+
+def test_words_without_a_check_are_found() -> None:
+    assert Parameter("high").read("layers", "hgh") == "hgh"

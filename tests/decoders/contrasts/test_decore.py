@@ -28,7 +28,7 @@ from counterpoint.decoders import (
     extrapolation,
     score,
 )
-from counterpoint.decoders.amateurs.heads import Head, parse_heads
+from counterpoint.decoders.amateurs.head_lists import Head, parse_heads
 from counterpoint.decoders.testing import DecoderLaws, tiny_model
 from families import FAMILY, prompts
 
@@ -241,7 +241,7 @@ def test_files_of_heads(tmp_path: Path) -> None:
         ({"heads": "absent.json"}, "no such file; counterpoint retrieval-heads writes one"),
         ({"heads": "3-0"}, r"layers \[3\] are not in LlamaForCausalLM, which has 3"),
         ({"heads": "1-4"}, r"layer 1 has no heads \[4\], it has 4"),
-        ({"heads": "1-0", "mask": "none"}, "mask='none' is not one of uniform, zero"),
+        ({"heads": "1-0", "mask": "none"}, "mask=none is not one of uniform, zero"),
         ({"heads": "1-0", "beta": "much"}, "beta=much is neither entropy nor a number"),
         ({"heads": "1-0", "beta": "-1"}, "beta=-1.0: DeCoRe's strength"),
         ({"heads": "1-0", "beta": "1", "cap": 2.0}, "cap=2.0: the largest entropy"),

@@ -175,7 +175,7 @@ def test_what_is_wrong_with_a_view_is_said_before_the_model_is_read(
         assert main(["generate", "What is it?", "--model", "absent/absent", "--decoder", *words]) == 2
         assert problem in capsys.readouterr().err
     image = f"image={folder / 'red.png'}"
-    for more, problem in ((["view=blur"], "view=blur is not one of"), (["rate=0.1"], "rate=0.1 is of view=none")):
+    for more, code, problem in ((["view=blur"], 2, "view=blur is not one of"), (["rate=0.1"], 1, "rate=0.1 is of view=none")):
         command = ["generate", "What?", "--model", str(folder), "--device", "cpu", "--max-new-tokens", "4"]
-        assert main([*command, "--decoder", "visual_contrastive", image, *more]) == 1
+        assert main([*command, "--decoder", "visual_contrastive", image, *more]) == code
         assert problem in capsys.readouterr().err

@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM
 
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli import main as main_module
+from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.main import main
+from counterpoint.eval.cli.terminal import printing_to, write
 from counterpoint.eval.inputs import csv_rows, json_value, lines_or_records
 
 DEEP = '{"prompt": ' + "[" * 100_000
@@ -41,6 +43,8 @@ WRONG_JSON = {
     "half of a candidate": ('{"prompt": "a", "candidates": [" b \\ud83d"]}', "line 2: holds half of a character"),
     "too large": ('{"prompt": "a", "id": 1e999}', "line 2: the number 1e999 is out of a float's range"),
     "no number": ('{"prompt": "a", "id": NaN}', "line 2: NaN is not a number of JSON"),
+    "a number of 5,000 digits": ('{"prompt": "a", "id": ' + "9" * 5000 + "}", "has 5000 digits"),
+    "a name twice": ('{"prompt": "a", "prompt": "b"}', "line 2: 'prompt' stands there twice"),
     "bytes": ("Caf\udce9", "line 2: not UTF-8 text"),
 }
 WRONG_CSV = {
@@ -79,6 +83,45 @@ def test_json_lines(
     assert message in found
     assert "lines.jsonl" in found
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [("absent", "No such file"), ("folder", "Is a directory"), ("loop", "Too many levels")]
+)
+@pytest.mark.parametrize("command", ["generate", "score", "rerank"])
+def test_files_that_cannot_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, place: str, reason: str
+) -> None:
+    """The error names the argument as the command has it."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    found = failure(capsys, monkeypatch, *words_of(command, tmp_path / place, tmp_path))
+    assert f"{'FILE' if command == 'score' else '--file'} {tmp_path / place}: {reason}" in found
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("dola:layers=hgh", "layers=hgh are not layers: give low or high, or numbers"),
+        ("decore", "decore needs heads=FILE"),
+        ("decore:heads={folder}/absent.json", "no such file"),
+        ("decore:heads={folder}", "no such file"),
+        ("decore:heads={folder}/heads.json", "count=50: {folder}/heads.json has 1 heads"),
+        ("decore:heads={folder}/deep.json", "is not a file of heads"),
+        ("decore:heads=1-0,mask=none", "mask=none is not one of uniform, zero"),
+        ("best_of:ranker=[likelihood:form=mean]", "form=mean is not one of log_likelihood, per_token, pmi"),
+    ],
+)
+@pytest.mark.parametrize("command", ["generate", "bench"])
+def test_choices_that_are_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, choice: str, message: str
+) -> None:
+    """Words and files that a decoder's parameters name are looked at before a model is loaded, by ``--dry-run`` too."""
+    (tmp_path / "heads.json").write_text('{"0-1": [0.5]}', encoding="utf-8")
+    (tmp_path / "deep.json").write_text("[" * 100_000, encoding="utf-8")
+    words = {"generate": ["generate", "It", "--decoder"], "bench": ["bench", "--dry-run", "--decoders"]}[command]
+    found = failure(capsys, monkeypatch, *words, choice.format(folder=tmp_path))
+    assert message.format(folder=tmp_path) in found
 
 
 @pytest.mark.parametrize("command", CSV_COMMANDS)
@@ -212,3 +255,14 @@ def test_output_under_a_narrow_encoding(tmp_path: Path, encoding: str) -> None:
     with (tmp_path / "c.jsonl").open("rb") as file:
         found = subprocess.run([*command, "--json"], stdin=file, **options).stdout  # type: ignore[call-overload]
     assert json.loads(found.decode(encoding))["prompt"] == "今天天气 é😀"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_names_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        pytest.raises(CommandError, match="--output /dev/full cannot be written: No space left on device"),
+        printing_to(Path("/dev/full")),
+    ):
+        write("It was.")
+    with pytest.raises(OSError, match="absent"), printing_to(Path(os.devnull)):  # of another file
+        Path("absent/file").write_text("", encoding="utf-8")

@@ -195,7 +195,7 @@ def test_presets_are_named_and_hashed(capsys: pytest.CaptureFixture[str], tmp_pa
         (["--decoder", "contrastive_search"], "contrastive_search: the probability of a text is undefined under it"),
         (["--decoder", "nucleus"], "nucleus: the probability of a text is undefined"),
         (["--decoder", "dola", "layers=9"], r"layers=\[9\]: early exits of this model are 0"),
-        (["--decoder", "dola", "layers=some"], "layers=some are not layers: give numbers with '\\+'"),
+        (["--decoder", "dola", "layers=some"], "layers=some are not layers: give low or high, or numbers with '\\+'"),
         (["--decoder", "induce_then_contrast", "amateur_adapter=nowhere"], "amateur_adapter=nowhere is neither a local folder nor"),
         (["--decoder", "contrastive_decoding", "--model", str(AMATEUR)], "no amateur: give amateur=MODEL"),
         (["--preset", "original"], "--preset original needs --primer FILE or an installed lm-evaluation-harness"),
