@@ -110,6 +110,13 @@ def test_rankers_against_a_plain_forward() -> None:
             assert other == pytest.approx(sum(c[-3:]) / len(c[-3:]), **rounded())
 
 
+def test_readings_that_begin_a_token_late_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the released code of self-certainty, which leaves out the distribution that chose the first token."""
+    monkeypatch.setattr(SelfCertaintyRanker, "of_text", lambda self, tokens: math.fsum(tokens[1:]) / len(tokens))
+    with pytest.raises(AssertionError):
+        test_rankers_against_a_plain_forward()
+
+
 def rounded() -> dict[str, float]:
     """What float32 forwards may differ by."""
     return {"abs": CLOSE["atol"], "rel": CLOSE["rtol"]}

@@ -93,6 +93,14 @@ def test_power_0_is_the_majority_and_all_different_the_best_by_weight() -> None:
     assert vote("a") == [1.0]
 
 
+def test_constant_weights_are_one_vote_each() -> None:
+    """Whatever the constant is, by scores and by ranks; and a text alone has all votes."""
+    answers = ["3", "5", "3", "-", "7"]
+    for options in ({}, {"power": 2.0}, {"keep": 0.1}):
+        assert vote(answers, [0.4] * 5, **options) == pytest.approx(vote(answers))
+    assert vote(["4"]) == vote(["4"], [0.2]) == [1.0]
+
+
 def test_empty_answers() -> None:
     assert vote("---") == [0.0] * 3
     assert vote("a-a", [0.1, 5.0, 0.1]) == pytest.approx([1.0, 0.0, 1.0])
