@@ -93,7 +93,28 @@ def thought(tokenizer: Any, prompt: Sequence[int], new: Sequence[int], begin: st
     if count is None and not opened and begin not in text(len(new)):
         return 0, None
     count = len(new) if count is None else count
-    return count, text(count).partition(end)[0].rpartition(begin)[2].strip()
+    return count, thinking_in(text(count), (begin, end))
+
+
+def read_text(text: str, tokens: int, finished: bool, reading: Reading = WHOLE) -> Read:
+    r"""The same where the tokens are not known: a text as a server gave it.
+
+    Example:
+        >>> from counterpoint.eval.reading import Reading, read_text
+        >>> found = read_text("<think>\nIs it?\n</think>\n\nIt is.", 9, True, Reading(thinking=("<think>", "</think>")))
+        >>> found.text, found.thinking
+        ('It is.', 'Is it?')
+    """
+    text, marks = before_any(text, reading.stop), reading.thinking
+    if marks is None or not any(mark in text for mark in marks):
+        return Read(text, tokens, finished)
+    return Read(without_thinking(text, marks).lstrip(), tokens, finished, thinking_in(text, marks))
+
+
+def thinking_in(text: str, marks: tuple[str, str]) -> str:
+    """What stands between the marks; all of a text that has none, which began before it and did not end."""
+    begin, end = marks
+    return text.partition(end)[0].rpartition(begin)[2].strip()
 
 
 def without_thinking(text: str, marks: tuple[str, str]) -> str:

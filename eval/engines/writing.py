@@ -16,7 +16,7 @@ from counterpoint.eval.engines.served import AnyModel, Served
 from counterpoint.eval.engines.servers import refuse_several
 from counterpoint.eval.generation import Generated, Request
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.reading import WHOLE, Read, Reading, before_any, read, without_thinking
+from counterpoint.eval.reading import WHOLE, Read, Reading, read, read_text
 from counterpoint.rankers.continuation_texts import GeneratedText
 from counterpoint.rankers.engines import Beginning, Written
 from counterpoint.rankers.search.over_engines import Ranked, best_of_written, ranked_search_written
@@ -123,12 +123,7 @@ def reading_of(served: Served, written: Written, request: Request) -> Read:
     if written.ids is not None and served.tokenizer is not None and request.ids:
         found = read(served.tokenizer, request.ids, written.ids, served.tokenizer.eos_token_id, reading)
         return replace(found, finished=written.finished)
-    text = before_any(written.text, reading.stop)
-    if reading.thinking is None:
-        return Read(text, written.tokens, written.finished)
-    begin, end = reading.thinking
-    thinking = text.partition(end)[0].rpartition(begin)[2].strip() if begin in text or end in text else None
-    return Read(without_thinking(text, reading.thinking).lstrip(), written.tokens, written.finished, thinking)
+    return read_text(written.text, written.tokens, written.finished, reading)
 
 
 def generate(served: Served, request: Request, max_new_tokens: int, seed: int, spec: DecoderSpec) -> Generated:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chats import chat_tokenizer
-from counterpoint.eval.reading import Reading, marks_of, read, without_thinking
+from counterpoint.eval.reading import Reading, marks_of, read, read_text, without_thinking
 
 MARKS = ("<think>", "</think>")
 
@@ -55,6 +55,21 @@ def test_a_text_ends_at_its_end_or_at_the_first_stop_string() -> None:
         first = min(whole.text.index(each) for each in stop if each in whole.text)
         assert (found.text, found.finished) == (whole.text[:first], True)
         assert found.tokens < len(new)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "thinking"),
+    [
+        ("<think>\nIs it one?\n</think>\n\nIt was late. The end", "It was late.", "Is it one?"),
+        ("Is it one?\n</think>\n\nIt was late.", "It was late.", "Is it one?"),
+        ("<think> Is it one", "", "Is it one"),
+        (" It was late. The end", " It was late.", None),
+    ],
+)
+def test_texts_without_tokens_are_read_alike(text: str, answer: str, thinking: str | None) -> None:
+    found = read_text(text, 9, True, Reading((" The",), MARKS))
+    assert (found.text, found.thinking, found.tokens, found.finished) == (answer, thinking, 9, True)
+    assert read_text(text, 9, True).text == text
 
 
 def test_given_texts_lose_their_thinking() -> None:

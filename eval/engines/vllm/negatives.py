@@ -14,6 +14,7 @@ from counterpoint.decoders.forwards.encoding import encode_prompt
 from counterpoint.decoders.forwards.row_cache import RowCache
 from counterpoint.decoders.hf.configuration import context_length
 from counterpoint.eval.engines.vllm.requests import Request
+from counterpoint.eval.engines.vllm.server import check_server
 from counterpoint.eval.engines.vllm.settings import Settings
 
 
@@ -29,22 +30,24 @@ class Negatives:
     """All that a server was started with.
 
     Args:
+        settings: What requests choose among.
         amateurs: The amateurs and adapters by name, and under "" the served model itself, where it has been loaded once more.
         tokenizer: The served model's.
     """
 
-    def __init__(self, amateurs: Mapping[str, Negative], tokenizer: PreTrainedTokenizerBase) -> None:
-        self.amateurs, self.tokenizer = amateurs, tokenizer
+    def __init__(self, settings: Settings, amateurs: Mapping[str, Negative], tokenizer: PreTrainedTokenizerBase) -> None:
+        self.settings, self.amateurs, self.tokenizer = settings, amateurs, tokenizer
 
     @classmethod
-    def load(cls, settings: Settings, vllm_config: Any, device: torch.device) -> Negatives:
-        """Load them where the served model lies, in its dtype.
+    def load(cls, vllm_config: Any, device: torch.device) -> Negatives:
+        """Load what the server's settings list where the served model lies, in its dtype.
 
         Raises:
-            ValueError: For tokenizers that differ from the served model's, models that read fewer tokens than requests may have,
-                and those whose cache texts cannot join and leave.
+            ValueError: For a server whose batch cannot be followed, settings that are wrong, tokenizers that differ from the served
+                model's, models that read fewer tokens than requests may have, and those whose cache texts cannot join and leave.
         """
-        served = vllm_config.model_config
+        check_server(vllm_config)
+        settings, served = Settings.of(vllm_config), vllm_config.model_config
         code = {"trust_remote_code": bool(served.trust_remote_code)}
         tokenizer = AutoTokenizer.from_pretrained(served.tokenizer, revision=served.tokenizer_revision, **code)
 
@@ -66,7 +69,7 @@ class Negatives:
             copy = model_of(served.model, revision=served.revision)
             found |= under_adapters(copy, settings.adapters)
             found[""] = Negative(ModelAmateur(found[next(iter(settings.adapters))].amateur.model if settings.adapters else copy))
-        return cls(found, tokenizer)
+        return cls(settings, found, tokenizer)
 
     def text_before(self, request: Request, prompt: Sequence[int]) -> tuple[int, ...]:
         """The tokens that come before what is generated, as the request's negative reads them."""

@@ -26,7 +26,6 @@ from counterpoint.decoders.forwards.text_states import TextStates
 from counterpoint.eval.engines.vllm.decoders import decoder_of
 from counterpoint.eval.engines.vllm.negatives import Negatives
 from counterpoint.eval.engines.vllm.requests import Request, read_request
-from counterpoint.eval.engines.vllm.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,9 @@ class Row:
     """What the engine divides by after the decoder; 1 for greedy search."""
 
     @classmethod
-    def of(
-        cls, params: Any, prompt: Sequence[int] | None, output: Sequence[int], settings: Settings, negatives: Negatives
-    ) -> Row | None:
+    def of(cls, params: Any, prompt: Sequence[int] | None, output: Sequence[int], negatives: Negatives) -> Row | None:
         """The row of a request with these sampling parameters; None where it has no decoder."""
-        request = read_request(params.extra_args, settings)
+        request = read_request(params.extra_args, negatives.settings)
         if request is None:
             return None
         if prompt is None:

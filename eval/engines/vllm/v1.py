@@ -15,8 +15,6 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 from counterpoint.eval.engines.vllm.admission import admit
 from counterpoint.eval.engines.vllm.negatives import Negatives
 from counterpoint.eval.engines.vllm.rows import ContrastRows, Row
-from counterpoint.eval.engines.vllm.server import check_server
-from counterpoint.eval.engines.vllm.settings import Settings
 
 
 class ContrastProcessor(LogitsProcessor):  # type: ignore[misc]  # Any where vLLM is not installed
@@ -30,10 +28,7 @@ class ContrastProcessor(LogitsProcessor):  # type: ignore[misc]  # Any where vLL
     """
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
-        check_server(vllm_config)
-        self.settings = Settings.of(vllm_config)
-        self.negatives = Negatives.load(self.settings, vllm_config, device)
-        self.contrast = ContrastRows(self.negatives)
+        self.contrast = ContrastRows(Negatives.load(vllm_config, device))
         self.rows: dict[int, Row] = {}
 
     @classmethod
@@ -55,4 +50,4 @@ class ContrastProcessor(LogitsProcessor):  # type: ignore[misc]  # Any where vLL
         return self.contrast.scores(self.rows, logits)
 
     def _row(self, params: Any, prompt: Sequence[int] | None, output: Sequence[int]) -> Row | None:
-        return Row.of(params, prompt, output, self.settings, self.negatives)
+        return Row.of(params, prompt, output, self.contrast.negatives)

@@ -16,18 +16,14 @@ from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProc
 from counterpoint.eval.engines.vllm.admission import admit
 from counterpoint.eval.engines.vllm.negatives import Negatives
 from counterpoint.eval.engines.vllm.rows import ContrastRows, Row
-from counterpoint.eval.engines.vllm.server import check_server
-from counterpoint.eval.engines.vllm.settings import Settings
 
 
 class ContrastProcessorV2(LogitsProcessor):  # type: ignore[misc]  # Any where vLLM is not installed
     """:class:`~counterpoint.eval.engines.vllm.v1.ContrastProcessor` for the V2 model runner, which was never run."""
 
     def __init__(self, vllm_config: Any, req_states: LogitsProcRequestState) -> None:
-        check_server(vllm_config)
-        self.settings, self.states = Settings.of(vllm_config), req_states
-        self.negatives = Negatives.load(self.settings, vllm_config, req_states.device)
-        self.contrast = ContrastRows(self.negatives)
+        self.states = req_states
+        self.contrast = ContrastRows(Negatives.load(vllm_config, req_states.device))
         self.entered: dict[int, Any] = {}
         """Sampling parameters of requests whose tokens are on the device with the next step, by slot."""
         self.rows: dict[int, Row] = {}
@@ -62,6 +58,6 @@ class ContrastProcessorV2(LogitsProcessor):  # type: ignore[misc]  # Any where v
         """The row of a request whose tokens have come, those of before a preemption included."""
         written = torch.as_tensor(self.states.all_token_ids.gpu[slot, :length]).tolist()
         prompt = int(self.states.prompt_len.np[slot])
-        row = Row.of(self.entered.pop(slot), written[:prompt], written[prompt:], self.settings, self.negatives)
+        row = Row.of(self.entered.pop(slot), written[:prompt], written[prompt:], self.contrast.negatives)
         if row is not None:
             self.rows[slot] = row

@@ -178,7 +178,7 @@ def test_mixed_rows_with_plain_ones_through_moves_and_preemptions(
 
 
 def test_a_step_is_one_forward_of_each_model_whatever_its_rows_ask_for(processor: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    small, liar, copy = (processor.negatives.amateurs[name] for name in ("small", "liar", ""))
+    small, liar, copy = (processor.contrast.negatives.amateurs[name] for name in ("small", "liar", ""))
     names = ("ratio", "cool", "reasoning", "induced", "context", "m3id", "simple")
     outputs: list[list[int]] = [[] for _ in names]
     prompt = tokenizer(PROMPTS[0]).input_ids
@@ -247,7 +247,7 @@ def test_whatever_is_admitted_gives_some_token_a_score(spread: float, processor:
     admitted = 0
     for asked in extremes():
         try:
-            read_request(asked, processor.settings)
+            read_request(asked, processor.contrast.negatives.settings)
         except ValueError:
             continue
         admitted += 1
@@ -270,7 +270,7 @@ def test_bans_of_everything_do_not_end_the_server(name: str, processor: Any) -> 
     logits = torch.randn(3, 8192)
     logits[0] = -torch.inf
     logits[1, :-1] = -torch.inf
-    known = {each: each.amateur.known_tokens for each in processor.negatives.amateurs.values()}
+    known = {each: each.amateur.known_tokens for each in processor.contrast.negatives.amateurs.values()}
     try:
         for each in known:
             each.amateur.known_tokens = 8000
@@ -323,7 +323,7 @@ def test_slots_of_the_v2_interface(
         from counterpoint.eval.engines.vllm import ContrastProcessorV2
 
         v2 = ContrastProcessorV2(config(EXPERT, {}), states)
-    v2.settings, v2.negatives, v2.contrast = processor.settings, processor.negatives, processor.contrast
+    v2.contrast = processor.contrast
     logits_after, texts, decoders = logits_of(expert), dict[int, list[int]](), dict[int, Any]()
 
     def enter(slot: int, name: str, prompt: list[int], output: Sequence[int] = ()) -> None:
