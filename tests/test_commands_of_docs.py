@@ -76,7 +76,7 @@ def inputs_of(words: Sequence[str]) -> list[str]:
 def outputs_of(words: Sequence[str]) -> set[str]:
     """What a command makes."""
     made = {words[place + 1] for place, word in enumerate(words) if word in ("--output", "--output-dir")}
-    runs = words[0] == "bench" and not {"score", "compare", "plot", "ls"} & {*words[1:2]}
+    runs = words[0] == "bench" and not {"add", "score", "compare", "plot", "ls"} & {*words[1:2]}
     return made or ({"bench"} if runs else set())
 
 

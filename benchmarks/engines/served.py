@@ -49,14 +49,15 @@ WRONG: tuple[dict[str, Any], ...] = (
 
 
 class Server:
-    """``vllm serve`` of the embedded expert, as long as the context lasts."""
+    """``vllm serve`` of the embedded expert, as long as the context lasts; with few blocks requests are preempted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, few_blocks: bool = True) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{(port := free.getsockname()[1])}"
         self.log = (folder / "serve.log").open("w")
-        options = "--dtype float32 --enforce-eager --max-model-len 256 --max-num-seqs 4 --block-size 32 --num-gpu-blocks-override 9"
+        options = "--dtype float32 --enforce-eager --max-model-len 256 --max-num-seqs 4 --block-size 32"
+        options += " --num-gpu-blocks-override 9" if few_blocks else ""
         plugin = ["--logits-processors", "counterpoint.eval.engines.vllm:ContrastProcessor"]
         additional = ["--additional-config", json.dumps(additional_config(folder / "adapter"))]
         command = [str(Path(sys.executable).parent / "vllm"), "serve", str(EXPERT), "--served-model-name", "expert"]
@@ -66,7 +67,7 @@ class Server:
 
     def __enter__(self) -> Server:
         begun = time.monotonic()
-        while time.monotonic() - begun < 600 and self.process.poll() is None:
+        while time.monotonic() - begun < 1800 and self.process.poll() is None:
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=5):  # noqa: S310
                     return self
@@ -77,7 +78,11 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
-        self.process.wait(60)
+        try:
+            self.process.wait(300)  # a busy machine takes its time
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
         self.log.close()
 
     def complete(self, prompt: str, fields: dict[str, Any] | None) -> tuple[int, Any]:
@@ -89,7 +94,7 @@ class Server:
             f"{self.url}/v1/completions", json.dumps(body).encode(), {"content-type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=1800) as answer:  # noqa: S310
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)

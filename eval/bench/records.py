@@ -1,10 +1,12 @@
 """The files of a benchmark's directory, as they are read: any number of processes write them, one line a result.
 
 - ``config.json``: what was run: ``run`` (all that every text depends on), ``decoders`` (of all runs in the directory, each with
-  its ``seeds``, ``num_prompts`` and ``task``, a name for what it depends on), ``num_prompts``, ``num_seeds``, ``metrics``,
-  ``versions``, ``environment``, ``kernels`` (of products of a few rows, where it is not the plain one);
+  its ``seeds``, ``num_prompts`` and ``task``, a name for what it depends on; of what ran elsewhere ``made_by`` and ``model`` too),
+  ``num_prompts``, ``num_seeds``, ``metrics``, ``versions``, ``environment``, ``kernels`` (of products of a few rows, where it is
+  not the plain one);
 - ``generations*.jsonl``: ``key``, ``task``, ``decoder``, ``label``, ``parameters``, ``model``, ``revision``, ``dtype``, ``seed``,
-  ``index``, ``prompt``, ``reference``, ``text``, ``tokens``, ``finished``;
+  ``index``, ``prompt``, ``reference``, ``text``, ``tokens``, ``finished``; of texts that were made elsewhere ``made_by``, without
+  ``revision`` and ``dtype``;
 - ``speed.jsonl``: ``key``, ``decoder``, ``label``, ``tokens_per_second``, ``relative``, ``repeats``, ``peak_memory_bytes``,
   ``batch_size``;
 - ``failures*.jsonl``: ``key``, ``decoder``, ``label``, ``error``.

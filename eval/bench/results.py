@@ -53,6 +53,7 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         raise ValueError(f"{directory}: no texts to score; `counterpoint bench run` generates them")
     human = human_row(records)
     planned = {each["label"]: each["seeds"] * each["num_prompts"] for each in config["decoders"]}
+    elsewhere = {each["label"] for each in config["decoders"] if "made_by" in each}
     concurrency = sorted({record["concurrency"] for record in speeds if "concurrency" in record})
     columns = {key: (name, column) for name in names for key, column in columns_of(name, served=bool(concurrency)).items()}
     cells: dict[str, dict[str, Cell]] = {}
@@ -60,7 +61,10 @@ def score_directory(directory: Path, names: Sequence[str], models: MetricModels,
         cells[row.label] = {}
         for name in names:
             tick(f"{name} of {row.label}")
-            cells[row.label] |= measure_speed(row.label, speeds) if name == "speed" else measure(metric_named(name), row, models)
+            timed = row.label not in elsewhere
+            cells[row.label] |= (
+                measure_speed(row.label, speeds, timed) if name == "speed" else measure(metric_named(name), row, models)
+            )
     figures, tests = evaluate(cells, {key: column for key, (_, column) in columns.items()})
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources(directory)}
     write_per_text(directory, cells, records, files)
@@ -149,9 +153,15 @@ def describe_row(row: Row, records: Sequence[Record]) -> dict[str, Any]:
         "parameters": dict(row.parameters),
         "seeds": sorted(row.groups),
         "texts": sum(len(group.texts) for group in row.groups.values()),
-        "mean_tokens": fmean(record["tokens"] for record in own) if own else None,
-        "finished": fmean(record["finished"] for record in own) if own else None,
+        "mean_tokens": mean_of(own, "tokens"),
+        "finished": mean_of(own, "finished"),
     }
+
+
+def mean_of(records: Sequence[Record], name: str) -> float | None:
+    """The mean of what records say; None if they do not, as those of texts that were made elsewhere."""
+    values = [record[name] for record in records if record[name] is not None]
+    return fmean(values) if values else None
 
 
 def short_names(rows: Sequence[Row]) -> list[str]:

@@ -17,6 +17,8 @@ from counterpoint.rankers.ngrams import word_spans, words
 if TYPE_CHECKING:
     from counterpoint.eval.bench.metric_models import MetricModels
 
+ELSEWHERE = "not measured here"
+"""Why texts that were made elsewhere have no speed."""
 HUMAN = "human"
 """The label of human references."""
 
@@ -141,11 +143,11 @@ def add(
     cell.values[seed] = float(combine(cell.terms[seed].sum(dim=0)))
 
 
-def measure_speed(label: str, records: Sequence[Record]) -> dict[str, Cell]:
-    """What was measured while a decoder ran."""
+def measure_speed(label: str, records: Sequence[Record], here: bool = True) -> dict[str, Cell]:
+    """What was measured while a decoder ran, if it ran here."""
     found = next((record for record in records if record["label"] == label), None)
     if found is None:
-        return {name: Cell(reason="not timed") for name in SPEED}
+        return {name: Cell(reason="not timed" if here else ELSEWHERE) for name in SPEED}
     memory = found["peak_memory_bytes"]
     figures = {"relative_speed": found["relative"], "peak_memory": None if memory is None else memory / 2**20}
     return {

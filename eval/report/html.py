@@ -117,4 +117,4 @@ def with_code(note: str) -> str:
 
 def where(run: Mapping[str, Any]) -> str:
     """The precision of a model in this process, or the server that one is behind."""
-    return f"served ({run['server']})" if "server" in run else str(run["dtype"])
+    return f"served ({run['server']})" if "server" in run else str(run.get("dtype", "written elsewhere"))

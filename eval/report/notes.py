@@ -37,6 +37,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     found += [f"{code(label)} has no texts yet." for label in results["without_texts"] if label not in failed(results)]
     found += served_by(results["config"]["run"])
     found += chats_of(results["config"]["run"])
+    found += made_elsewhere(results)
     found += [f"{column_titles(results, names)}: {text}" for text, names in settings_of(results).items()]
     found += [f"{text}." for text in warnings_of(results)]
     found += [f"{text}." for text in left_out(results)]
@@ -57,6 +58,16 @@ def served_by(run: Mapping[str, Any]) -> list[str]:
     if "server" not in run:
         return []
     return [f"A server wrote the texts ({code(run['server'])}): samplers and beams are its own, and so is the speed."]
+
+
+def made_elsewhere(results: Mapping[str, Any]) -> list[str]:
+    """Which texts did not come from this benchmark, and what made them."""
+    made = {each["label"]: each for each in results["config"]["decoders"] if "made_by" in each}
+    return [
+        f"{code(row['name'])} was written elsewhere: {code(made[row['label']]['model'])}, {code(made[row['label']]['made_by'])}."
+        for row in results["rows"]
+        if row["label"] in made
+    ]
 
 
 def chats_of(run: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from counterpoint.eval.cli.bench import add as bench_add_command
 from counterpoint.eval.cli.bench import compare as bench_compare_command
 from counterpoint.eval.cli.bench import ls as bench_ls_command
 from counterpoint.eval.cli.bench import plot as bench_plot_command
@@ -11,7 +12,14 @@ from counterpoint.eval.cli.bench import run as bench_run_command
 from counterpoint.eval.cli.bench import score as bench_score_command
 from counterpoint.eval.cli.bench.options import add_run_options
 
-COMMANDS = (bench_run_command, bench_score_command, bench_compare_command, bench_plot_command, bench_ls_command)
+COMMANDS = (
+    bench_run_command,
+    bench_add_command,
+    bench_score_command,
+    bench_compare_command,
+    bench_plot_command,
+    bench_ls_command,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

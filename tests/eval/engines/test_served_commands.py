@@ -14,6 +14,7 @@ from counterpoint.eval.bench.records import read_config, read_failures, read_gen
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.engines import client
 from counterpoint.eval.report.table import markdown
+from round_robin import balanced
 from stub_server import Stub, StubModel, serving
 
 SIZE = ["--limit", "4", "--max-new-tokens", "6", "--device", "cpu"]
@@ -62,6 +63,37 @@ def test_a_run_that_was_interrupted_goes_on_with_what_is_missing(stub: Stub, tmp
     assert found == whole
     assert len(found) == 16
     assert {each["key"]: each["text"] for each in kept}.items() <= found.items()
+
+
+def at(url: str, folder: Path, *words: str) -> int:
+    """A benchmark of two decoders by the server at an address."""
+    given = ["bench", *SIZE, "--engine", "openai", "--base-url", url, "--model", "stub", "--tokenizer", str(AMATEUR)]
+    asked = ["--concurrency", "3", "--quiet", "--metrics", "diversity", "--decoders", "greedy", "nucleus"]
+    return main([*given, *asked, "--output-dir", str(folder), *words])
+
+
+def test_replicas_behind_one_address_are_one_server(stub: Stub, tmp_path: Path) -> None:
+    assert at(stub.url, tmp_path / "one") == 0
+    with serving(Stub(stub.model)) as second, balanced([stub.url, second.url]) as url:
+        stub.requests.clear()
+        second.faults = [stub_server.drop] * 3  # it fails, and the same requests go to the other
+        assert at(url, tmp_path / "two") == 0
+        assert stub.requests
+        assert len(second.requests) > 3
+    texts = [{each["key"]: each["text"] for each in read_generations(tmp_path / name)} for name in ("one", "two")]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 8
+
+
+def test_shards_may_ask_a_replica_each(stub: Stub, tmp_path: Path) -> None:
+    assert at(stub.url, tmp_path / "one") == 0
+    with serving(Stub(stub.model)) as second:
+        for shard, url in (("0/2", stub.url), ("1/2", second.url)):
+            assert at(url, tmp_path / "two", "--shard", shard) == 0
+        assert second.requests
+    assert main(["bench", "score", str(tmp_path / "two"), "--quiet"]) == 0
+    texts = [{each["key"]: each["text"] for each in read_generations(tmp_path / name)} for name in ("one", "two")]
+    assert texts[0] == texts[1]
 
 
 def test_other_weights_under_the_same_name_do_not_go_on(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
