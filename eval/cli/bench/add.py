@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--label", metavar="NAME:key=value,...", required=True, help="what the texts are called in tables, with what made them so"
     )
-    add_shared(parser, "--model", required=True, default=None, metavar="NAME", help="the model that wrote them")
+    add_shared(parser, "--model", required=True, default=None, help="the model that wrote them")
     parser.add_argument("--made-by", metavar="TEXT", required=True, help="the engine, its release and settings, in words")
     parser.add_argument(
         "--prompts", metavar="FILE_OR_ID", help="of a new folder: the prompts, as `counterpoint bench --file` reads them"
@@ -46,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=positive,
         help=f"of a new folder: the most tokens of a text, after which references are cut (default: {DEFAULTS['max_new_tokens']})",
     )
-    add_shared(parser, "--trust-remote-code", "--quiet")
+    add_shared(parser, "--trust-remote-code", "--json", "--quiet")
     return parser
 
 
@@ -78,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise CommandError(f"--file {arguments.file}: {error.strerror or error}") from error
         texts = add_texts(directory, content, f"file={arguments.file}", maker, new)
-    if not arguments.quiet:
+    if arguments.json:
+        print(json.dumps({"label": maker.label, "texts": len(texts), "prompts": len({each.index for each in texts})}))
+    elif not arguments.quiet:
         print(f"{len(texts)} texts of {maker.label} are in {directory}; to measure them: counterpoint bench score {directory}")
     return 0
 

@@ -86,7 +86,7 @@ def test_the_same_label_is_read_anew_and_others_stay(here: Path, tmp_path: Path)
     assert {"other", "elsewhere:top_p=0.9"} <= rows_of(here).keys()
 
 
-def test_a_new_folder_has_its_prompts_from_a_file(prompts: Path, tmp_path: Path) -> None:
+def test_a_new_folder_has_its_prompts_from_a_file(prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "new"
     own = ["--prompts", str(prompts), "--tokenizer", str(AMATEUR), "--max-new-tokens", "6"]
     assert add(folder, outputs(tmp_path), *own, "--quiet") == 0
@@ -94,7 +94,9 @@ def test_a_new_folder_has_its_prompts_from_a_file(prompts: Path, tmp_path: Path)
 
     tokenizer = AutoTokenizer.from_pretrained(AMATEUR)
     assert {len(tokenizer(each["reference"])["input_ids"]) for each in read_generations(folder)} == {6}
-    assert add(folder, outputs(tmp_path), label="again") == 0
+    capsys.readouterr()
+    assert add(folder, outputs(tmp_path), "--json", label="again") == 0
+    assert json.loads(capsys.readouterr().out) == {"label": "again", "texts": 4, "prompts": 4}
     assert main(["bench", "score", str(folder), *METRICS]) == 0
     assert rows_of(folder).keys() == {"elsewhere:top_p=0.9", "again"}
     assert add(tmp_path / "bare", outputs(tmp_path), "--prompts", str(prompts)) == 0
