@@ -151,7 +151,8 @@ def mend(path: Path) -> list[Record]:
 def read_records(folder: Path, pattern: str) -> Iterator[Record]:
     """The whole records of all journals in a folder whose names fit, which other processes may be writing."""
     for path in sorted(folder.glob(pattern)):
-        yield from filter(None, map(record_of, path.read_bytes().split(b"\n")))
+        with path.open("rb") as lines:
+            yield from filter(None, map(record_of, lines))
 
 
 @cache

@@ -87,9 +87,9 @@ class Run:
             "device": self.device.type,
         }
 
-    def done(self) -> dict[str, Any]:
-        """The texts that are there, of however many processes, by their keys."""
-        return {record["key"]: record for record in read_records(self.directory, "generations*.jsonl")}
+    def done(self) -> set[str]:
+        """The keys of the texts that are there, of however many processes."""
+        return {record["key"] for record in read_records(self.directory, "generations*.jsonl")}
 
     def file(self, name: str) -> Path:
         """This process's own file of records."""
