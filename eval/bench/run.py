@@ -148,7 +148,8 @@ def processes(options: argparse.Namespace) -> PartialState:
     Raises:
         ValueError: For options that several processes cannot share.
     """
-    state = PartialState(cpu=options.device == "cpu", timeout=IDLE)
+    on_cpu = loading.choose_device(options.device).type == "cpu"  # without an accelerator too, where each would be alone
+    state = PartialState(cpu=on_cpu, timeout=IDLE)
     if state.num_processes > 1 and options.device not in (None, "cpu"):
         raise ValueError(f"device={options.device}: {state.num_processes} processes take a device each; leave it out")
     if state.num_processes > 1 and options.device_map is not None:

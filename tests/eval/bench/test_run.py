@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from counterpoint.decoders import decoder
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.bench import generation as bench_generation
+from counterpoint.eval.bench import run as bench_run
 from counterpoint.eval.bench import work as bench_work
 from counterpoint.eval.bench.records import read_config, read_failures, read_generations, read_speed
 from counterpoint.eval.choosing import parse_decoder
@@ -318,6 +321,16 @@ LAUNCH = [
     *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "counterpoint.eval.cli"),
 ]
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="a machine without an accelerator")
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_processes_know_each_other_without_an_accelerator(device: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``PartialState`` joins processes of the CPU only where it is told that they are: without it each writes all of the plan."""
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(bench_run, "PartialState", lambda **options: told.update(options) or SimpleNamespace(num_processes=1))
+    bench_run.processes(Namespace(device=device, device_map=None))
+    assert told["cpu"] is True
 
 
 @pytest.mark.slow
