@@ -9,7 +9,6 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -328,7 +327,12 @@ LAUNCH = [
 def test_processes_know_each_other_without_an_accelerator(device: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """``PartialState`` joins processes of the CPU only where it is told that they are: without it each writes all of the plan."""
     told: dict[str, Any] = {}
-    monkeypatch.setattr(bench_run, "PartialState", lambda **options: told.update(options) or SimpleNamespace(num_processes=1))
+
+    def alone(state: Any, **options: Any) -> None:
+        state.num_processes = 1
+        told.update(options)
+
+    monkeypatch.setattr(bench_run.PartialState, "__init__", alone)
     bench_run.processes(Namespace(device=device, device_map=None))
     assert told["cpu"] is True
 
