@@ -191,3 +191,34 @@ def begins_json(line: str) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
+
+
+DEEPEST = 8
+"""Levels of a file of options."""
+
+
+def yaml_mapping(path: Path, where: str) -> dict[Any, Any]:
+    """The options of a YAML file, read as far as it is harmless before anything is made of it.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not UTF-8 or not YAML, is nested too deeply, has an alias or half of a character in it, or no mapping.
+    """
+    import yaml  # type: ignore[import-untyped]  # transformers depends on it
+
+    text, depth = decoded(path.read_bytes(), where), 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(f"{where}: nested too deeply; write lines such as `limit: 64`")
+            if isinstance(event, yaml.ScalarEvent):
+                check_text(event.value, f"{where}, line {event.start_mark.line + 1}")
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"{where}: an alias (*NAME) in it; write the value out")
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: the file is not a mapping of options; write lines such as `limit: 64`")
+    return content

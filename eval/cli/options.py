@@ -29,6 +29,14 @@ def at_least(least: int, text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Parse a number of a port, where 0 is any that is free."""
+    number = non_negative(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return number
+
+
 def above_zero(text: str) -> float:
     """Parse a number above 0."""
     try:

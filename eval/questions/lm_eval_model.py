@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -36,6 +36,11 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 PARAMETERS = {*PENALTIES, *(name for row in TABLE.rows.values() for name in row.parameters)}
 IDENTITY = "counterpoint"
 """Key, in a cache of answers, of whose answers they are."""
+
+
+def words_of(decoder: str, arguments: Mapping[str, Any]) -> list[str]:
+    """A decoder's name, and those of a model's arguments that are its parameters."""
+    return [decoder, *(f"{key}={arguments[key]}" for key in sorted(PARAMETERS & arguments.keys()))]
 
 
 @register_model(MODEL)
@@ -71,7 +76,8 @@ class DecoderLM(HFLM):  # type: ignore[misc] # lm_eval has no types
         batch_tokens: int = 256,
         **arguments: Any,
     ) -> None:
-        self.words = [decoder, *(f"{key}={arguments.pop(key)}" for key in sorted(PARAMETERS & arguments.keys()))]
+        self.words = words_of(decoder, arguments)
+        arguments = {key: value for key, value in arguments.items() if key not in PARAMETERS}
         self.spec = parse_decoder(self.words, own=self.own)
         self.renormalise, self.banned, self.batch_tokens = renormalise, banned, batch_tokens
         self.identity = json.dumps(

@@ -18,7 +18,7 @@ from counterpoint.eval.cli.decoder_aliases import ALIASES, add_aliases, check_on
 from counterpoint.eval.cli.errors import CommandError, UsageError, usage_errors
 from counterpoint.eval.cli.options import add_chat_options, add_engine_options, add_output_dir, add_shared, positive
 from counterpoint.eval.cli.parser import Parser, did_you_mean
-from counterpoint.eval.inputs import check_text, decoded
+from counterpoint.eval.inputs import yaml_mapping
 
 DECODERS = ("greedy", "beam", "nucleus", "top_k", "typical", "min_p", "contrastive_search", "dola")
 """Decoders that run unless others are named; with the embedded expert, contrastive decoding runs too, by the embedded amateur."""
@@ -155,29 +155,19 @@ def command_of(chosen: Mapping[str, Any]) -> str:
 
 def read_options(path: Path) -> dict[str, Any]:
     """Read the options of a YAML file and check them as on the command line."""
-    import yaml  # type: ignore[import-untyped]  # transformers depends on it
-
+    where = f"--config {path}"
     try:
-        text = decoded(path.read_bytes(), f"--config {path}")
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # as far as it is read, before anything is made of it
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise UsageError(f"--config {path}: nested too deeply; write lines such as `max-new-tokens: 64`")
-            if isinstance(event, yaml.AliasEvent):
-                raise UsageError(f"--config {path}: an alias (*NAME) in it; write the value out")
-        content = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CommandError(f"--config {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"--config {path}: the file is not a mapping of options; write lines such as `max-new-tokens: 64`")
+        with usage_errors():
+            content = yaml_mapping(path, where)
+    except OSError as error:
+        raise CommandError(f"{where}: {error}") from error
     known = [name for name in DEFAULTS if name != "config"]
     words: list[str] = []
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
-            raise UsageError(f"--config {path}: unknown option {key!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
-        words += option_words(name, value, f"--config {path}: {key}")
+            raise UsageError(f"{where}: unknown option {key!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+        words += option_words(name, value, f"{where}: {key}")
     parser = Parser(prog="counterpoint bench", allow_abbrev=False)
     add_run_options(parser)
     try:
@@ -188,10 +178,10 @@ def read_options(path: Path) -> dict[str, Any]:
                 for each in expanded(choice):
                     parse_decoder(each, own=False)
     except UsageError as error:
-        raise UsageError(f"--config {path}: {error}") from error
+        raise UsageError(f"{where}: {error}") from error
     for name in options.get("metrics", ()):
         if OWN.fullmatch(name):
-            raise UsageError(f"--config {path}: {name} is code of somebody's own, which runs only where a command line names it")
+            raise UsageError(f"{where}: {name} is code of somebody's own, which runs only where a command line names it")
     return options
 
 
@@ -215,11 +205,8 @@ def option_words(name: str, value: object, where: str) -> list[str]:
         if not isinstance(each, str | int | float):
             needed = "a list of names" if several else "one value"
             raise UsageError(f"{where} is {' '.join(str(type(each)).split())[8:-2]} {str(each)[:40]!r}: {needed} is needed")
-        check_text(str(each), where)
     return [flag, *map(str, values)] if several else [f"{flag}={value}"]
 
 
-DEEPEST = 8
-"""Levels of a file of options."""
 SEVERAL = ("decoders", "metrics")
 """Options that take a list."""

@@ -8,7 +8,7 @@ from counterpoint.eval.choosing import describe_decoders
 from counterpoint.eval.cli.decoder_aliases import parse_named
 from counterpoint.eval.cli.errors import CommandError, UsageError
 from counterpoint.eval.cli.models import load_model
-from counterpoint.eval.cli.options import add_shared, non_negative
+from counterpoint.eval.cli.options import add_shared, port
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine)"
     )
-    parser.add_argument("--port", metavar="N", type=non_negative, default=8000, help="port to listen on (default: 8000)")
+    parser.add_argument("--port", metavar="N", type=port, default=8000, help="port to listen on (default: 8000)")
     add_shared(parser, "--device", "--dtype", "--trust-remote-code")
     return parser
 

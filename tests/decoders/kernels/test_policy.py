@@ -26,7 +26,19 @@ def test_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert policy().fixed == kernels
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"kernels": 1}', '{"kernels": {"256x512 float32 5 rows": "quick"}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "{",
+        "[]",
+        "{}",
+        '{"kernels": 1}',
+        '{"kernels": {"256x512 float32 5 rows": "quick"}}',
+        pytest.param("[" * 100_000, id="nested too deeply"),
+        pytest.param('{"kernels": ' + '{"a": ' * 100_000, id="kernels nested too deeply"),
+    ],
+)
 def test_no_file_of_kernels(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "kernels.json"
     if content is not None:

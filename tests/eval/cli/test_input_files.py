@@ -16,6 +16,7 @@ from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli import main as main_module
 from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.main import main
+from counterpoint.eval.cli.options import port
 from counterpoint.eval.cli.terminal import printing_to, write
 from counterpoint.eval.inputs import csv_rows, json_value, lines_or_records
 
@@ -180,6 +181,9 @@ USAGE = [
     (["generate", "x", "--decoder", "nucleus", f"temperature={'9' * 400}"], "is not a number"),
     (["generate", "Caf\udce9"], "is not UTF-8 text"),
     (["factor"], "--file is missing"),
+    (["serve", "--port", "99999999"], "'99999999' is not a port: 0 to 65535"),
+    (["serve", "--port", "65536"], "'65536' is not a port: 0 to 65535"),
+    (["serve", "--port", "-1"], "'-1' is not a whole number of 0 or more"),
 ]
 
 
@@ -189,6 +193,10 @@ def test_wrong_usage_is_2(
 ) -> None:
     assert message in failure(capsys, monkeypatch, *words)
     assert main(words) == 2
+
+
+def test_ports() -> None:
+    assert [port("0"), port("65535")] == [0, 65535]
 
 
 def test_models_of_metrics_are_asked_for_before_texts(

@@ -303,6 +303,69 @@ def test_the_command_refuses_in_one_line(tasks: Path, capsys: pytest.CaptureFixt
     assert error.startswith("counterpoint: error: decoder contrastive_search: the probability of a text is undefined")
 
 
+@pytest.fixture
+def no_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are not looked for, which takes a minute."""
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda **options: pytest.fail("tasks are looked for"))
+
+
+@pytest.mark.usefixtures("no_tasks")
+def test_a_wrong_decoder_is_refused_before_tasks_are_looked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for given, message in (
+        ("decoder=dolla", "did you mean dola?"),
+        ("decoder=dola,penalty_alpha=0.6", "decoder dola has no 'penalty_alpha'"),
+        ("decoder=[dola:layers=hgh]", "layers=hgh are not layers"),
+    ):
+        assert main(["lm-eval", "--model_args", f"pretrained={AMATEUR},{given}", "--tasks", "x"]) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+        (tmp_path / "o.yaml").write_text(f"model: counterpoint\nmodel_args: '{given.strip('[]')}'\ntasks: x", encoding="utf-8")
+        if "[" not in given:
+            assert main(["lm-eval", "--config", str(tmp_path / "o.yaml")]) == 2
+            assert message in capsys.readouterr().err.splitlines()[-1]
+    for words in (["--model_args", "decoder=dola"], ["--model", "hf", "--model_args", "decoder=dolla"]):
+        with pytest.raises(pytest.fail.Exception, match="tasks are looked for"):
+            main(["lm-eval", *words, "--tasks", "x"])
+
+
+CONFIGS = {
+    "- hf": "the file is not a mapping of options",
+    "limit: [1]": "limit is list '[1]': float or int is needed",
+    "limit: all": "limit is str 'all': float or int is needed",
+    "model_args: [pretrained]": "model_args is list",
+    "gen_kwargs: 3": "gen_kwargs is int '3': dict or str is needed",
+    "tasks: {a: 1}": "tasks is dict",
+    "tasks: [1]": "names are needed",
+    "seed: {a: 1}": "seed is dict",
+    "log_samples: maybe": "log_samples is str 'maybe': bool is needed",
+    "task: x": "unknown option 'task' (did you mean tasks?)",
+    'model: "a \\ud83d"': "line 1: holds half of a character",
+    "tasks: " + "[" * 100_000: "nested too deeply",
+    "a: &a [x]\ntasks: *a": "an alias (*NAME) in it",
+    "tasks: [": "expected the node content",
+    "Caf\udce9": "line 1: not UTF-8 text",
+}
+
+
+@pytest.mark.usefixtures("no_tasks")
+@pytest.mark.parametrize("content", CONFIGS)
+def test_option_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str) -> None:
+    (tmp_path / "o.yaml").write_bytes(content.encode(errors="surrogateescape"))
+    assert main(["lm-eval", "--config", str(tmp_path / "o.yaml")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"counterpoint: error: --config {tmp_path / 'o.yaml'}")
+    assert CONFIGS[content] in error
+
+
+@pytest.mark.usefixtures("no_tasks")
+def test_an_option_file_that_the_harness_can_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = "model: counterpoint\nmodel_args: {pretrained: x, decoder: dola}\ntasks: [x]\nlimit: 3\nbatch_size: auto\nseed: 1\n"
+    (tmp_path / "o.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(pytest.fail.Exception, match="tasks are looked for"):
+        main(["lm-eval", "--config", str(tmp_path / "o.yaml")])
+    assert main(["lm-eval", "--config", str(tmp_path / "absent.yaml")]) == 2
+    assert "absent.yaml: No such file" in capsys.readouterr().err
+
+
 def test_the_harness_own_commands_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, word in ((["--help"], "validate"), (["run", "--help"], "--num_fewshot")):
         with pytest.raises(SystemExit) as stop:
