@@ -348,21 +348,26 @@ def test_no_decoder_has_a_say_in_drafts(case: type[DecoderLaws], monkeypatch: py
 @pytest.mark.parametrize("case", [case for case in PROCESSORS if issubclass(case.decoder, ContrastProcessor)])
 def test_parts_are_what_the_scores_are_made_of(case: type[DecoderLaws]) -> None:
     model, ids = tiny_model(), torch.tensor([[7, 8, 9], [5, 6, 4]])
-    processor: Any = case().make_processor(model)
-    for name in ("amateur", "guide"):  # another prompt's length is known from generate() alone
-        if isinstance(getattr(processor, name, None), PromptAmateur):
-            setattr(processor, name, Unigram())
-    if hasattr(processor, "prompt_length"):
-        processor.prompt_length = 1
+    processor, other = (without_generate(case().make_processor(model)) for _ in range(2))
     logits = model(ids).logits[:, -1]
-    parts, outputs = processor.parts(NextTokenOutputs(ids), logits), NextTokenOutputs(ids)
-    torch.testing.assert_close(parts.scores, processor.process(outputs, logits))  # the amateur now has a cache
+    parts = processor.parts(NextTokenOutputs(ids), logits)
+    torch.testing.assert_close(parts.scores, other.process(NextTokenOutputs(ids), logits))
     assert torch.equal(parts.positive, logits)
     assert torch.equal(parts.plausible, parts.scores > -torch.inf)
     assert all(len(value) == len(ids) for value in parts.choice.values())
     if "layer" in parts.choice:
         chosen = parts.choice["divergence"].argmax(dim=1)
         assert parts.choice["layer"].tolist() == [processor.layers[index] for index in chosen]
+
+
+def without_generate(processor: Any) -> Any:
+    """The processor for a call by hand: another prompt's length is known from ``generate`` alone."""
+    for name in ("amateur", "guide"):
+        if isinstance(getattr(processor, name, None), PromptAmateur):
+            setattr(processor, name, Unigram())
+    if hasattr(processor, "prompt_length"):
+        processor.prompt_length = 1
+    return processor
 
 
 class Unigram:

@@ -124,10 +124,16 @@ def test_the_measurement_is_not_taken_for_a_forward_of_generate() -> None:
         tap.states(torch.tensor([[5, 6, 7]]))
 
 
-@pytest.mark.parametrize("name", ["deepseek_v32:DeepseekV32ForCausalLM", "gemma3n_text:Gemma3nForCausalLM"])
-def test_caches_with_more_or_less_than_keys_take_the_tree(name: str) -> None:
-    """Sparse attention keeps an index beside its keys; layers that share keys keep none."""
-    model = every_family.build(name)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("deepseek_v32:DeepseekV32ForCausalLM", {"index_topk": 512}),
+        ("gemma3n_text:Gemma3nForCausalLM", {}),
+    ],
+)
+def test_caches_with_more_or_less_than_keys_take_the_tree(name: str, settings: dict[str, Any]) -> None:
+    """Sparse attention keeps an index beside its keys; layers that share keys keep none. Which keys it leaves out may be rounding's choice."""
+    model = every_family.build(name, **settings)
     ids = torch.tensor([[0, 0, *range(20, 26)], [*range(30, 38)]])
     arguments: dict[str, Any] = dict(
         custom_generate=contrastive_search, penalty_alpha=0.6, top_k=3, max_new_tokens=8, do_sample=False

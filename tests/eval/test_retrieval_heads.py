@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_recall_counts_a_token_as_often_as_it_stands() -> None:
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mistral_sliding", "gemma3_sliding"])
 def test_copied_tokens_are_those_of_whole_attention_matrices(family: str) -> None:
     """Of one reading without a cache, head by head; a window's lost tokens do not shift the others."""
-    model: Any = FAMILY[family].build()
+    model: Any = copy.deepcopy(FAMILY[family].build())  # whose attention is set below
     torch.manual_seed(0)
     ids = torch.randint(5, 12, (30,)).tolist()  # few tokens, so that some are hit
     trial, answer = Trial(ids, 4, [5, 6, 7, 8, 9, 10], 26), [5, 6, 7, 8, 9, 10]

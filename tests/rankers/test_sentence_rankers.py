@@ -85,7 +85,8 @@ def test_long_continuations_keep_their_beginning() -> None:
     text = " " + PREFIXES[1]
     (found,) = SentenceTransformerRanker(bi_encoder()).score(SHORT[:1], [[text, text + " More.", "X" + text[1:]]])
     assert found[0] == pytest.approx(float(torch.cosine_similarity(vector(SHORT[0]), vector(text), dim=0)), abs=1e-4)
-    assert found[1] == found[0] != found[2]
+    assert found[1] == pytest.approx(float(found[0]), abs=1e-5)  # read in a batch with other texts
+    assert abs(found[2] - found[0]) > 1e-4
 
 
 def logit(prefix: str, text: str) -> float:

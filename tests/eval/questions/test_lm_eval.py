@@ -214,7 +214,7 @@ def test_banned_tokens_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     finite = likelihoods(load(decoder="dola", alpha=0.9, banned=-1000.0), PAIRS[:3])
     assert all((total < -900) == (before == -math.inf) for (total, _), (before, _) in zip(finite, found, strict=True))
     assert min(total for total, _ in finite) > -math.inf
-    assert not caplog.text
+    assert "bans" not in caplog.text
 
 
 def test_wrong_arguments() -> None:

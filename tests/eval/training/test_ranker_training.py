@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -167,6 +168,7 @@ def unkilled(base: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+@pytest.mark.skipif("COUNTERPOINT_ROUNDING" in os.environ, reason="the process that is killed rounds as this machine does")
 @pytest.mark.parametrize("moment", ["negatives", "step", "card"])
 def test_after_a_kill_the_same_command_ends_as_without(
     base: Path, texts: Path, tmp_path: Path, unkilled: Path, moment: str
