@@ -1,7 +1,7 @@
 """A thousand passages to continue: those that come with the package, and paragraphs of WikiText-2's test set, evenly spaced.
 
-Usage: ``python prompts.py wiki.test.raw --output prompts.jsonl``. A paragraph has at least 600 characters, which leaves 64 tokens to
-compare with after a prompt of 32. Writes a line ``{"text": ...}`` a passage, first the packaged ones, in the same order every time.
+Usage: ``python prompts.py wiki.test.raw --output prompts.jsonl``. A paragraph has at least 600 characters, which leaves 64 tokens
+to compare with after a prompt of 32. Writes a line ``{"text": ...}`` a passage, the packaged ones first, in an order that stays.
 """
 
 from __future__ import annotations
