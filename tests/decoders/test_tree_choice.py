@@ -132,7 +132,7 @@ def test_the_measurement_is_not_taken_for_a_forward_of_generate() -> None:
     ],
 )
 def test_caches_with_more_or_less_than_keys_take_the_tree(name: str, settings: dict[str, Any]) -> None:
-    """Sparse attention keeps an index beside its keys (and here leaves none out, by rounding's choice); shared keys are kept once."""
+    """Sparse attention keeps an index beside its keys (here it leaves none out, by chance of rounding); shared keys lie once."""
     model = every_family.build(name, **settings)
     ids = torch.tensor([[0, 0, *range(20, 26)], [*range(30, 38)]])
     arguments: dict[str, Any] = dict(
