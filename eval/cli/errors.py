@@ -57,6 +57,21 @@ def option_names(*arguments: str) -> Iterator[None]:
         raise CommandError(written_as_options(str(error), arguments)) from error
 
 
+@contextmanager
+def file_errors(option: str) -> Iterator[None]:
+    """Report what is wrong with a file by the option that named it.
+
+    Raises:
+        CommandError: In place of a ``ValueError`` that begins with the file, or an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"{option} {error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise CommandError(f"{option} {error}") from error
+
+
 def written_as_options(message: str, arguments: tuple[str, ...]) -> str:
     """Write ``name=value`` as ``--name value``, and a flag's ``name=True`` as ``--name``, for these arguments.
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from counterpoint.eval.cli.errors import CommandError
+from counterpoint.eval.cli.errors import CommandError, file_errors
 from counterpoint.eval.cli.models import chosen_format, load_model
 from counterpoint.eval.cli.options import above_zero, add_shared, positive, share
 from counterpoint.eval.training.wrong_answers import SHAPES, Pair, read_pairs, split_by_question, without_questions
@@ -139,9 +139,12 @@ def print_results(found: Mapping[str, Any], max_length: int) -> None:
 
 def read_data(arguments: argparse.Namespace) -> tuple[list[Pair], list[Pair]]:
     """Read the pairs, and split them into those to train on and those held out."""
-    pairs: Sequence[Pair] = read_pairs(arguments.file)
+    with file_errors("--file"):
+        pairs: Sequence[Pair] = read_pairs(arguments.file)
     if arguments.exclude is not None:
-        pairs = without_questions(pairs, [pair.question for pair in read_pairs(arguments.exclude)])
+        with file_errors("--exclude"):
+            excluded = read_pairs(arguments.exclude)
+        pairs = without_questions(pairs, [pair.question for pair in excluded])
         if not pairs:
             raise ValueError(
                 f"--exclude {arguments.exclude} has all questions of {arguments.file}, so that none is left to train on"

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.cli.errors import UsageError, option_names
+from counterpoint.eval.cli.errors import UsageError, file_errors, option_names
 from counterpoint.eval.cli.options import above_zero, add_shared, at_least, below_one, non_negative, positive, probability
 
 KEPT = "{done}; what was written and the last checkpoint are kept"
@@ -117,15 +117,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train the ranker, and print its accuracies and the folder."""
-    from counterpoint.rankers.training.passages import read_documents
+    from counterpoint.rankers.training.passages import check_passages, read_documents
 
     if arguments.continuation_words[0] > arguments.continuation_words[1]:
         raise UsageError(f"--continuation-words {' '.join(map(str, arguments.continuation_words))}: the least, and then the most")
     if arguments.passages == 1:
         raise UsageError("--limit 1: a passage is told from others, so that 2 are the least")
-    documents, held_out = read_documents(arguments.file), read_documents(arguments.held_out_file)
+    with file_errors("--file"):
+        documents = read_documents(arguments.file)
+    with file_errors("--held-out-file"):
+        held_out = read_documents(arguments.held_out_file)
     if twice := documents.keys() & held_out.keys():
         raise UsageError(f"{min(twice)} is both trained on and held out; name it once")
+    check_passages(
+        documents, prefix_words=arguments.prefix_words, continuation_words=tuple(arguments.continuation_words), seed=arguments.seed
+    )
 
     from counterpoint.eval import loading  # after the arguments, since these import torch
     from counterpoint.eval.progress import progress_bar

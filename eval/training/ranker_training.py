@@ -24,7 +24,7 @@ from counterpoint.rankers.base import Ranker
 from counterpoint.rankers.rankgen.rankgen import RankGenRanker
 from counterpoint.rankers.training.continuation_choice import ContinuationChoice, choices, picked, write_choices
 from counterpoint.rankers.training.contrastive_training import DEFAULTS, Settings, train
-from counterpoint.rankers.training.passages import Passage, passages
+from counterpoint.rankers.training.passages import Passage, check_passages, passages
 from counterpoint.rankers.training.settings import check_least
 from counterpoint.rankers.training.trainable_encoders import half, load_encoder, load_ranker
 
@@ -145,6 +145,7 @@ def train_ranker(
     """
     if (generator is None) != (data.negatives == 0):
         raise ValueError(f"negatives={data.negatives} with generator={generator and generator.name}: negatives=0 goes with None")
+    check_passages(documents, prefix_words=data.prefix_words, continuation_words=data.continuation_words, seed=settings.seed)
     state = PartialState(cpu=cpu)
     run: dict[str, Any] = {"model": model, "generator": generator and generator.name, "half_precision": half_precision}
     run |= {"documents": len(documents), "held_out": len(held_out), **asdict(data), **asdict(settings)}

@@ -102,7 +102,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
     """
     content, extension = decoded(Path(path).read_bytes(), str(path)), Path(path).suffix.lower()
     is_json = extension in JSON_LINES or (extension != ".csv" and content.lstrip().startswith("{"))
-    records = json_records(content, path) if is_json else csv_records(content, str(path))
+    records = [] if not content.strip() else json_records(content, path) if is_json else csv_records(content, str(path))
     if not records:
         raise ValueError(f'{path} is empty: write JSON Lines or CSV, e.g. {{"question": ..., "answer": ...}} a line')
     shape = shape_of(records[0][1], path)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 
 from counterpoint.rankers.ngrams import words
@@ -22,6 +22,8 @@ ABBREVIATIONS = frozenset(
     "mr. mrs. ms. dr. st. rev. hon. gen. col. capt. lt. messrs. prof. jr. sr. vs. no. vol. e.g. i.e. viz.".split()
 )
 OPENING = "\"'([\u201c\u2018"
+RECORDS = (".json", ".jsonl", ".ndjson", ".csv")
+"""Extensions of files that are no plain texts."""
 BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -128,12 +130,30 @@ def passages(
             start += 1
 
 
+def check_passages(
+    documents: Mapping[str, str], *, prefix_words: int = 256, continuation_words: tuple[int, int] = (10, 128), seed: int = 0
+) -> None:
+    """Look for a document with two passages, as far as the first.
+
+    Raises:
+        ValueError: If there is none, so that no continuation has another of the same document to be told from.
+    """
+    for name, text in documents.items():
+        of_it = passages(name, text, prefix_words=prefix_words, continuation_words=continuation_words, seed=seed)
+        if len([*islice(of_it, 2)]) == 2:
+            return
+    raise ValueError(
+        f"none of the documents has two passages ({', '.join([*documents][:3])}{', ...' if len(documents) > 3 else ''}): in-book "
+        "negatives need longer texts, or shorter prefixes and continuations"
+    )
+
+
 def read_documents(paths: Iterable[Path]) -> dict[str, str]:
     """The texts of files in UTF-8, and of all ``.txt`` files below folders, by their paths.
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If a file is not UTF-8, a folder has no ``.txt`` file, or a file is named twice.
+        ValueError: If a file is not UTF-8 or is one of records, a folder has no ``.txt`` file, or a file is named twice.
     """
     documents: dict[str, str] = {}
     for path in paths:
@@ -141,10 +161,12 @@ def read_documents(paths: Iterable[Path]) -> dict[str, str]:
         if not files:
             raise ValueError(f"{path} is a folder without .txt files; name text files, or a folder of them")
         for file in files:
+            if file.suffix.lower() in RECORDS:
+                raise ValueError(f"{file} has records: plain texts are needed, a file for each document")
             if str(file) in documents:
                 raise ValueError(f"{file} is named twice: each document once")
             try:
                 documents[str(file)] = file.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
-                raise ValueError(f"{file} is not UTF-8 text: {error}; save it as UTF-8") from error
+                raise ValueError(f"{file} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     return documents

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ COMMANDS = {
     "score": ["score", "{}"],
     "rerank": ["rerank", "--ranker", "overlap", "--file", "{}"],
     "induce": ["induce", "--output-dir", "{folder}", "--file", "{}"],
+    "train-ranker": ["train-ranker", "--output-dir", "{folder}", "--model", "{folder}", "--file", "{}"],
     "truthfulqa": ["truthfulqa", "--output-dir", "{folder}", "--file", "{}"],
     "factor": ["factor", "--output-dir", "{folder}", "--file", "{}"],
 }
@@ -89,15 +91,17 @@ def test_json_lines(
 @pytest.mark.parametrize(
     ("place", "reason"), [("absent", "No such file"), ("folder", "Is a directory"), ("loop", "Too many levels")]
 )
-@pytest.mark.parametrize("command", ["generate", "score", "rerank"])
+@pytest.mark.parametrize("command", ["generate", "score", "rerank", "induce", "train-ranker"])
 def test_files_that_cannot_be_read(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, place: str, reason: str
 ) -> None:
     """The error names the argument as the command has it."""
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").mkdir(parents=True)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    found = failure(capsys, monkeypatch, *words_of(command, tmp_path / place, tmp_path))
-    assert f"{'FILE' if command == 'score' else '--file'} {tmp_path / place}: {reason}" in found
+    found = failure(capsys, monkeypatch, *words_of(command, tmp_path / place, tmp_path / "out"))
+    named = "folder/a.txt" if (command, place) == ("train-ranker", "folder") else place  # a folder that is called as texts are
+    assert f"{'FILE' if command == 'score' else '--file'} {tmp_path / named}: {reason}" in found
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -132,6 +136,42 @@ def test_csv(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     (tmp_path / "table.csv").write_text(content, encoding="utf-8")
     found = failure(capsys, monkeypatch, *words_of(command, tmp_path / "table.csv", tmp_path / "out"))
     assert f"table.csv, {message}" in found
+
+
+NO_TEXTS = {
+    "t.txt": ("", "none of the documents has two passages"),
+    "blank.txt": (" \n\n", "none of the documents has two passages"),
+    "zeros.txt": ("\0" * 500, "none of the documents has two passages"),
+    "half.txt": ("A \ud83d B.", "half.txt is not UTF-8 text"),
+    "t.jsonl": (GOOD, "t.jsonl has records: plain texts are needed"),
+    "t.csv": ("text\nIt was.\n", "t.csv has records"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TEXTS)
+def test_texts_to_train_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    content, message = NO_TEXTS[name]
+    (tmp_path / name).write_bytes(content.encode(errors="surrogatepass"))
+    words = words_of("train-ranker", tmp_path / name, tmp_path / "out")
+    assert message in failure(capsys, monkeypatch, *words)
+    if not message.startswith("none"):  # texts to measure on are looked at before there is anything to train on
+        held_out = failure(capsys, monkeypatch, *words[:-1], os.devnull, "--held-out-file", str(tmp_path / name))
+        assert f"error: --held-out-file {tmp_path}" in held_out
+        assert message in held_out
+    assert not (tmp_path / "out").exists()
+
+
+EMPTY = {"a.jsonl": "", "a.csv": "question,answer\n", "a.txt": "\n \n", "marked.txt": "\ufeff"}
+
+
+@pytest.mark.parametrize("command", ["generate", "induce"])
+@pytest.mark.parametrize("name", EMPTY)
+def test_files_with_nothing_in_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, name: str
+) -> None:
+    (tmp_path / name).write_text(EMPTY[name], encoding="utf-8")
+    found = failure(capsys, monkeypatch, *words_of(command, tmp_path / name, tmp_path / "out"))
+    assert re.search(f"{name}( is empty: write|: no prompts in it; write)", found)
 
 
 def test_formats_are_what_the_extension_says() -> None:
