@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 from typing_extensions import override
@@ -23,6 +23,8 @@ Utility = Callable[[Texts, Texts], Float[Tensor, "hypotheses references"]]
 """Gives what each hypothesis (a row) is worth if a reference (a column) is the right continuation."""
 Bags = Sequence[Counter[Any]]
 """N-grams and how often each occurs, one bag for each order."""
+REFERENCES = 256
+"""References that are compared with at once, since each takes a number for each n-gram."""
 
 
 class AggregateUtility(ABC):
@@ -51,17 +53,22 @@ class BagUtility(AggregateUtility):
         """The n-grams of a text by order."""
 
     @abstractmethod
-    def of_counts(self, shared: Sequence[float], hypothesis: Sequence[float], reference: Sequence[float]) -> float:
+    def of_counts(
+        self,
+        shared: Float[Tensor, "orders *pairs"],
+        hypothesis: Float[Tensor, "orders *#pairs"],
+        reference: Float[Tensor, "orders *#pairs"],
+    ) -> Float[Tensor, "*pairs"]:
         """The utility from how many n-grams of each order are shared, and how many either text has."""
 
     @override
     def __call__(self, hypotheses: Texts, references: Texts) -> Float[Tensor, "hypotheses references"]:
+        if not hypotheses or not references:
+            return torch.zeros(len(hypotheses), len(references))
         read = {text: self.bags(text) for text in (*hypotheses, *references)}
-        size = {text: [float(bag.total()) for bag in bags] for text, bags in read.items()}
-        rows = [
-            [self.of_counts(matches(read[one], read[other]), size[one], size[other]) for other in references] for one in hypotheses
-        ]
-        return torch.tensor(rows).reshape(len(hypotheses), len(references))
+        ones, others = ([read[text] for text in texts] for texts in (hypotheses, references))
+        shared = torch.stack([shared_counts(*each) for each in zip(by_order(ones), by_order(others), strict=True)])
+        return self.of_counts(shared, totals(ones)[:, :, None], totals(others)[:, None, :]).float()
 
     @override
     def against_mean(self, texts: Texts, counts: Sequence[int], *, itself: bool) -> Float[Tensor, " texts"]:
@@ -72,25 +79,65 @@ class BagUtility(AggregateUtility):
             for bag, whole in zip(bags, total, strict=True):
                 for gram, times in bag.items():
                     whole[gram] += times * count
-        sizes = [bag.total() for bag in total]
-        scores = []
-        for bags in read:
-            own = [float(bag.total()) for bag in bags]
-            less = 0 if itself else 1
-            shared = [
+        less = 0 if itself else 1
+        shared = [
+            [
                 math.fsum(min(times, (whole[gram] - less * times) / others) for gram, times in bag.items())
                 for bag, whole in zip(bags, total, strict=True)
             ]
-            mean = [(size - less * times) / others for size, times in zip(sizes, own, strict=True)]
-            scores.append(self.of_counts(shared, own, mean))
-        return torch.tensor(scores)
+            for bags in read
+        ]
+        own = totals(read)
+        mean = (totals([total]) - less * own) / others
+        return self.of_counts(torch.tensor(shared, dtype=torch.float64).T, own, mean).float()
 
 
-def matches(one: Bags, other: Bags) -> list[float]:
-    """How many n-grams of each order are in both, each as often as in the one that has it less."""
-    return [
-        float(sum(min(times, there.get(gram, 0)) for gram, times in bag.items())) for bag, there in zip(one, other, strict=True)
-    ]
+def by_order(texts: Sequence[Bags]) -> list[tuple[Counter[Any], ...]]:
+    """The bags of all texts, order by order."""
+    return list(zip(*texts, strict=True))
+
+
+def totals(texts: Sequence[Bags]) -> Float[Tensor, "orders texts"]:
+    """How many n-grams of each order each text has."""
+    return torch.tensor([[bag.total() for bag in bags] for bags in texts], dtype=torch.float64).T
+
+
+def shared_counts(ones: Sequence[Counter[Any]], others: Sequence[Counter[Any]]) -> Float[Tensor, "ones others"]:
+    """How many n-grams are in both bags of each pair, each as often as in the bag that has it less.
+
+        sum_g min(a_g, b_g) = sum_t |{g: a_g >= t and b_g >= t}|,   a product of matrices of zeros and ones for each t
+
+    Counts t that no bag has are skipped, and the next one stands for them.
+
+    Example:
+        >>> from collections import Counter
+        >>> shared_counts([Counter("aab")], [Counter("aac"), Counter("ab")])
+        tensor([[2., 2.]], dtype=torch.float64)
+    """
+    number = {gram: index for index, gram in enumerate({gram for bag in ones for gram in bag})}
+    text, gram, count = places(ones, number)
+    blocks = []
+    for start in range(0, len(others), REFERENCES):
+        block = others[start : start + REFERENCES]
+        other_text, other_gram, other_count = places(block, number)
+        shared, before = torch.zeros(len(ones), len(block), dtype=torch.float64), 0
+        for times in sorted({*count.tolist(), *other_count.tolist()}):
+            here, there = count >= times, other_count >= times
+            one = torch.sparse_coo_tensor(
+                torch.stack([text[here], gram[here]]), torch.ones(int(here.sum())), (len(ones), len(number)), check_invariants=True
+            )
+            other = torch.zeros(len(number), len(block))
+            other[other_gram[there], other_text[there]] = 1.0
+            shared += (times - before) * torch.sparse.mm(one, other)
+            before = times
+        blocks.append(shared)
+    return torch.cat(blocks, dim=1)
+
+
+def places(bags: Sequence[Counter[Any]], number: Mapping[Any, int]) -> Int[Tensor, "3 found"]:
+    """The index of the bag, the number of the n-gram and how often it occurs there, for all n-grams that have a number."""
+    found = [(index, number[gram], times) for index, bag in enumerate(bags) for gram, times in bag.items() if gram in number]
+    return torch.tensor(found, dtype=torch.long).reshape(-1, 3).T
 
 
 class NgramF1(BagUtility):
@@ -118,8 +165,8 @@ class NgramF1(BagUtility):
         return [Counter(ngrams(words(text), self.n))]
 
     @override
-    def of_counts(self, shared: Sequence[float], hypothesis: Sequence[float], reference: Sequence[float]) -> float:
-        return 2 * shared[0] / max(hypothesis[0] + reference[0], 1)
+    def of_counts(self, shared: Tensor, hypothesis: Tensor, reference: Tensor) -> Tensor:
+        return 2 * shared[0] / (hypothesis[0] + reference[0]).clamp(min=1)
 
 
 class ChrF(BagUtility):
@@ -154,12 +201,14 @@ class ChrF(BagUtility):
         return [Counter(line[at : at + n] for at in range(len(line) - n + 1)) for n in range(1, self.orders + 1)]
 
     @override
-    def of_counts(self, shared: Sequence[float], hypothesis: Sequence[float], reference: Sequence[float]) -> float:
-        known = [each for each in zip(shared, hypothesis, reference, strict=True) if each[1] > 0 and each[2] > 0]
-        precision = sum(both / one for both, one, _ in known) / max(len(known), 1)
-        recall = sum(both / other for both, _, other in known) / max(len(known), 1)
+    def of_counts(self, shared: Tensor, hypothesis: Tensor, reference: Tensor) -> Tensor:
+        known = (hypothesis > 0) & (reference > 0)
+        orders = known.sum(dim=0).clamp(min=1)
+        precision = torch.where(known, shared / hypothesis, 0.0).sum(dim=0) / orders
+        recall = torch.where(known, shared / reference, 0.0).sum(dim=0) / orders
         weight = self.beta**2
-        return (1 + weight) * precision * recall / (weight * precision + recall) if precision + recall else 0.0
+        found = (1 + weight) * precision * recall / (weight * precision + recall)
+        return torch.where(precision + recall > 0, found, 0.0)
 
 
 class Bleu(BagUtility):
@@ -199,17 +248,13 @@ class Bleu(BagUtility):
         return [Counter(ngrams(tokens, n)) for n in range(1, self.orders + 1)]
 
     @override
-    def of_counts(self, shared: Sequence[float], hypothesis: Sequence[float], reference: Sequence[float]) -> float:
-        if not any(shared) or not hypothesis[0]:
-            return 0.0
-        logarithms, halved = [], 1
-        for both, one in zip(shared, hypothesis, strict=True):
-            if not one:
-                break
-            halved *= 1 if both else 2
-            logarithms.append(math.log((both or 1 / halved) / one))
-        brevity = min(0.0, 1 - reference[0] / hypothesis[0])
-        return math.exp(brevity + sum(logarithms) / len(logarithms))
+    def of_counts(self, shared: Tensor, hypothesis: Tensor, reference: Tensor) -> Tensor:
+        known = (hypothesis > 0).expand_as(shared)
+        halved = 0.5 ** (known & (shared == 0)).cumsum(dim=0)
+        logarithms = torch.where(known, (torch.where(shared > 0, shared, halved) / hypothesis).log(), 0.0)
+        brevity = (1 - reference[0] / hypothesis[0]).clamp(max=0)
+        found = (brevity + logarithms.sum(dim=0) / known.sum(dim=0)).exp()
+        return torch.where((shared > 0).any(dim=0), found, 0.0)
 
 
 class EmbeddingCosine(AggregateUtility):

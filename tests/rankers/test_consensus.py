@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from counterpoint.rankers import (
     NgramF1,
     SentenceTransformerRanker,
     bert_score,
+    utilities,
 )
 from sentence_models import bi_encoder, folder
 
@@ -71,8 +73,20 @@ def test_the_mean_of_references_by_hand(texts: list[str], itself: bool, name: st
             there = {gram: sum(each[order].get(gram, 0) for each in bags) / len(bags) for gram in bag}
             shared.append(float(sum(min(times, there[gram]) for gram, times in bag.items())))
             mean.append(sum(sum(each[order].values()) for each in bags) / len(bags))
-        sizes = [float(sum(bag.values())) for bag in own], mean
-        assert float(found[place]) == pytest.approx(utility.of_counts(shared, *sizes), abs=1e-5)
+        counts = (torch.tensor(each, dtype=torch.float64) for each in (shared, [float(sum(bag.values())) for bag in own], mean))
+        assert float(found[place]) == pytest.approx(float(utility.of_counts(*counts)), abs=1e-5)
+
+
+LETTERS = st.lists(st.text("ab", max_size=30).map(Counter), min_size=1, max_size=4)
+
+
+@given(LETTERS, LETTERS, st.sampled_from([1, 2, 256]))
+def test_shared_counts_by_hand(ones: list[Counter[str]], others: list[Counter[str]], block: int) -> None:
+    """Every n-gram as often as in the bag that has it less, whatever number of references is compared at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utilities, "REFERENCES", block)
+        found = utilities.shared_counts(ones, others)
+    assert found.tolist() == [[sum((one & other).values()) for other in others] for one in ones]
 
 
 @settings(max_examples=30, deadline=None)
