@@ -103,8 +103,12 @@ def interrupted(call: Callable[[], Any], point: Point) -> bool:
             sys.settrace(None)
             raise KeyboardInterrupt
 
+    def alone() -> Iterator[None]:
+        """Keeps an exception that the trace function, unlike a signal, cut off in the last line of its handler."""
+        yield traced(call, visit, point.line[0])
+
     try:
-        traced(call, visit, point.line[0])
+        next(alone())
     except KeyboardInterrupt:
         return True
     return False
