@@ -14,12 +14,10 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import timing
 import torch
-from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, per_token, text
+from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, parsed, per_token, text
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
@@ -133,20 +131,11 @@ def main() -> None:
     parser.add_argument("--expert", default=str(EXPERT), help="path or id; default: the embedded one")
     parser.add_argument("--amateur", default=str(AMATEUR), help="path or id; default: the embedded one")
     parser.add_argument("--methods", nargs="+", default=list(BASES), choices=list(BASES), metavar="METHOD")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
-    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
-    parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
-    parser.add_argument("--output-dir", type=Path, default=Path())
-    arguments = parser.parse_args()
-    timing.PROCESSOR = arguments.processor_time
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     environment = environment_of(arguments.expert, arguments.device, arguments.new_tokens)
     results = Results(arguments.output_dir / "contrast.json", environment, ("dtype", "batch", "context"), table)
 

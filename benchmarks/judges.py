@@ -18,12 +18,11 @@ import argparse
 import random
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import timing
 import torch
-from timing import Case, Results, add_to_machines, described, environment_of, load, text
+from timing import Case, Results, add_to_machines, described, environment_of, load, parsed, text
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -135,8 +134,6 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(EXPERT), help="path or id; default: the embedded expert")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--new-tokens", type=int, default=32)
@@ -144,14 +141,7 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=40, help="most numbers in an answer")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
-    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
-    parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
-    parser.add_argument("--output-dir", type=Path, default=Path())
-    options = parser.parse_args()
-    timing.PROCESSOR = options.processor_time
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options = parsed(parser)
     environment = environment_of(options.model, options.device, options.new_tokens)
     results = Results(options.output_dir / "judges.json", environment, ("dtype", "context"), table)
 

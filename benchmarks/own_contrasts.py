@@ -13,12 +13,10 @@ import argparse
 import statistics
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import timing
 import torch
-from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, per_token, text
+from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, parsed, per_token, text
 from torch import Tensor
 from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LogitsProcessor
 
@@ -133,20 +131,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(EXPERT), help="path or id; default: the embedded expert")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--batch", type=int, nargs="+", default=[1])
     parser.add_argument("--new-tokens", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
-    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
-    parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
-    parser.add_argument("--output-dir", type=Path, default=Path())
-    options = parser.parse_args()
-    timing.PROCESSOR = options.processor_time
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options = parsed(parser)
     environment = environment_of(options.model, options.device, options.new_tokens)
     results = Results(options.output_dir / "own_contrasts.json", environment, ("dtype", "batch", "context"), table)
 

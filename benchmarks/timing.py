@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
@@ -54,6 +55,22 @@ class Clock(BaseStreamer):
 
     def end(self) -> None:
         """Nothing to do."""
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line with what scripts that write rows of machines share, whose clock and threads are set by it."""
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="processor threads; default: torch's")
+    parser.add_argument("--processor-time", action="store_true", help="for a machine that others use too; with one thread")
+    parser.add_argument("--machines", action="store_true", help="write the rows of this machine into machines.md")
+    parser.add_argument("--output-dir", type=Path, default=Path())
+    options = parser.parse_args()
+    global PROCESSOR
+    PROCESSOR = options.processor_time
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return options
 
 
 def load(name: str, dtype: str, device: str) -> PreTrainedModel:

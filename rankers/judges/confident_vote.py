@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from counterpoint.rankers.continuation_texts import end_of
 from counterpoint.rankers.judges.answers import Extract
 from counterpoint.rankers.judges.confidence_stop import ConfidenceStop
 from counterpoint.rankers.judges.measures import least_kept
@@ -141,5 +141,5 @@ def written(
     pad = settings.get("pad_token_id", model.generation_config.pad_token_id)
     known = [settings.get("eos_token_id", model.generation_config.eos_token_id), pad]
     ends = [token for each in known for token in (each if isinstance(each, list) else [each]) if token is not None]
-    new = [list(takewhile(lambda token: token not in ends, row)) for row in rows[:, width:].tolist()]
+    new = [row[: end_of(row, ends)] for row in rows[:, width:].tolist()]
     return list(tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False))
