@@ -179,7 +179,8 @@ def test_errors_name_what_is_wrong_and_what_is_right(words: list[str], message: 
 def test_scoring_has_defaults_of_its_own() -> None:
     """Released scoring code leaves the plausible set out; a value that is given counts in both."""
     for name in [name for name, row in TABLE.rows.items() if row.distribution]:
-        generating, scoring = parse_decoder([name]).values, parse_decoder([name], scoring=True).values
+        words = [name, "heads=0-1"] if name == "decore" else [name]  # the only one that has no default for all it needs
+        generating, scoring = parse_decoder(words).values, parse_decoder(words, scoring=True).values
         own = {key: each.scoring for key, each in TABLE.rows[name].parameters.items() if each.scoring is not None}
         assert scoring == {**generating, **own}
     assert parse_decoder(["dola"]).values["alpha"] == 0.1
@@ -189,7 +190,7 @@ def test_scoring_has_defaults_of_its_own() -> None:
         parse_decoder(["beam"], scoring=True)
 
 
-@pytest.mark.parametrize("value", ["high", "16", "2+4", "1.5"])
+@pytest.mark.parametrize("value", ["high", "16", "2+4"])
 def test_text_stays_text(value: str) -> None:
     assert parse_decoder(["dola", f"layers={value}"]).values["layers"] == value
 

@@ -236,7 +236,7 @@ def test_negatives_belong_to_their_generator(tmp_path: Path, model: Path) -> Non
 def test_the_file_that_a_decoder_names_is_known_by_its_content(tmp_path: Path) -> None:
     heads = tmp_path / "heads.json"
     heads.write_text('{"0-1": [0.5]}')
-    spec = parse_decoder(f"best_of:ranker=[likelihood:decoder=[decore:heads={heads}]]")
+    spec = parse_decoder(f"best_of:ranker=[likelihood:decoder=[decore:heads={heads},count=1]]")
     before = models_of(spec, "model")
     heads.write_text('{"0-2": [0.5]}')
     assert models_of(spec, "model") != before
