@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from counterpoint.decoders.forwards.chats import Chat, Prompt, with_system
-from counterpoint.eval.reading import marks_of, without_thinking
+from counterpoint.eval.trimming import marks_of, without_thinking
 
 SWITCHES = ("enable_thinking", "thinking")
 """Variables by which templates switch thinking off."""

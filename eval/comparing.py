@@ -16,7 +16,7 @@ from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.generation import Generated, generate, request
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
-from counterpoint.eval.reading import Reading
+from counterpoint.eval.trimming import Trimming
 from counterpoint.rankers.ngrams import words
 
 MEASURES = ("diversity", "rep_2", "rep_4", "tokens_per_second")
@@ -119,8 +119,8 @@ def compare(
     specs = [parse_decoder(each) for choice in decoders for each in expanded(choice)]
     given = [as_prompt(each) for each in ([prompts] if isinstance(prompts, str) else prompts)]
     chats = chat_format(loaded, chat_template, system, thinking, given)
-    reading = Reading(thinking=chats.marks)
-    requests = [request(loaded, make_prompt(prompt, chats), max_new_tokens, reading) for prompt in given]
+    trimming = Trimming(thinking=chats.marks)
+    requests = [request(loaded, make_prompt(prompt, chats), max_new_tokens, trimming) for prompt in given]
     found = [[generate(loaded, each, max_new_tokens, seed, spec, lambda _: None) for each in requests] for spec in specs]
     return Comparison(
         prompts=tuple(each.shown() if isinstance(each, Chat) else each for each in given),

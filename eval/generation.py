@@ -21,7 +21,7 @@ from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.metrics.repetition import diversity, rep_n
 from counterpoint.eval.pictures import with_pictures
-from counterpoint.eval.reading import WHOLE, Reading, before_any, read
+from counterpoint.eval.trimming import WHOLE, Trimming, before_any, trim_tokens
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 from counterpoint.rankers.ngrams import words
 from counterpoint.rankers.search.beams import Candidate
@@ -50,14 +50,14 @@ class Generated:
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt as a model reads it, and how what follows is read."""
+    """A prompt as a model reads it, and where what follows is cut."""
 
     prompt: Prompt
     """For decoders that put other texts before it."""
     ids: tuple[int, ...]
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     """What else the model takes: images."""
-    reading: Reading = WHOLE
+    trimming: Trimming = WHOLE
 
 
 def encode(loaded: Loaded, prompt: Prompt, max_new_tokens: int) -> list[int]:
@@ -100,17 +100,17 @@ def check_context(context: int | None, tokens: int, max_new_tokens: int) -> None
         )
 
 
-def request(loaded: Loaded, prompt: Prompt, max_new_tokens: int, reading: Reading = WHOLE) -> Request:
-    """The prompt's tokens and images, and how what follows is read.
+def request(loaded: Loaded, prompt: Prompt, max_new_tokens: int, trimming: Trimming = WHOLE) -> Request:
+    """The prompt's tokens and images, and where what follows is cut.
 
     Raises:
         ValueError: As for :func:`encode`, and for images that the model does not take.
     """
     if not isinstance(prompt, Chat) or not prompt.pictures:
-        return Request(prompt, tuple(encode(loaded, prompt, max_new_tokens)), reading=reading)
+        return Request(prompt, tuple(encode(loaded, prompt, max_new_tokens)), trimming=trimming)
     ids, inputs = with_pictures(loaded, prompt)
     check_room(loaded, len(ids), max_new_tokens)
-    return Request(prompt, tuple(ids), inputs, reading)
+    return Request(prompt, tuple(ids), inputs, trimming)
 
 
 def in_template(loaded: Named, chat: Chat) -> list[int]:
@@ -139,9 +139,9 @@ def generate(
     """
     if not isinstance(prompt, Request):
         prompt = Request(prompt_text(loaded.tokenizer, prompt), tuple(prompt))
-    reading = prompt.reading
-    streams = spec.row.streams and reading.thinking is None
-    stream, ranked = TextStream(loaded.tokenizer, prompt.ids, emit, reading.stop), "ranker" in spec.row.needs
+    trimming = prompt.trimming
+    streams = spec.row.streams and trimming.thinking is None
+    stream, ranked = TextStream(loaded.tokenizer, prompt.ids, emit, trimming.stop), "ranker" in spec.row.needs
     input_ids = torch.tensor([prompt.ids], device=loaded.model.device)
     torch.manual_seed(seed)
     start = time.perf_counter()
@@ -154,7 +154,7 @@ def generate(
             max_new_tokens=max_new_tokens,
             return_dict_in_generate=ranked,
             **prompt.inputs,
-            **stopping(loaded, reading),
+            **stopping(loaded, trimming),
             **arguments,
         )
     except ValueError as error:
@@ -163,19 +163,19 @@ def generate(
     details = details_of_tree(spec, output.tree[0][-1]) if ranked else {}
     new = list(output.tree[0][-1][0].tokens) if ranked else output[0, len(prompt.ids) :].tolist()
     ends: Any = loaded.model.generation_config
-    found = read(loaded.tokenizer, prompt.ids, new, ends.eos_token_id, reading)
+    found = trim_tokens(loaded.tokenizer, prompt.ids, new, ends.eos_token_id, trimming)
     if not streams:
         emit(found.text)
-    if reading.thinking is not None:
+    if trimming.thinking is not None:
         details = {"thinking_text": found.thinking, **details}
     return Generated(found.text, found.tokens, seconds, details)
 
 
-def stopping(loaded: Loaded, reading: Reading) -> dict[str, Any]:
+def stopping(loaded: Loaded, trimming: Trimming) -> dict[str, Any]:
     """What ``generate`` takes to stop at strings; its own ``stop_strings`` do not reach loops of one's own."""
-    if not reading.stop:
+    if not trimming.stop:
         return {}
-    return {"stopping_criteria": StoppingCriteriaList([StopStringCriteria(loaded.tokenizer, list(reading.stop))])}
+    return {"stopping_criteria": StoppingCriteriaList([StopStringCriteria(loaded.tokenizer, list(trimming.stop))])}
 
 
 def details_of_tree(spec: DecoderSpec, candidates: Sequence[Candidate]) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from counterpoint.eval.engines.served import AnyModel, Served
 from counterpoint.eval.engines.writing import continue_request
 from counterpoint.eval.generation import Request, stopping
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.reading import Read, Reading, read
+from counterpoint.eval.trimming import TrimmedText, Trimming, trim_tokens
 from counterpoint.rankers.continuation_texts import prompt_text
 
 
 def continue_batch(
     loaded: AnyModel, spec: DecoderSpec, passages: Sequence[Passage], seed: int, max_new_tokens: int, **options: Any
-) -> list[Read]:
+) -> list[TrimmedText]:
     """A continuation of each prompt; ``options`` are for ``generate``.
 
     It does not depend on the others but for rounding; under a ranked decoder it does, whose prompts are to be continued alone.
@@ -36,23 +36,23 @@ def continue_batch(
     output = generate(loaded, spec, passages, seed, max_new_tokens, **options)
     config: Any = loaded.model.generation_config
     return [
-        read(loaded.tokenizer, passage.ids, row, config.eos_token_id, reading_of(passage))
+        trim_tokens(loaded.tokenizer, passage.ids, row, config.eos_token_id, trimming_of(passage))
         for passage, row in zip(passages, output[:, width:].tolist(), strict=True)
     ]
 
 
-def continue_served(served: Served, spec: DecoderSpec, passage: Passage, seed: int, max_new_tokens: int) -> Read:
+def continue_served(served: Served, spec: DecoderSpec, passage: Passage, seed: int, max_new_tokens: int) -> TrimmedText:
     """A continuation by a server."""
-    request = passage.request or Request(passage.prompt, passage.ids, reading=WHOLE_CHARACTERS)
+    request = passage.request or Request(passage.prompt, passage.ids, trimming=WHOLE_CHARACTERS)
     return continue_request(served, spec, request, row_seed(seed, passage), max_new_tokens)[0]
 
 
-WHOLE_CHARACTERS = Reading(all_of_it=False)
+WHOLE_CHARACTERS = Trimming(all_of_it=False)
 
 
-def reading_of(passage: Passage) -> Reading:
-    """How what follows a prompt is read."""
-    return passage.request.reading if passage.request else WHOLE_CHARACTERS
+def trimming_of(passage: Passage) -> Trimming:
+    """Where what follows a prompt is cut."""
+    return passage.request.trimming if passage.request else WHOLE_CHARACTERS
 
 
 def prompt_of(loaded: Loaded, passage: Passage) -> Prompt:
@@ -74,7 +74,7 @@ def generate(
         arguments |= {"custom_generate": row_sampling, "row_seeds": [row_seed(seed, passage) for passage in passages]}
     found: Tensor = model.generate(
         **prompt_batch(passages, model.device),
-        **stopping(loaded, reading_of(passages[0])),
+        **stopping(loaded, trimming_of(passages[0])),
         max_new_tokens=max_new_tokens,
         **arguments,
         **options,

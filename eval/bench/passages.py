@@ -18,7 +18,7 @@ from counterpoint.eval.generation import Request
 from counterpoint.eval.inputs import JSON_LINES, PLAIN, Row, check_text, decoded, lines_or_records
 from counterpoint.eval.loading import Loaded
 from counterpoint.eval.prompts import chat_of, checked
-from counterpoint.eval.reading import Reading
+from counterpoint.eval.trimming import Trimming
 from counterpoint.rankers.continuation_texts import continuation_text, prompt_text
 
 PROMPTS = Path(__file__).parents[1] / "data" / "prompts.jsonl"
@@ -188,14 +188,14 @@ def prepared(loaded: AnyModel, prompt: str, ids: Sequence[int]) -> Request | Non
     """What a server is sent for a prompt that was cut: its tokens, or its text where it takes none."""
     if isinstance(loaded, Loaded):
         return None
-    return Request(prompt, tuple(ids) if loaded.endpoint.takes_ids else (), reading=Reading(all_of_it=False))
+    return Request(prompt, tuple(ids) if loaded.endpoint.takes_ids else (), trimming=Trimming(all_of_it=False))
 
 
 def passage_of(
     index: int, prompt: Prompt, reference: str | None, loaded: AnyModel, max_new_tokens: int, chats: ChatFormat
 ) -> Passage:
     """A prompt with its tokens; of a chat, its words are what metrics and people read."""
-    made = request_of(loaded, make_prompt(prompt, chats), max_new_tokens, Reading(thinking=chats.marks, all_of_it=False))
+    made = request_of(loaded, make_prompt(prompt, chats), max_new_tokens, Trimming(thinking=chats.marks, all_of_it=False))
     return Passage(index, shown(prompt), reference, made.ids, made)
 
 

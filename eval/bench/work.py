@@ -19,7 +19,7 @@ from counterpoint.eval.engines.concurrent import concurrently
 from counterpoint.eval.engines.served import Served
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.progress import progress_bar
-from counterpoint.eval.reading import Read
+from counterpoint.eval.trimming import TrimmedText
 
 
 def generate_all(run: Run) -> None:
@@ -47,13 +47,13 @@ def generate_all(run: Run) -> None:
 
 def continued(
     run: Run, left: Sequence[Batch], failures: Journal, describe: Callable[[str], object]
-) -> Iterator[tuple[Batch, list[Read] | Exception | None]]:
+) -> Iterator[tuple[Batch, list[TrimmedText] | Exception | None]]:
     """The batches with their texts, or what failed, as they are done: one by one here, several at a time by a server.
 
     Of a decoder that failed before there is nothing.
     """
 
-    def texts(batch: Batch) -> list[Read] | None:
+    def texts(batch: Batch) -> list[TrimmedText] | None:
         if batch.task.key in failures:
             return None
         describe(batch.task.spec.name)
@@ -64,13 +64,13 @@ def continued(
         return
     for batch in left:
         try:
-            found: list[Read] | Exception | None = texts(batch)
+            found: list[TrimmedText] | Exception | None = texts(batch)
         except Exception as error:
             found = error
         yield batch, found
 
 
-def keep(run: Run, batch: Batch, found: Sequence[Read], journal: Journal, done: Container[str]) -> None:
+def keep(run: Run, batch: Batch, found: Sequence[TrimmedText], journal: Journal, done: Container[str]) -> None:
     """Write what was missing of a batch."""
     spec = batch.task.spec
     for key, passage, continuation in zip(batch.keys, batch.passages, found, strict=True):

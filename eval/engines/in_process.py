@@ -13,7 +13,7 @@ from counterpoint.eval import building, generation
 from counterpoint.eval.choosing import DecoderSpec
 from counterpoint.eval.generation import Request
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.reading import Reading, read
+from counterpoint.eval.trimming import Trimming, trim_tokens
 from counterpoint.rankers.continuation_texts import prompt_text
 from counterpoint.rankers.engines import Beginning, Written
 
@@ -61,10 +61,10 @@ class HuggingFaceEngine:
             raise ValueError(f"decoder {decoder.name}: an engine proposes and a ranker chooses; take generate() for both at once")
         if n > 1 and not decoder.sampling:
             raise ValueError(f"n={n}: {decoder.name} has one text for a prompt; take a decoder that draws, such as nucleus")
-        reading = Reading(tuple(stop), all_of_it=False)
+        trimming = Trimming(tuple(stop), all_of_it=False)
         found = []
         for place, prompt in enumerate(prompts):
-            request = self._request(prompt, max_new_tokens, reading)
+            request = self._request(prompt, max_new_tokens, trimming)
             torch.manual_seed(seeds[place] if seeds else 0)
             found.append([self._written(request, decoder, max_new_tokens, log_probabilities) for _ in range(n)])
         return found
@@ -74,10 +74,10 @@ class HuggingFaceEngine:
         found = score(self.loaded.model, None, [list(before) for before, _ in texts], [[list(after)] for _, after in texts])
         return [list(each.log_probabilities) for (each,) in found]
 
-    def _request(self, prompt: Beginning, most: int, reading: Reading) -> Request:
+    def _request(self, prompt: Beginning, most: int, trimming: Trimming) -> Request:
         if isinstance(prompt, tuple):
-            return Request(prompt_text(self.loaded.tokenizer, prompt), prompt, reading=reading)
-        return generation.request(self.loaded, prompt, most, reading)
+            return Request(prompt_text(self.loaded.tokenizer, prompt), prompt, trimming=trimming)
+        return generation.request(self.loaded, prompt, most, trimming)
 
     def _written(self, request: Request, decoder: DecoderSpec, most: int, scores: bool) -> Written:
         """One text, with the next random numbers."""
@@ -88,11 +88,11 @@ class HuggingFaceEngine:
             attention_mask=torch.ones_like(ids),
             max_new_tokens=most,
             **request.inputs,
-            **generation.stopping(self.loaded, request.reading),
+            **generation.stopping(self.loaded, request.trimming),
             **building.generate_arguments(decoder, self.loaded, [request.prompt]),
         )
         new = output[0, ids.shape[1] :].tolist()
-        own = read(self.loaded.tokenizer, request.ids, new, model.generation_config.eos_token_id, request.reading)
+        own = trim_tokens(self.loaded.tokenizer, request.ids, new, model.generation_config.eos_token_id, request.trimming)
         kept = tuple(new[: own.tokens])
         told = tuple(self.log_probabilities([(request.ids, kept)])[0]) if scores and kept else None
         return Written(own.text, own.tokens, own.finished, kept, told)

@@ -12,7 +12,7 @@ from counterpoint.eval import building
 from counterpoint.eval.choosing import DecoderSpec, parse_decoder
 from counterpoint.eval.generation import encode, stopping
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.reading import Reading
+from counterpoint.eval.trimming import Trimming
 
 if TYPE_CHECKING:
     from counterpoint.decoders.hf.serving.app import Asked
@@ -81,7 +81,7 @@ class Choices:
             raise ValueError(f"max_tokens={asked!r} is no whole number above 0")
         encode(self.loaded, prompt, asked)  # checks that there is room: one request after the other: a long one holds up all
         arguments = building.generate_arguments(spec, self.loaded, [prompt])
-        arguments |= stopping(self.loaded, Reading(tuple(texts)))
+        arguments |= stopping(self.loaded, Trimming(tuple(texts)))
         return Asked(arguments, seed, {name: value for name, value in body.items() if name not in OWN})
 
     def spec(self, body: Mapping[str, Any]) -> DecoderSpec:

@@ -1,4 +1,4 @@
-"""Texts by a served model, read as those of this process are."""
+"""Texts by a served model, trimmed as those of this process are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from counterpoint.eval.engines.served import AnyModel, Served
 from counterpoint.eval.engines.servers import refuse_several
 from counterpoint.eval.generation import Generated, Request
 from counterpoint.eval.loading import Loaded
-from counterpoint.eval.reading import WHOLE, Read, Reading, read, read_text
+from counterpoint.eval.trimming import WHOLE, TrimmedText, Trimming, trim_text, trim_tokens
 from counterpoint.rankers.continuation_texts import GeneratedText
 from counterpoint.rankers.engines import Beginning, Written
 from counterpoint.rankers.search.over_engines import Ranked, best_of_written, ranked_search_written
@@ -25,21 +25,21 @@ ASKED = ("ranker", "proposals", "beams", "candidates", "tokens_per_round")
 """What ``best_of`` and ``ranked_search`` have by a server."""
 
 
-def request_of(model: AnyModel, prompt: Prompt, max_new_tokens: int, reading: Reading = WHOLE) -> Request:
+def request_of(model: AnyModel, prompt: Prompt, max_new_tokens: int, trimming: Trimming = WHOLE) -> Request:
     """A prompt as the model reads it: its tokens, or none where a server makes them itself.
 
     Raises:
         ValueError: As for :func:`~counterpoint.eval.generation.request`.
     """
     if isinstance(model, Loaded):
-        return generation.request(model, prompt, max_new_tokens, reading)
+        return generation.request(model, prompt, max_new_tokens, trimming)
     if not model.endpoint.takes_ids or model.tokenizer is None:
-        return Request(prompt, (), reading=reading)
+        return Request(prompt, (), trimming=trimming)
     ids = generation.in_template(model, prompt) if isinstance(prompt, Chat) else encode_prompt(model.tokenizer, prompt)
     if not ids:
         raise ValueError(f"the prompt {prompt!r} has no tokens in the vocabulary of {model.name}")
     generation.check_context(model.endpoint.context, len(ids), max_new_tokens)
-    return Request(prompt, tuple(ids), reading=reading)
+    return Request(prompt, tuple(ids), trimming=trimming)
 
 
 def check_decoder(served: Served, spec: DecoderSpec) -> None:
@@ -67,7 +67,9 @@ def check_decoder(served: Served, spec: DecoderSpec) -> None:
         )
 
 
-def continue_request(served: Served, spec: DecoderSpec, request: Request, seed: int, max_new_tokens: int) -> tuple[Read, Ranked]:
+def continue_request(
+    served: Served, spec: DecoderSpec, request: Request, seed: int, max_new_tokens: int
+) -> tuple[TrimmedText, Ranked]:
     """A continuation of a prompt, and the candidates that a ranker chose it from, if one did.
 
     Raises:
@@ -78,10 +80,10 @@ def continue_request(served: Served, spec: DecoderSpec, request: Request, seed: 
     beginning: Beginning = request.prompt if "prompts" in spec.row.needs else request.ids or request.prompt
     if "ranker" in spec.row.needs:
         ranked = ranked_texts(served, spec, request, beginning, seed, max_new_tokens)
-        return reading_of(served, ranked[0][0], request), ranked
+        return trimmed(served, ranked[0][0], request), ranked
     seeds = [seed] if spec.sampling else []
-    ((found,),) = served.endpoint.write([beginning], spec, max_new_tokens=max_new_tokens, seeds=seeds, stop=request.reading.stop)
-    return reading_of(served, found, request), []
+    ((found,),) = served.endpoint.write([beginning], spec, max_new_tokens=max_new_tokens, seeds=seeds, stop=request.trimming.stop)
+    return trimmed(served, found, request), []
 
 
 def ranked_texts(
@@ -98,7 +100,7 @@ def ranked_texts(
     )
     prefix = shown(request.prompt)
     tokenizer = served.tokenizer
-    asked: dict[str, Any] = {"max_new_tokens": max_new_tokens, "seed": seed, "stop": request.reading.stop}
+    asked: dict[str, Any] = {"max_new_tokens": max_new_tokens, "seed": seed, "stop": request.trimming.stop}
     if spec.name == "ranked_search" and tokenizer is not None:
         settings = {name: values[name] for name in ("beams", "candidates", "tokens_per_round")}
         return ranked_search_written(served.endpoint, tokenizer, request.ids, prefix, ranker, proposals, **settings, **asked)
@@ -117,13 +119,13 @@ def proposals_of(spec: DecoderSpec) -> tuple[DecoderSpec]:
     return tuple(found)
 
 
-def reading_of(served: Served, written: Written, request: Request) -> Read:
-    """A text as it is measured: from its tokens where they are known, so that it is what this process would have read."""
-    reading = request.reading
+def trimmed(served: Served, written: Written, request: Request) -> TrimmedText:
+    """A text as it is measured: from its tokens where they are known, so that it is what this process would have made of them."""
+    trimming = request.trimming
     if written.ids is not None and served.tokenizer is not None and request.ids:
-        found = read(served.tokenizer, request.ids, written.ids, served.tokenizer.eos_token_id, reading)
+        found = trim_tokens(served.tokenizer, request.ids, written.ids, served.tokenizer.eos_token_id, trimming)
         return replace(found, finished=written.finished)
-    return read_text(written.text, written.tokens, written.finished, reading)
+    return trim_text(written.text, written.tokens, written.finished, trimming)
 
 
 def generate(served: Served, request: Request, max_new_tokens: int, seed: int, spec: DecoderSpec) -> Generated:
@@ -134,7 +136,7 @@ def generate(served: Served, request: Request, max_new_tokens: int, seed: int, s
     except ValueError as error:
         raise ValueError(f"decoder {spec}: {error}") from error
     seconds = time.perf_counter() - begin
-    details: dict[str, Any] = {"thinking_text": found.thinking} if request.reading.thinking is not None else {}
+    details: dict[str, Any] = {"thinking_text": found.thinking} if request.trimming.thinking is not None else {}
     if ranked:
         details |= details_of(spec, ranked)
     return Generated(found.text, found.tokens, seconds, details)

@@ -139,7 +139,7 @@ def explained(loaded: Loaded, asked: Request, max_new_tokens: int, seed: int, sp
                 return_dict_in_generate=True,
                 **tables,
                 **asked.inputs,
-                **stopping(loaded, asked.reading),
+                **stopping(loaded, asked.trimming),
                 **arguments,
             )
     except ValueError as error:

@@ -9,7 +9,7 @@ from counterpoint.eval import generation
 from counterpoint.eval.journal import Journal, key_of
 from counterpoint.eval.questions.answer_similarity import similarity_measures
 from counterpoint.eval.questions.choice_task import ChoiceTask, keep_each
-from counterpoint.eval.reading import Reading
+from counterpoint.eval.trimming import Trimming
 
 MAX_NEW_TOKENS = 50
 """As in the benchmark's own code."""
@@ -26,7 +26,7 @@ def answer(task: ChoiceTask, questions: Sequence[Any], journal: Journal, quiet: 
 
     def texts() -> Iterator[str]:
         for index in pending:
-            request = generation.request(task.loaded, prompts[index], MAX_NEW_TOKENS, Reading(thinking=task.chats.marks))
+            request = generation.request(task.loaded, prompts[index], MAX_NEW_TOKENS, Trimming(thinking=task.chats.marks))
             yield generation.generate(task.loaded, request, MAX_NEW_TOKENS, task.seed, task.spec, lambda _: None).text
 
     def keep(index: int, text: str) -> None:

@@ -107,16 +107,16 @@ def run(arguments: argparse.Namespace) -> int:
     from counterpoint.eval.cli.texts import printing
     from counterpoint.eval.engines import writing
     from counterpoint.eval.engines.served import Served
-    from counterpoint.eval.reading import Reading
     from counterpoint.eval.texts import Texts, known_as
+    from counterpoint.eval.trimming import Trimming
 
     with loading.quiet():
         loaded = find_model(arguments, known_as(arguments.output) if arguments.file and arguments.output else None)
         chats = chosen_format(arguments, loaded, prompts)
         with option_names("max_new_tokens", "chat_template"):
-            reading = Reading(tuple(arguments.stop or ()), chats.marks)
+            trimming = Trimming(tuple(arguments.stop or ()), chats.marks)
             made = [chat.make_prompt(each, chats) for each in prompts]
-            encoded = [writing.request_of(loaded, each, arguments.max_new_tokens, reading) for each in made]
+            encoded = [writing.request_of(loaded, each, arguments.max_new_tokens, trimming) for each in made]
         for spec in specs:  # what refuses the model does so before anything is written
             if isinstance(loaded, Served):
                 writing.check_decoder(loaded, spec)

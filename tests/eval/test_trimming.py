@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chats import chat_tokenizer
-from counterpoint.eval.reading import Reading, marks_of, read, read_text, without_thinking
+from counterpoint.eval.trimming import Trimming, marks_of, trim_text, trim_tokens, without_thinking
 
 MARKS = ("<think>", "</think>")
 
@@ -40,7 +40,7 @@ def ids(tokenizer: Any, text: str) -> list[int]:
 )
 def test_thinking_is_cut(tokenizer: Any, prompt: str, text: str, answer: str, thinking: str | None) -> None:
     new = ids(tokenizer, text)
-    found = read(tokenizer, ids(tokenizer, prompt), new, None, Reading(thinking=MARKS))
+    found = trim_tokens(tokenizer, ids(tokenizer, prompt), new, None, Trimming(thinking=MARKS))
     assert (found.text, found.thinking, found.tokens, found.finished) == (answer, thinking, len(new), False)
 
 
@@ -48,10 +48,10 @@ def test_a_text_ends_at_its_end_or_at_the_first_stop_string() -> None:
     tokenizer = chat_tokenizer(None)
     prompt, new = ids(tokenizer, "It was"), ids(tokenizer, " late. The whale rose. The end")
     end = tokenizer.eos_token_id
-    whole = read(tokenizer, prompt, [*new, end, *new], end)
+    whole = trim_tokens(tokenizer, prompt, [*new, end, *new], end)
     assert (whole.text, whole.tokens, whole.finished) == (" late. The whale rose. The end", len(new) + 1, True)
     for stop in (("whale",), ("rose", "whale"), ("hale r", "whale"), (" whale rose", "zzz")):
-        found = read(tokenizer, prompt, [*new, end], end, Reading(stop))
+        found = trim_tokens(tokenizer, prompt, [*new, end], end, Trimming(stop))
         first = min(whole.text.index(each) for each in stop if each in whole.text)
         assert (found.text, found.finished) == (whole.text[:first], True)
         assert found.tokens < len(new)
@@ -67,9 +67,9 @@ def test_a_text_ends_at_its_end_or_at_the_first_stop_string() -> None:
     ],
 )
 def test_texts_without_tokens_are_read_alike(text: str, answer: str, thinking: str | None) -> None:
-    found = read_text(text, 9, True, Reading((" The",), MARKS))
+    found = trim_text(text, 9, True, Trimming((" The",), MARKS))
     assert (found.text, found.thinking, found.tokens, found.finished) == (answer, thinking, 9, True)
-    assert read_text(text, 9, True).text == text
+    assert trim_text(text, 9, True).text == text
 
 
 def test_given_texts_lose_their_thinking() -> None:

@@ -23,8 +23,8 @@ MARKS = (
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How new tokens become a text.
+class Trimming:
+    """Where the text that new tokens are is cut.
 
     Args:
         stop: Texts at the first of which a text ends, without it.
@@ -37,13 +37,13 @@ class Reading:
     """Whether bytes that no token completed to a character are shown, as the sign that ``decode`` has for them."""
 
 
-WHOLE = Reading()
+WHOLE = Trimming()
 """All of a text, up to its end."""
 
 
 @dataclass(frozen=True)
-class Read:
-    """A text as it was read."""
+class TrimmedText:
+    """What is measured of a text."""
 
     text: str
     tokens: int
@@ -54,32 +54,32 @@ class Read:
     """What was cut; None if nothing was."""
 
 
-def read(
+def trim_tokens(
     tokenizer: PreTrainedTokenizerBase,
     prompt: Sequence[int],
     new: Sequence[int],
     ends: int | Sequence[int] | None,
-    reading: Reading = WHOLE,
-) -> Read:
-    """The text that new tokens are.
+    trimming: Trimming = WHOLE,
+) -> TrimmedText:
+    """What is measured of the text that new tokens are.
 
     Args:
         tokenizer: The model's tokenizer.
         prompt: The prompt's tokens.
         new: The tokens that follow it; what comes after their end is padding.
         ends: Tokens that end a text.
-        reading: Stop strings and thinking.
+        trimming: Stop strings and thinking.
     """
     end = end_of(new, ends)
     own = list(new[:end])
-    stopped = first_with(reading.stop, len(own), lambda count: continuation_text(tokenizer, prompt, own[:count]))
+    stopped = first_with(trimming.stop, len(own), lambda count: continuation_text(tokenizer, prompt, own[:count]))
     own = own[:stopped]
     answer, thinking = 0, None
-    if reading.thinking is not None:
-        answer, thinking = thought(tokenizer, prompt, own, *reading.thinking)
-    text = continuation_text(tokenizer, [*prompt, *own[:answer]], own[answer:], all_of_it=reading.all_of_it)
-    text = before_any(text, reading.stop) if stopped is not None else text
-    return Read(text if thinking is None else text.lstrip(), len(own), end is not None or stopped is not None, thinking)
+    if trimming.thinking is not None:
+        answer, thinking = thought(tokenizer, prompt, own, *trimming.thinking)
+    text = continuation_text(tokenizer, [*prompt, *own[:answer]], own[answer:], all_of_it=trimming.all_of_it)
+    text = before_any(text, trimming.stop) if stopped is not None else text
+    return TrimmedText(text if thinking is None else text.lstrip(), len(own), end is not None or stopped is not None, thinking)
 
 
 def thought(tokenizer: Any, prompt: Sequence[int], new: Sequence[int], begin: str, end: str) -> tuple[int, str | None]:
@@ -96,19 +96,19 @@ def thought(tokenizer: Any, prompt: Sequence[int], new: Sequence[int], begin: st
     return count, thinking_in(text(count), (begin, end))
 
 
-def read_text(text: str, tokens: int, finished: bool, reading: Reading = WHOLE) -> Read:
+def trim_text(text: str, tokens: int, finished: bool, trimming: Trimming = WHOLE) -> TrimmedText:
     r"""The same where the tokens are not known: a text as a server gave it.
 
     Example:
-        >>> from counterpoint.eval.reading import Reading, read_text
-        >>> found = read_text("<think>\nIs it?\n</think>\n\nIt is.", 9, True, Reading(thinking=("<think>", "</think>")))
+        >>> from counterpoint.eval.trimming import Trimming, trim_text
+        >>> found = trim_text("<think>\nIs it?\n</think>\n\nIt is.", 9, True, Trimming(thinking=("<think>", "</think>")))
         >>> found.text, found.thinking
         ('It is.', 'Is it?')
     """
-    text, marks = before_any(text, reading.stop), reading.thinking
+    text, marks = before_any(text, trimming.stop), trimming.thinking
     if marks is None or not any(mark in text for mark in marks):
-        return Read(text, tokens, finished)
-    return Read(without_thinking(text, marks).lstrip(), tokens, finished, thinking_in(text, marks))
+        return TrimmedText(text, tokens, finished)
+    return TrimmedText(without_thinking(text, marks).lstrip(), tokens, finished, thinking_in(text, marks))
 
 
 def thinking_in(text: str, marks: tuple[str, str]) -> str:
@@ -121,7 +121,7 @@ def without_thinking(text: str, marks: tuple[str, str]) -> str:
     r"""A given text without its thinking.
 
     Example:
-        >>> from counterpoint.eval.reading import without_thinking
+        >>> from counterpoint.eval.trimming import without_thinking
         >>> without_thinking("<think>\nIs it?\n</think>\n\nIt is.", ("<think>", "</think>"))
         'It is.'
     """
