@@ -29,7 +29,7 @@ from counterpoint.eval.choosing import parse_decoder
 from counterpoint.eval.journal import Journal, line_of, read_records, releases
 
 SIZES = (10**3, 10**4, 10**5, 10**6)
-PROCESSES = (1, 8)
+PROCESSES = (1, 2, 4, 8)
 SCORED = 10**5
 """The most prompts that are scored: thousands of drawings of each prompt take a minute for each 10^5 of them."""
 PROMPT, TEXT = "The captain of the ship looked at the sea for a long time. " * 3, " and nobody on board said a word. " * 6
