@@ -30,8 +30,6 @@ from counterpoint.eval.journal import Journal, line_of, read_records, releases
 
 SIZES = (10**3, 10**4, 10**5, 10**6)
 PROCESSES = (1, 2, 4, 8)
-SCORED = 10**5
-"""The most prompts that are scored: thousands of drawings of each prompt take a minute for each 10^5 of them."""
 PROMPT, TEXT = "The captain of the ship looked at the sea for a long time. " * 3, " and nobody on board said a word. " * 6
 
 
@@ -84,9 +82,8 @@ def one(size: int) -> dict[str, Any]:
         assert len(found) == size  # noqa: S101
         del found
         after_reading = peak()
-        if size <= SCORED:
-            with timed("score"):
-                score_directory(folder, ["length"], MetricModels(folder))
+        with timed("score"):
+            score_directory(folder, ["length"], MetricModels(folder))
     memory = {"prompts": prompts - before, "plan": after_plan - prompts, "journal": after_journal - after_plan}
     return {
         "prompts": size,

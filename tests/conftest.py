@@ -12,6 +12,7 @@ os.environ.setdefault(
     "COUNTERPOINT_KERNELS", "plain"
 )  # what a measurement chooses differs from run to run; tests of kernels name them
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -20,7 +21,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 import other_machine
+import typechecked
 
+jaxtyping.jaxtyped = typechecked.by_shapes(jaxtyping.jaxtyped)
 install_import_hook(["counterpoint.decoders", "counterpoint.rankers", "counterpoint.eval"], "typechecked.typechecked")
 pytest.register_assert_rewrite(
     "laws", "processor_laws", "references", "contrast_references", "layer_references", "ranker_laws", "rounding"

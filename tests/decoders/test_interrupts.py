@@ -184,6 +184,7 @@ def late(self: Change, *error: Any) -> None:
         self.undo()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["contrastive search", "contrastive decoding"])
 def test_what_is_left_behind_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Contexts that do not undo after errors, in a thread with which goes what they leave behind."""

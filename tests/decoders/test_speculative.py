@@ -362,6 +362,7 @@ def samples_are_of_the_contrast(name: str = "llama", samples: int = 700) -> None
     assert statistic < bound
 
 
+@pytest.mark.slow
 def test_samples_are_of_the_contrast() -> None:
     samples_are_of_the_contrast()
 
@@ -580,6 +581,7 @@ def test_catches_draws_of_another_distribution(broken: Callable[..., int], monke
     caught(draws_are_of_p)
 
 
+@pytest.mark.slow
 def test_catches_samples_of_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speculative, "speculative_draw", accept_always)
     caught(samples_are_of_the_contrast, samples=250)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 from beartype import beartype
+
+SHAPE = re.compile(r"\b(Bool|Float|Float32|Float64|Int|Int64|Num|Real|Shaped)\[")
 
 
 def typechecked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -15,3 +20,23 @@ def typechecked(function: Callable[..., Any]) -> Callable[..., Any]:
     are left as they are; what they are given and give passes through functions that are checked.
     """
     return function if "<locals>" in function.__qualname__ else beartype(function)
+
+
+def by_shapes(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
+    """jaxtyping's decorator for functions whose annotations have shapes, which costs some 50 microseconds a call; others need none.
+
+    Args:
+        jaxtyped: ``jaxtyping.jaxtyped``.
+    """
+
+    def decorate(function: Any, *, typechecker: Callable[..., Any]) -> Any:
+        if not isinstance(function, FunctionType):
+            return jaxtyped(function, typechecker=typechecker)
+        if "<locals>" in function.__qualname__:
+            return function
+        shaped = any(SHAPE.search(str(each)) for each in function.__annotations__.values())
+        return jaxtyped(function, typechecker=typechecker) if shaped else typechecker(function)
+
+    return lambda function=None, *, typechecker: (
+        partial(decorate, typechecker=typechecker) if function is None else decorate(function, typechecker=typechecker)
+    )

@@ -39,6 +39,7 @@ def test_an_amateur_of_another_architecture() -> None:
         laws.equals_the_reference(fusion_case(FAMILY[name].build()), model, batch, **ROWS["beams"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["greedy", "beams", "sample", "finished rows"])
 def test_the_embedded_models(mode: str, expert: PreTrainedModel, amateur: PreTrainedModel) -> None:
     batch = laws.batch_of(FAMILY["llama"], expert)

@@ -29,6 +29,7 @@ def start_generating(folder: Path) -> tuple[subprocess.Popen[bytes], bytes]:
     return process, process.stdout.read(len("The whale") + 4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to another process on Windows")
 def test_ctrl_c_keeps_the_text(tmp_path: Path) -> None:
     process, first = start_generating(tmp_path)
@@ -40,6 +41,7 @@ def test_ctrl_c_keeps_the_text(tmp_path: Path) -> None:
     assert (process.returncode, errors) == (130, b"")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     process, first = start_generating(tmp_path)
     with process:  # closes what communicate() would

@@ -294,7 +294,7 @@ def test_characters_that_an_encoding_lacks() -> None:
     assert json.loads(written) == {"text": "é 😀"}
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latin-1", "cp1252"))])
 def test_output_under_a_narrow_encoding(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "c.jsonl").write_text('{"prompt": "今天天气 é😀", "candidates": [" 很好。", " b"]}\n', encoding="utf-8")
     command = [sys.executable, "-m", "counterpoint.eval.cli", "rerank", "--ranker", "overlap"]

@@ -47,6 +47,7 @@ def test_greedy_texts_are_those_of_this_process(stub: Stub, tmp_path: Path) -> N
     assert len(found) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_with_what_is_missing(stub: Stub, tmp_path: Path) -> None:
     words = ["--decoders", "greedy", "nucleus", "best_of:ranker=overlap,candidates=3", RANKED]
     assert bench(stub, tmp_path / "whole", *words) == 0

@@ -1,12 +1,9 @@
-"""What the distributions hold, and what someone who installs one sees."""
+"""What the distributions hold, and what someone who installs one sees; building them takes a minute."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 import zipfile
 from email.message import Message
@@ -16,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from counterpoint.eval import AMATEUR, EXPERT
-from extras import NEED
+from processes import run
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("decoders", "eval", "rankers")
-LIBRARIES_OF_EXTRAS = ("mauve", "evaluate", "lm_eval", "matplotlib", "peft", "rouge_score", "sacrebleu", "sentence_transformers")
 MODEL_FILES = {
     "README.md",
     "config.json",
@@ -62,15 +60,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder), str(wheel))
     return folder
-
-
-def run(*arguments: str, cwd: Path | None = None, **environment: str) -> str:
-    """Standard output of a Python process, which must succeed."""
-    command = [sys.executable, *arguments]
-    env = os.environ | environment
-    result = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=600)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
 
 
 def sources() -> set[str]:
@@ -163,35 +152,3 @@ def test_metrics_load_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     )
     output = run("-c", program, cwd=tmp_path, PYTHONPATH=str(installed), HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert output == "{'rep_2': 0.5, 'rep_3': 0.4, 'rep_4': 0.25}\n{'diversity': 0.1285714285714286}\n"
-
-
-def test_imports_cost_no_extra() -> None:
-    program = (
-        "import importlib, pkgutil, sys\n"
-        "import counterpoint.decoders, counterpoint.eval, counterpoint.rankers\n"
-        "for package in (counterpoint.decoders, counterpoint.eval, counterpoint.rankers):\n"
-        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
-        f"        if module.name not in {list(NEED)}:\n"
-        "            importlib.import_module(module.name)\n"
-        f"print(sorted(set({LIBRARIES_OF_EXTRAS}) & set(sys.modules)), 'counterpoint.decoders.exporting' in sys.modules)\n"
-    )
-    assert run("-c", program) == "[] True\n"
-
-
-def test_measures_of_texts_alone_do_not_wait_for_torch() -> None:
-    program = (
-        "import sys\n"
-        "import counterpoint.eval as measures\n"
-        "print(measures.diversity(['the cat sat on the mat']), 'torch' in sys.modules)\n"
-        "print(measures.perplexity.__name__, 'torch' in sys.modules, 'perplexity' in measures.__all__)\n"
-        "try:\n    measures.nothing\n"
-        "except AttributeError as error:\n    print(error)\n"
-    )
-    expected = "1.0 False\nperplexity True True\nmodule 'counterpoint.eval' has no attribute 'nothing'\n"
-    assert run("-c", program) == expected
-
-
-def test_folders_are_not_top_level_packages(tmp_path: Path) -> None:
-    assert not set(PACKAGES) & set(sys.modules)  # nor imported a second time from the working directory
-    program = f"import importlib.util; print([name for name in {PACKAGES} if importlib.util.find_spec(name)])"
-    assert run("-c", program, cwd=tmp_path) == "[]\n"
