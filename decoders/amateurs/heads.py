@@ -75,10 +75,17 @@ class HeadMaskedAmateur(ModelAmateur):
                 raise ValueError(f"heads: layer {layer} has no heads {beyond}, it has {found.heads}")
             if mask == "uniform":
                 found.check_uniform(f"layer {layer} of {type(self.model).__name__}")
+        self.columns = {layer: self._columns(layer) for layer in self.masked}
 
     def _count(self) -> int:
         count: int = self.model.config.get_text_config(decoder=True).num_attention_heads
         return count
+
+    def _columns(self, layer: int) -> Int[Tensor, "columns"]:
+        """Where the masked heads of a layer are among its queries and attended values."""
+        width = self.masked[layer].head_dim
+        found = [head * width + place for at, head in self.heads if at == layer for place in range(width)]
+        return torch.tensor(found, device=self.model.device)
 
     @override
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
@@ -100,9 +107,7 @@ class HeadMaskedAmateur(ModelAmateur):
         def silenced(values: Tensor, layer: int) -> Tensor | None:
             if forward_owner() is not self:
                 return None
-            width = self.masked[layer].head_dim
-            columns = [head * width + place for at, head in self.heads if at == layer for place in range(width)]
-            return values.index_fill(-1, torch.tensor(columns, device=values.device), 0.0)
+            return values.index_fill(-1, self.columns[layer].to(values.device), 0.0)
 
         def queries(layer: int) -> Any:
             return lambda module, arguments, output: silenced(output, layer)

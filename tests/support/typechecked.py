@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,15 @@ def typechecked(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if "<locals>" in function.__qualname__ else beartype(function)
 
 
+def resolved(function: Callable[..., Any]) -> bool:
+    """Whether all of its annotations have a value already; jaxtyping leaves out what has none, such as imports of checkers alone."""
+    try:
+        inspect.signature(function, eval_str=True)
+    except (NameError, TypeError, AttributeError):
+        return False
+    return True
+
+
 def by_shapes(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
     """jaxtyping's decorator for functions whose annotations have shapes, which costs some 50 microseconds a call; others need none.
 
@@ -34,8 +44,8 @@ def by_shapes(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
             return jaxtyped(function, typechecker=typechecker)
         if "<locals>" in function.__qualname__:
             return function
-        shaped = any(SHAPE.search(str(each)) for each in function.__annotations__.values())
-        return jaxtyped(function, typechecker=typechecker) if shaped else typechecker(function)
+        needed = any(SHAPE.search(str(each)) for each in function.__annotations__.values()) or not resolved(function)
+        return jaxtyped(function, typechecker=typechecker) if needed else typechecker(function)
 
     return lambda function=None, *, typechecker: (
         partial(decorate, typechecker=typechecker) if function is None else decorate(function, typechecker=typechecker)
