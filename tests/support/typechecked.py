@@ -24,7 +24,7 @@ def typechecked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resolved(function: Callable[..., Any]) -> bool:
-    """Whether all of its annotations have a value already; jaxtyping leaves out what has none, such as imports of checkers alone."""
+    """Whether all of its annotations have a value already; jaxtyping leaves out those that have none."""
     try:
         inspect.signature(function, eval_str=True)
     except (NameError, TypeError, AttributeError):
