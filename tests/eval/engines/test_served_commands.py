@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ RANKED = "ranked_search:ranker=overlap,beams=2,candidates=3,tokens_per_round=3"
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits between tries."""
-    monkeypatch.setattr(client.Client.__init__, "__kwdefaults__", {"timeout": 60.0, "sleep": lambda _: None})
+    monkeypatch.setattr(unwrap(client.Client.__init__), "__kwdefaults__", {"timeout": 60.0, "sleep": lambda _: None})
 
 
 def server_of(stub: Stub, *, tokenizer: bool = True) -> list[str]:
