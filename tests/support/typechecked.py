@@ -12,6 +12,7 @@ from typing import Any
 from beartype import beartype
 
 SHAPE = re.compile(r"\b(Bool|Float|Float32|Float64|Int|Int64|Num|Real|Shaped)\[")
+QUOTED = re.compile(r"[\[,] ?'|ForwardRef")  # a name within an alias, such as Mapping[str, "Tensor"]
 
 
 def typechecked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,10 +27,9 @@ def typechecked(function: Callable[..., Any]) -> Callable[..., Any]:
 def resolved(function: Callable[..., Any]) -> bool:
     """Whether all of its annotations have a value already; jaxtyping leaves out those that have none."""
     try:
-        inspect.signature(function, eval_str=True)
+        return QUOTED.search(str(inspect.signature(function, eval_str=True))) is None
     except (NameError, TypeError, AttributeError):
         return False
-    return True
 
 
 def by_shapes(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
