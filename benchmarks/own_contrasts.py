@@ -1,10 +1,10 @@
 """What contrasts of a model with itself cost: adaptive contexts over context_aware, a noised picture and masked heads over greedy.
 
-Usage: ``python own_contrasts.py --model PATH --output-dir DIR``; the embedded expert by default. All methods of a case run in turn,
-round after round, in one process: milliseconds between two tokens (median over the tokens of a round), which the prompt has no part
-in, and the median over rounds of the ratio to what the same round took for the method that it is held against. The image-text
-model has random weights: LLaVA with a language model of ``--model``'s shape and a small CLIP, so that nothing is downloaded; its
-picture is random pixels. Writes ``own_contrasts.json`` and ``own_contrasts.md``.
+Usage: ``python own_contrasts.py --model PATH --output-dir DIR``; the embedded expert by default. All methods of a case write their
+texts in turn, token by token, in one process: the median milliseconds of a step, in which the prompt has no part, and the median
+over steps of the ratio to the same step of the method that it is held against, with its 95 % interval. The image-text model has
+random weights: LLaVA with a language model of ``--model``'s shape and a small CLIP, so that nothing is downloaded; its picture is
+random pixels. Writes ``own_contrasts.json`` and ``own_contrasts.md``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from timing import Case, Clock, Results, add_to_machines, described, environment_of, load, parsed, per_token, text
+from timing import Case, Results, add_to_machines, described, environment_of, load, parsed, text
 from torch import Tensor
 from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LogitsProcessor
+from transformers.generation.streamers import BaseStreamer
+from turns import ratio, taking_turns
 
 from counterpoint.decoders import (
     AdaCADLogitsProcessor,
@@ -74,31 +76,29 @@ def pictures(name: str, ids: Tensor, dtype: torch.dtype) -> Methods:
     return {"greedy, with a picture": (model, inputs, []), "visual_contrastive": (model, inputs, [contrast])}
 
 
-def run(model: Any, inputs: Inputs, used: list[LogitsProcessor], new_tokens: int) -> float:
-    """Milliseconds between tokens of one text."""
-    clock = Clock()
+def run(model: Any, inputs: Inputs, used: list[LogitsProcessor], new_tokens: int, streamer: BaseStreamer) -> None:
+    """Write one text."""
     model.generate(
         **inputs,
         attention_mask=torch.ones_like(inputs["input_ids"]),
         logits_processor=used,
-        streamer=clock,
+        streamer=streamer,
         max_new_tokens=new_tokens,
         do_sample=False,
         eos_token_id=None,
         pad_token_id=0,
     )
-    return per_token(clock.stamps[1:])
 
 
 def measured(methods: Methods, rounds: int, new_tokens: int) -> dict[str, list[float]]:
-    """Milliseconds a token of each method in each round."""
+    """Milliseconds of each step of each method, those of one round after those of another."""
     found: dict[str, list[float]] = {name: [] for name in methods}
-    for arguments in methods.values():
-        run(*arguments, 4)
     for number in range(rounds):
-        for name, arguments in methods.items():
-            found[name].append(run(*arguments, new_tokens))
-        print(f"round {number + 1} of {rounds}:", {name: round(own[-1], 1) for name, own in found.items()}, flush=True)
+        calls = {name: partial(run, *arguments, new_tokens) for name, arguments in methods.items()}
+        for name, own in taking_turns(calls, new_tokens).items():
+            found[name] += own
+        medians = {name: round(statistics.median(own), 1) for name, own in found.items()}
+        print(f"round {number + 1} of {rounds}: {medians}", flush=True)
     return found
 
 
@@ -109,10 +109,7 @@ def measure(options: argparse.Namespace, report: Callable[[Case], None]) -> None
         ids = text(model, batch, options.context)
         times = measured(contexts(model, ids), options.rounds, options.new_tokens)
         times |= measured(pictures(options.model, ids, model.dtype), options.rounds, options.new_tokens)
-        ratios = {
-            name: statistics.median(own / other for own, other in zip(times[name], times[base], strict=True))
-            for name, base in BASES.items()
-        }
+        ratios = {name: ratio(times[name], times[base]) for name, base in BASES.items()}
         report({"dtype": options.dtype, "batch": batch, "context": options.context, "ms_per_token": times, "ratios": ratios})
 
 
@@ -121,7 +118,7 @@ def table(cases: list[Case], environment: dict[str, Any]) -> str:
     lines = ["| dtype | batch | context | method | ms/token | over | ratio |", "|---|---|---|---|---|---|---|"]
     for case in cases:
         for name, times in case["ms_per_token"].items():
-            ratio = [BASES[name], f"{case['ratios'][name]:.3f}"] if name in BASES else ["", ""]
+            ratio = [BASES[name], "{:.3f} ({:.3f} to {:.3f})".format(*case["ratios"][name])] if name in BASES else ["", ""]
             cells = [case["dtype"], case["batch"], case["context"], name, f"{statistics.median(times):.2f}", *ratio]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join([*lines, "", described(environment)]) + "\n"
@@ -144,7 +141,7 @@ def main() -> None:
         if options.machines:
             shown = {name: case[name] for name in ("dtype", "batch", "context")}
             ratios = case["ratios"].items()
-            rows = [{**shown, "what": name, "over": BASES[name], "ratio": f"{ratio:.2f}"} for name, ratio in ratios]
+            rows = [{**shown, "what": name, "over": BASES[name], "ratio": f"{found[0]:.2f}"} for name, found in ratios]
             add_to_machines(environment, rows)
 
     measure(options, report)
