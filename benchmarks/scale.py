@@ -3,7 +3,7 @@
     python benchmarks/scale.py [PROMPTS ...]
 
 Each size is a process of its own, whose peak of resident memory is read; figures of a size are per prompt, and times are those of
-the processor, since the machine may do other work.
+the processor, since the machine may do other work. A million prompts take half an hour, most of it the drawings of intervals.
 """
 
 from __future__ import annotations
