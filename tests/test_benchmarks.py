@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from transformers.generation.streamers import BaseStreamer
 
 from counterpoint.decoders import contrastive_search
 from families import FAMILY, prompts
@@ -59,3 +62,35 @@ def test_search_waits_for_the_device_no_more_than_greedy() -> None:
         assert waits(**search) <= waits(cache_implementation="static") + 8 * 3  # check_logits twice, and the end of texts
     finally:
         model.to("cpu")
+
+
+def test_methods_take_turns_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    turns = importlib.import_module("turns")
+    order: list[tuple[str, int]] = []
+
+    def writing(name: str) -> Callable[[BaseStreamer], None]:
+        def write(streamer: BaseStreamer) -> None:
+            for number in range(6):  # the prompt and five tokens
+                order.append((name, number))
+                streamer.put(torch.zeros(1))
+            streamer.end()
+
+        return write
+
+    times = turns.taking_turns({name: writing(name) for name in ("one", "other")}, 5)
+    assert order == [(name, number) for number in range(6) for name in ("one", "other")]
+    assert {name: len(own) for name, own in times.items()} == {"one": 6 - turns.FIRST, "other": 6 - turns.FIRST}
+    assert turns.ratio([2.0, 4.0, 6.0], [1.0, 2.0, 3.0]) == (2.0, 2.0, 2.0)
+
+
+def test_an_error_in_a_turn_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    turns = importlib.import_module("turns")
+
+    def wrong(streamer: BaseStreamer) -> None:
+        streamer.put(torch.zeros(1))
+        raise ValueError("no such layer")
+
+    with pytest.raises(ValueError, match="no such layer"):
+        turns.taking_turns({"one": wrong, "other": lambda streamer: [streamer.put(torch.zeros(1)) for _ in range(6)]}, 5)
