@@ -42,11 +42,9 @@ def by_shapes(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
     def decorate(function: Any, *, typechecker: Callable[..., Any]) -> Any:
         if not isinstance(function, FunctionType):
             return jaxtyped(function, typechecker=typechecker)
-        if "<locals>" in function.__qualname__:
-            return function
-        needed = any(SHAPE.search(str(each)) for each in function.__annotations__.values()) or not resolved(function)
-        return jaxtyped(function, typechecker=typechecker) if needed else typechecker(function)
+        shaped = any(SHAPE.search(str(each)) for each in function.__annotations__.values())
+        if "<locals>" in function.__qualname__ or (not shaped and resolved(function)):
+            return typechecker(function)
+        return jaxtyped(function, typechecker=typechecker)
 
-    return lambda function=None, *, typechecker: (
-        partial(decorate, typechecker=typechecker) if function is None else decorate(function, typechecker=typechecker)
-    )
+    return partial(partial, decorate)  # jaxtyping's hook writes @jaxtyped(typechecker=...) above each function and class
