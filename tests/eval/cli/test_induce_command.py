@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from counterpoint.eval import AMATEUR
 from counterpoint.eval.cli.main import build_parser, main
 from counterpoint.eval.training.wrong_answers import read_pairs, to_jsonl
+from processes import run
 
 NAMES = "whale ship sea captain boat sailor harpoon island storm wave".split()
 ARGUMENTS = ["--model", str(AMATEUR), "--device", "cpu", "--batch-size", "4", "--learning-rate", "5e-3"]
@@ -122,8 +123,7 @@ def test_help_comes_without_torch() -> None:
         "try:\n    main(['induce', '--help'])\n"
         "except SystemExit:\n    print(sorted({'torch', 'transformers', 'numpy', 'peft'} & set(sys.modules)))\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
-    assert result.stdout.endswith("\n[]\n")
+    assert run("-c", program).endswith("\n[]\n")
     options = (
         "--model --file --output-dir --exclude --held-out-share --limit --max-length --chat-template --rank --lora-alpha --targets"
     )

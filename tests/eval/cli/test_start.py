@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from bench_cases import write_run
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.results import score_directory
 from counterpoint.eval.cli.main import build_parser
+from processes import run
 
 HEAVY = ("torch", "transformers", "accelerate", "scipy", "sklearn", "peft", "huggingface_hub")
 
@@ -29,8 +28,7 @@ print("\\nCODE", code, *sorted(set({HEAVY}) & set(sys.modules)))
 
 def started(*words: str) -> tuple[int, list[str]]:
     """The exit code of a command in a process of its own, and what of the heavy packages it imported."""
-    result = subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=True, timeout=600)
-    _, code, *heavy = result.stdout.splitlines()[-1].split()
+    _, code, *heavy = run("-c", PROGRAM, *words).splitlines()[-1].split()
     return int(code), heavy
 
 
