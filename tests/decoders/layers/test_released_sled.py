@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel, SuppressTokensLogitsProcessor
 
 import layer_references as reference
