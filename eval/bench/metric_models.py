@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
-
-import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from typing import TYPE_CHECKING, Any
 
 from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.journal import Journal, key_of
-from counterpoint.eval.loading import LONGEST, Loaded, choose_device, load, quiet
-from counterpoint.eval.metrics.coherence import Embed, embedding_coherence_of_each
-from counterpoint.eval.metrics.likelihoods import log_probabilities
-from counterpoint.eval.metrics.mauve import MauveResult, compute_mauve, mauve_score
-from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer, load_featurizer
 from counterpoint.eval.metrics.mauve_protocols import protocol_named
-from counterpoint.eval.metrics.representations import mean_pooling
-from counterpoint.eval.revisions import revision
-from counterpoint.rankers.weight_files import refusals
+
+if TYPE_CHECKING:
+    from counterpoint.eval.loading import Loaded
+    from counterpoint.eval.metrics.coherence import Embed
+    from counterpoint.eval.metrics.mauve import MauveResult
+    from counterpoint.eval.metrics.mauve_features import LoadedFeaturizer
 
 AT_ONCE = 32
 """Number of texts that are scored before their scores are written down."""
@@ -33,6 +27,8 @@ AT_ONCE = 32
 @dataclass
 class MetricModels:
     """The models that metrics are given, with their settings.
+
+    What imports transformers is imported where a model is asked for, since most metrics need none.
 
     Args:
         directory: Folder of the benchmark; ``likelihoods.jsonl`` in it keeps the scorer's results, so that no text is scored twice.
@@ -62,11 +58,16 @@ class MetricModels:
     @cached_property
     def scoring_model(self) -> Loaded:
         """The scorer."""
-        return load(self.scorer, self.device, self.dtype, self.trust_remote_code)
+        from counterpoint.eval.loading import load, quiet
+
+        with quiet():
+            return load(self.scorer, self.device, self.dtype, self.trust_remote_code)
 
     @cached_property
     def scoring_key(self) -> str:
         """A name for all that likelihoods depend on besides the texts."""
+        from counterpoint.eval.revisions import revision
+
         model = self.scoring_model.model
         return key_of(revision(self.scorer), str(model.dtype), model.device.type, "tokenised together")
 
@@ -75,6 +76,12 @@ class MetricModels:
         """The mean of the embedder's last states."""
         if self.embedder is None:
             raise ValueError("no sentence encoder was given (--embedder)")
+        from transformers import AutoModel, AutoTokenizer
+
+        from counterpoint.eval.loading import choose_device, quiet
+        from counterpoint.eval.metrics.representations import mean_pooling
+        from counterpoint.rankers.weight_files import refusals
+
         options: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
         with quiet(), refusals(f"embedder {self.embedder}"):
             model = AutoModel.from_pretrained(self.embedder, **options).to(choose_device(self.device)).eval()
@@ -83,6 +90,8 @@ class MetricModels:
     @cached_property
     def featurizer_model(self) -> LoadedFeaturizer:
         """The model that reads texts for MAUVE."""
+        from counterpoint.eval.metrics.mauve_features import load_featurizer
+
         return load_featurizer(self.featurizer_name, device=self.device, trust_remote_code=self.trust_remote_code)
 
     @property
@@ -97,24 +106,36 @@ class MetricModels:
 
     def likelihoods(self, prompts: Sequence[str], texts: Sequence[str]) -> list[tuple[float, int]]:
         """For every text the sum of its tokens' log-probabilities after its prompt, and their number."""
+        from counterpoint.eval.loading import quiet
+        from counterpoint.eval.metrics.likelihoods import log_probabilities
+
         pairs = list(zip(prompts, texts, strict=True))
         keys = [key_of(self.scoring_key, *pair) for pair in pairs]
         pending = {pair: key for pair, key in zip(pairs, keys, strict=True) if key not in self.journal}
         left = sorted(pending)  # what a prompt's texts have in common is read once
         for part in (left[begin : begin + AT_ONCE] for begin in range(0, len(left), AT_ONCE)):
             model, tokenizer = self.scoring_model.model, self.scoring_model.tokenizer
-            found = log_probabilities(model, tokenizer, [prompt for prompt, _ in part], [text for _, text in part])
+            with quiet():
+                found = log_probabilities(model, tokenizer, [prompt for prompt, _ in part], [text for _, text in part])
             for pair, values in zip(part, found, strict=True):
                 self.journal.add(pending[pair], {"sum": math.fsum(values), "tokens": len(values)})
         return [(self.journal[key]["sum"], self.journal[key]["tokens"]) for key in keys]
 
     def cosines(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
         """The cosine of every text's vector and its prompt's."""
-        with torch.no_grad():
+        import torch
+
+        from counterpoint.eval.loading import quiet
+        from counterpoint.eval.metrics.coherence import embedding_coherence_of_each
+
+        with quiet(), torch.no_grad():
             return embedding_coherence_of_each(self.embed, prompts, texts)
 
     def mauve(self, prompts: Sequence[str], texts: Sequence[str], references: Sequence[str | None]) -> MauveResult:
         """MAUVE of the texts that have a reference."""
+        from counterpoint.eval.loading import quiet
+        from counterpoint.eval.metrics.mauve import compute_mauve, mauve_score
+
         known = [
             (prompt, text, reference)
             for prompt, text, reference in zip(prompts, texts, references, strict=True)
@@ -124,8 +145,7 @@ class MetricModels:
             raise ValueError("there are no references to compare with")
         before, after, human = zip(*known, strict=True)
         compute_mauve()  # before the featuriser is loaded
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there are too few texts is in the result
+        with quiet():  # that there are too few texts is in the result
             return mauve_score(before, after, human, protocol=self.mauve_protocol, featurizer=self.featurizer_model)
 
 
@@ -143,14 +163,24 @@ def check(names: Sequence[str], **options: Any) -> None:
     """
     models = MetricModels(Path(), **options)
     if "coherence" in names or "scorer" in options:
-        load(models.scorer, "cpu", "auto", models.trust_remote_code, device_map="meta")
+        from counterpoint.eval.loading import load, quiet
+
+        with quiet():
+            load(models.scorer, "cpu", "auto", models.trust_remote_code, device_map="meta")
     if "mauve" in names:
+        from counterpoint.eval.metrics.mauve import compute_mauve
+
         compute_mauve()
     others = {"featurizer": models.featurizer_name if "mauve" in names or models.featurizer else None, "embedder": models.embedder}
     for name, model in others.items():
         if model is not None:
+            from transformers import AutoConfig, AutoTokenizer
+
+            from counterpoint.eval.loading import LONGEST, quiet
+
             try:
-                AutoConfig.from_pretrained(model, trust_remote_code=models.trust_remote_code)
-                AutoTokenizer.from_pretrained(model, trust_remote_code=models.trust_remote_code)
+                with quiet():
+                    AutoConfig.from_pretrained(model, trust_remote_code=models.trust_remote_code)
+                    AutoTokenizer.from_pretrained(model, trust_remote_code=models.trust_remote_code)
             except (OSError, ValueError) as error:
                 raise ValueError(f"{name}={model}: no model that can be loaded: {shorten(str(error), LONGEST)}") from error

@@ -103,7 +103,6 @@ def check_models(names: Sequence[str], options: Mapping[str, Any]) -> None:
     """
     from counterpoint.eval.bench.metric_models import check
     from counterpoint.eval.bench.results import check_names
-    from counterpoint.eval.loading import quiet
     from counterpoint.eval.metrics.mauve_protocols import protocol_named  # these import torch
 
     with usage_errors():
@@ -113,7 +112,7 @@ def check_models(names: Sequence[str], options: Mapping[str, Any]) -> None:
             protocol_named(protocol)
     if "embedding_coherence" in names and not options.get("embedder"):
         raise UsageError("--metrics embedding_coherence needs a sentence encoder: --embedder ID_OR_PATH")
-    with quiet(), option_names("scorer", "embedder", "featurizer", "device"):
+    with option_names("scorer", "embedder", "featurizer", "device"):
         check(names, **{name: options[name] for name in MODELS if options.get(name) is not None})
 
 
@@ -144,7 +143,6 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     from counterpoint.eval.bench.metric_models import MetricModels
     from counterpoint.eval.bench.results import check_names, default_metrics, score_directory
-    from counterpoint.eval.loading import quiet
     from counterpoint.eval.progress import progress_bar
     from counterpoint.eval.report.files import write_files  # these import torch
 
@@ -152,7 +150,7 @@ def score(directory: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     names = options.get("metrics") or stored_metrics(directory) or default_metrics(models)
     with usage_errors():
         check_names(names)
-    with quiet(), progress_bar("metric", quiet=bool(options.get("quiet")), kept="all texts are kept") as bar:
+    with progress_bar("metric", quiet=bool(options.get("quiet")), kept="all texts are kept") as bar:
 
         def tick(what: str) -> None:
             bar.describe(what)

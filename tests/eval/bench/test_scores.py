@@ -27,7 +27,6 @@ from counterpoint.eval import (
     self_bleu,
     zipf,
 )
-from counterpoint.eval.bench import metric_models as bench_models
 from counterpoint.eval.bench import metrics as bench_metrics
 from counterpoint.eval.bench.metric_models import MetricModels
 from counterpoint.eval.bench.metrics import METRICS
@@ -37,6 +36,7 @@ from counterpoint.eval.bench.scores import Cell, human_row, rows_of
 from counterpoint.eval.bench.statistics import adjust, difference, paired
 from counterpoint.eval.journal import write_whole
 from counterpoint.eval.loading import load
+from counterpoint.eval.metrics import likelihoods
 
 LOOPS = [" so it goes and it goes and it goes and", " we shall fight we shall fight we shall fight", " a b a b a b a c"]
 PLAIN = ["diversity", "distinct", "self_bleu", "zipf", "length"]
@@ -96,7 +96,7 @@ def test_likelihoods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def scored_again(*arguments: Any) -> Any:
         raise AssertionError("a text is scored twice")
 
-    monkeypatch.setattr(bench_models, "log_probabilities", scored_again)
+    monkeypatch.setattr(likelihoods, "log_probabilities", scored_again)
     again = score_directory(tmp_path, ["coherence"], models(tmp_path))
     assert again == results
     with pytest.raises(AssertionError, match="scored twice"):  # by another model it is scored anew

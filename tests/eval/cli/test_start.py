@@ -75,7 +75,15 @@ def test_an_export_is_written_at_once(tmp_path: Path) -> None:
 
 
 def test_results_are_shown_at_once(tmp_path: Path) -> None:
-    """Pictures of results that are there already; comparing runs draws their prompts anew, for which there is torch."""
+    """Pictures of results that are there already."""
     folder = write_run(tmp_path, {"greedy": {0: [" it was so and so it was"] * 3}, "nucleus:top_p=0.9": {0: [" a b c d e"] * 3}})
     score_directory(folder, ["diversity"], MetricModels(folder))
     assert started("bench", "plot", str(folder))[1] == []  # with nothing to draw, which matplotlib need not say
+
+
+def test_figures_of_words_need_no_transformers(tmp_path: Path) -> None:
+    """Scoring and comparing draw prompts anew, for which there is torch alone."""
+    for name in ("one", "two"):
+        write_run(tmp_path / name, {"greedy": {0: [" it was so and so it was"] * 3}})
+        assert started("bench", "score", str(tmp_path / name), "--metrics", "diversity", "length") == (0, ["torch"])
+    assert started("bench", "compare", str(tmp_path / "one"), str(tmp_path / "two")) == (0, ["torch"])
