@@ -23,6 +23,7 @@ from counterpoint.decoders.hf.caches import (
     stop_recording,
     unusual_layers,
 )
+from counterpoint.decoders.hf.module_state import keeps_state_in_modules
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, SkinnyLinears
 from counterpoint.decoders.undoing import Change, together
@@ -63,6 +64,7 @@ class RewindableModel:
         text = torch.cat([self.prompt, new.to(self.prompt.device)], dim=1)
         while self.chunk is not None and (unread := text.shape[1] - self.read) > max(self.chunk, last):
             self._forward(text[:, self.read : self.read + min(self.chunk, unread - last)], 1)
+            drop_last(self.cache, 0)  # none of these is taken back
         logits = self._forward(text[:, self.read :], last)[0, -last:]
         return logits.to(dtype=torch.float32, device=new.device)
 
@@ -109,6 +111,8 @@ def check_reversible(model: PreTrainedModel, cache: object, name: str) -> None:
         raise ValueError(f"{name} has an offloaded cache; leave out cache_implementation")
     if is_own_kind(cache):
         raise ValueError(irreversible(name, f"its state in a {type(cache).__name__}"))
+    if keeps_state_in_modules(model):
+        raise ValueError(irreversible(name, "its recurrent state in its modules"))
     if unusual := unusual_layers(cache):
         raise ValueError(irreversible(name, f"a cache of {unusual}"))
     check_no_own_tokens(model)

@@ -26,6 +26,7 @@ from counterpoint.decoders.hf.caches import (
     unwindowed_cache,
 )
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.module_state import keeps_state_in_modules
 from counterpoint.decoders.hf.positions import position_arguments
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 from counterpoint.decoders.undoing import Change, together
@@ -205,6 +206,8 @@ def check_rows(model: PreTrainedModel) -> None:
     name = type(model).__name__
     if model.config.is_encoder_decoder or cache_argument(model) is None:
         raise ValueError(f"{name} keeps no cache of transformers' own that texts could join and leave; use a decoder-only model")
+    if keeps_state_in_modules(model):
+        raise ValueError(f"{name} keeps its recurrent state in its modules, one text's at a time; use a model of attention alone")
     cache = new_cache(model)
     if is_own_kind(cache) or not has_windows_at_most(cache):
         kinds = ", ".join(sorted({type(layer).__name__ for layer in cache.layers}))

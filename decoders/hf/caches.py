@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache, EncoderDecoderCache, GenerationMixin, PreTrainedModel, cache_utils
 from transformers.cache_utils import DynamicIndexedLayer, DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, StaticLayer
@@ -45,6 +46,28 @@ def new_cache(model: PreTrainedModel) -> DynamicCache:
 def unwindowed_cache() -> DynamicCache:
     """An empty cache whose layers keep every token, those with a sliding window too: masks alone then make the window."""
     return DynamicCache()
+
+
+def _windows_slide_while_recording() -> bool:
+    """Whether a layer that records hands on as many keys as the mask will have, after two forwards in a row."""
+    layer = DynamicSlidingWindowLayer(2)
+    layer.activate_past_recording()
+    three = torch.zeros(1, 1, 3, 1)
+    layer.update(three, three)
+    length, _ = layer.get_mask_sizes(1)
+    return bool(layer.update(three[:, :, :1], three[:, :, :1])[0].shape[2] == length)
+
+
+WINDOWS_SLIDE = _windows_slide_while_recording()
+"""True since transformers 5.18."""
+
+
+def rewindable_cache(model: PreTrainedModel) -> DynamicCache:
+    """An empty cache for ``model`` that can take several forwards in a row before some of their tokens are dropped.
+
+    Before transformers 5.18 layers with a window cannot while they record, and keep every token instead.
+    """
+    return new_cache(model) if WINDOWS_SLIDE else unwindowed_cache()
 
 
 def is_own_kind(cache: Cache) -> bool:
@@ -155,7 +178,7 @@ def unusual_layers(cache: Cache) -> str:
 
 def states_along_text(cache: Cache) -> list[Tensor]:
     """All layers' states that have a slot for each token, ``[rows, ..., length, width]``; writing to them writes to the cache."""
-    layers: list[Any] = [layer for layer in cache.layers if not is_empty(layer)]
+    layers = _layers_read(cache)
     states = [state for layer in layers for state in (layer.keys, layer.values)]
     return states + [layer.indexer_keys for layer in layers if isinstance(layer, DynamicIndexedLayer)]
 
@@ -173,7 +196,7 @@ def put_states(cache: Cache, states: list[Tensor]) -> None:
 
 def _layers_read(cache: Cache) -> list[Any]:
     layers: list[Any] = cache.layers
-    return [layer for layer in layers if layer.is_initialized]
+    return [layer for layer in layers if layer.is_initialized and not is_empty(layer)]
 
 
 def has_windows_at_most(cache: Cache) -> bool:
@@ -183,8 +206,7 @@ def has_windows_at_most(cache: Cache) -> bool:
 
 def lengthen(cache: Cache, more_keys: Callable[[Tensor], Tensor], more_values: Callable[[Tensor], Tensor]) -> None:
     """Let every layer go on with states made of those that it has, as if the model had read more tokens."""
-    layers: list[Any] = [layer for layer in cache.layers if not is_empty(layer)]
-    for layer in layers:
+    for layer in _layers_read(cache):
         layer.update(more_keys(layer.keys), more_values(layer.values))
         if isinstance(layer, DynamicIndexedLayer):
             states: Any = layer.indexer_keys

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from counterpoint.decoders.hf.caches import is_recurrent, new_cache
 from counterpoint.decoders.hf.generate_call import current_generate_call
 from counterpoint.decoders.hf.weights import version_of
 
 ModuleState = dict[tuple[str, str], tuple[Tensor, int | None]]
 """Tensors that are neither weights nor buffers, each with its version, by module and attribute."""
+
+
+def keeps_state_in_modules(model: PreTrainedModel) -> bool:
+    """Whether what recurrent layers have read is in no cache, as in RecurrentGemma before transformers 5.23."""
+    return model.config.model_type == "recurrent_gemma" and not is_recurrent(new_cache(model))
 
 
 def module_state(model: nn.Module) -> ModuleState:

@@ -20,7 +20,7 @@ from counterpoint.decoders.contrasts.contrastive_decoding import check_alpha
 from counterpoint.decoders.contrasts.forms import Form, contrast, likelihood_ratio, plausible
 from counterpoint.decoders.forwards.readable import check_known
 from counterpoint.decoders.forwards.rewindable_model import RewindableModel, check_reversible
-from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, new_cache
+from counterpoint.decoders.hf.caches import CACHE, cached_length, find_cache, new_cache, rewindable_cache
 from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call
 from counterpoint.decoders.hf.model_inputs import TEXT, saying_something
@@ -123,9 +123,7 @@ def speculative_contrastive_decoding(
     asked = _check(model, input_ids, config, amateur, alpha, draft_tokens, synced_gpus or call.synced_gpus, model_kwargs)
     check_prompt(model, input_ids, model_kwargs)
 
-    mask = model_kwargs.get("attention_mask")
-    prompt = input_ids if mask is None else input_ids[:, mask[0].bool()]
-    _check_text(prompt, mask, model_kwargs)
+    prompt = _text(input_ids, model_kwargs)
     expert = RewindableModel(model, together, prompt, find_cache(model_kwargs), config.prefill_chunk_size)
     negative = _amateur_source(model, asked, input_ids, config, draft_tokens, alpha)
     sources: list[Source] = [Repetition(prompt[0].tolist(), draft_tokens), negative]
@@ -211,9 +209,10 @@ def _amateur_source(
     model: PreTrainedModel, amateur: ModelAmateur, input_ids: Tensor, config: GenerationConfig, most: int, alpha: float
 ) -> AmateurSource:
     """The amateur at the beginning of its own text."""
-    check_reversible(amateur.model, cache := new_cache(amateur.model), "the amateur")
+    check_reversible(amateur.model, new_cache(amateur.model), "the amateur")
     ids, seen = amateur.text(moved_to(amateur.model, input_ids))
     check_known(amateur.model, ids.flatten().tolist())
+    cache = rewindable_cache(amateur.model)
     follower = RewindableModel(amateur.model, amateur.running, ids[:, seen[0]], cache, config.prefill_chunk_size)
     width = model.config.get_text_config(decoder=True).vocab_size
     temperature = (config.temperature or 1.0) if config.do_sample else None
@@ -260,14 +259,19 @@ def _check(
     return amateur
 
 
-def _check_text(prompt: Int[Tensor, "1 prompt"], mask: Tensor | None, model_kwargs: dict[str, Any]) -> None:
-    """The prompt without padding is the whole text, also where a cache holds its beginning."""
-    held, length = cached_length(find_cache(model_kwargs)), prompt.shape[1]
-    if held and (mask is not None or length <= held):
+def _text(input_ids: Int[Tensor, "1 padded"], model_kwargs: dict[str, Any]) -> Int[Tensor, "1 text"]:
+    """The prompt without padding, which must be the whole text, also where a cache holds its beginning."""
+    mask: Tensor | None = model_kwargs.get("attention_mask")
+    held, length = cached_length(find_cache(model_kwargs)), input_ids.shape[1]
+    padded = mask is not None and (mask.shape[1] != length or not bool(mask.all()))
+    if held and (padded or length <= held):
         raise ValueError(f"{CACHE} holds {held} positions and input_ids {length}: pass the whole text as input_ids, unpadded")
+    text = input_ids if mask is None or not padded else input_ids[:, mask[0].bool()]
+    length = text.shape[1]
     positions = model_kwargs.get("position_ids")
     if positions is not None and int(positions.flatten()[-1]) != length - 1:
         raise ValueError(
             f"position_ids end at {int(positions.flatten()[-1])}, the text at {length - 1}: pass the whole text as input_ids and "
             "leave position_ids out"
         )
+    return text

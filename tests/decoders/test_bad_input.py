@@ -150,6 +150,7 @@ def test_all_tokens_banned(model: PreTrainedModel) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:You are calling .generate")  # some releases warn of weights that lie elsewhere
 def test_model_on_another_device() -> None:
     model = own_model().to("meta")
     with pytest.raises(ValueError, match=r"input_ids are on cpu, the model on meta: move them with .to\(model.device\)"):

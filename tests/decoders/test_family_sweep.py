@@ -11,6 +11,7 @@ import transformers
 
 from every_family import MAPPINGS, NotBuiltError, kind_of, names, out_of_reach
 from family_sweep import METHODS, Subject, judge, sweep
+from releases import before
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
@@ -107,6 +108,10 @@ KINDS = [
 def test_a_kind_of_family_is_right_or_refused(kind: str, name: str, method: str, verdict: str) -> None:
     if name not in names():
         pytest.skip(f"this release of transformers has no {name}")
+    if before("5.20") and name.partition(":")[0] in ("speech-encoder-decoder", "vision-encoder-decoder"):
+        pytest.skip("transformers before 5.20 makes no default configuration of two models in one")
+    if before("5.19") and name.startswith("rembert"):
+        pytest.skip("transformers before 5.19 gives RemBERT's logits another value with a cache than without")
     outcome = sweep(name, [method])[method]
     assert outcome.verdict == verdict, outcome
 

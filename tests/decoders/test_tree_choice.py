@@ -15,6 +15,7 @@ from counterpoint.decoders import candidate_method, contrastive_search
 from counterpoint.decoders.forwards import tree_measurement
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from families import FAMILY
+from releases import before
 
 SMALL: dict[str, Any] = dict(vocab_size=96, hidden_size=16, num_attention_heads=2, intermediate_size=16)
 
@@ -133,6 +134,8 @@ def test_the_measurement_is_not_taken_for_a_forward_of_generate() -> None:
 )
 def test_caches_with_more_or_less_than_keys_take_the_tree(name: str, settings: dict[str, Any]) -> None:
     """Sparse attention keeps an index beside its keys (here it leaves none out, by chance of rounding); shared keys lie once."""
+    if before("5.19") and name.startswith("deepseek_v32"):
+        pytest.skip("transformers before 5.19 calls sparse attention by a name of which nothing is known")
     model = every_family.build(name, **settings)
     ids = torch.tensor([[0, 0, *range(20, 26)], [*range(30, 38)]])
     arguments: dict[str, Any] = dict(

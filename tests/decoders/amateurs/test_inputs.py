@@ -74,6 +74,8 @@ class Pictures:
             found = self.plain.get_image_features(**extra).pooler_output
             places = found[0].shape[0] if isinstance(found, (list, tuple)) else found.shape[-2]
         ids = torch.tensor([[*text(7, before), *[token] * places, *text(5, after)]])
+        if self.name in PLACED:
+            ids[0, 6] = config.vision_start_token_id  # by which generate counts a row's pictures in some releases
         if self.name in (*PLACED, "gemma3"):
             extra["mm_token_type_ids" if self.name in PLACED else "token_type_ids"] = (ids == token).long()
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **extra}

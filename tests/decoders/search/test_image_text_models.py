@@ -60,6 +60,7 @@ def picture(model: PreTrainedModel, seed: int) -> tuple[Tensor, dict[str, Tensor
         side, depth = 2 * vision.spatial_merge_size, 3 * vision.temporal_patch_size * vision.patch_size**2
         grid = torch.tensor([[1, side, side]])
         marks = (ids == config.image_token_id).long()
+        ids[0, 0] = config.vision_start_token_id  # by which generate counts a row's pictures in some releases
         return ids, {"pixel_values": torch.randn(side * side, depth), "image_grid_thw": grid, "mm_token_type_ids": marks}
     side = 56 if config.model_type in ("mistral3", "internvl") else 28
     inputs = {"pixel_values": torch.randn(1, 3, side, side)}

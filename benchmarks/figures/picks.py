@@ -1,0 +1,191 @@
+"""Does a ranker choose better than chance? One pool of samples for all rankers, judged by what took no part.
+
+Usage: ``python picks.py DIR --pool nucleus --rankers NAME[:key=value,...] ... --sentence-model PATH --output-dir OUT``, where
+``counterpoint bench --decoders nucleus --num-seeds 10 --output-dir DIR`` has written the pool: its seeds are the candidates of a
+prompt. The language model of rankers that need one is the one that wrote, in ``--dtype``.
+
+The judges compare a candidate with what people wrote there, cut to as many words: by the F1 of their words, and by the cosine of
+their mean states in ``--sentence-model``. A ranker's gain is its choice's figure less the mean over the pool, which is what a pick
+at random has on average; the best that can be had is the largest of the pool. Intervals are of 95 %, by bootstrap over prompts.
+MAUVE of all choices by the embedded expert's features stands beside it: of a few hundred texts it tells large differences only.
+
+Writes ``picks.jsonl``, the scores of a ranker or judge a line for each prompt, to which a run that was stopped adds what is
+missing, and ``picks.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from counterpoint.eval import building
+from counterpoint.eval.bench.metrics import mean, terms
+from counterpoint.eval.bench.records import read_config, read_generations
+from counterpoint.eval.bench.scores import first_words
+from counterpoint.eval.choosing import parse_rankers
+from counterpoint.eval.embedded import EXPERT
+from counterpoint.eval.loading import Loaded, load
+from counterpoint.eval.metrics import resampling
+from counterpoint.eval.metrics.mauve import mauve_score
+from counterpoint.eval.metrics.mauve_features import load_featurizer
+from counterpoint.eval.metrics.representations import mean_pooling
+from counterpoint.rankers import rerank
+from counterpoint.rankers.ngrams import words
+
+Pool = list[tuple[str, str, list[str]]]
+"""Of each prompt the prompt, what people wrote there, and the candidates."""
+Score = Callable[[Pool], list[list[float]]]
+TOGETHER = 10
+"""Prompts whose scores are computed and written at once."""
+WORDS, COSINE = "F1 of words", "cosine of states"
+
+
+def pool_of(directory: Path, label: str) -> Pool:
+    """The samples of a decoder in a benchmark's folder, by prompt; what people wrote is cut to as many words as the longest."""
+    found: dict[int, Pool] = {}
+    for record in read_generations(directory):
+        if record["label"] == label and record["reference"] is not None:
+            found.setdefault(record["index"], [(record["prompt"], record["reference"], [])])[0][2].append(record["text"])
+    if not found:
+        raise SystemExit(
+            f"{directory} has no texts of {label}; it has {[each['label'] for each in read_config(directory)['decoders']]}"
+        )
+    pool = [each[0] for _, each in sorted(found.items())]
+    return [(prompt, first_words(human, max(len(words(text)) for text in own)), own) for prompt, human, own in pool]
+
+
+def f1(one: str, other: str) -> float:
+    """The F1 of two texts' words in lower case, each as often as it occurs."""
+    counts, others = Counter(words(one.lower())), Counter(words(other.lower()))
+    shared = (counts & others).total()
+    return 2 * shared / (counts.total() + others.total()) if shared else 0.0
+
+
+def by_words(pool: Pool) -> list[list[float]]:
+    """The judge by words."""
+    return [[f1(text, human) for text in texts] for _, human, texts in pool]
+
+
+def by_states(path: str) -> Score:
+    """The judge by a sentence encoder."""
+
+    @cache
+    def embed() -> Callable[[Sequence[str]], torch.Tensor]:
+        return mean_pooling(AutoModel.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path))
+
+    def scores(pool: Pool) -> list[list[float]]:
+        found = []
+        for _, human, texts in pool:
+            own, *others = torch.nn.functional.normalize(torch.as_tensor(embed()([human, *texts])), dim=-1)
+            found.append([float(own @ other) for other in others])
+        return found
+
+    return scores
+
+
+def by_ranker(choice: str, model: Callable[[], Loaded]) -> Score:
+    """A ranker's scores; minus infinity for an empty text."""
+
+    @cache
+    def ranker() -> object:
+        return building.load_ranker(parse_rankers([choice]), model, None)
+
+    def scores(pool: Pool) -> list[list[float]]:
+        found = []
+        for ranked in rerank(ranker(), [prompt for prompt, _, _ in pool], [texts for _, _, texts in pool]):
+            own = dict(zip(ranked.order, ranked.scores, strict=True))
+            found.append([own[place] for place in range(len(own))])
+        return found
+
+    return scores
+
+
+def all_scores(pool: Pool, scorers: dict[str, Score], journal: Path) -> dict[str, list[list[float]]]:
+    """Scores of every candidate by each, those of an earlier run among them."""
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    found: dict[str, dict[int, list[float]]] = {name: {} for name in scorers}
+    for record in map(json.loads, lines):
+        found.setdefault(record["by"], {})[record["prompt"]] = record["scores"]
+    for name, score in scorers.items():
+        missing = [place for place in range(len(pool)) if place not in found[name]]
+        for start in range(0, len(missing), TOGETHER):
+            places = missing[start : start + TOGETHER]
+            own = score([pool[place] for place in places])
+            found[name] |= dict(zip(places, own, strict=True))
+            with journal.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps({"by": name, "prompt": at, "scores": found[name][at]}) + "\n" for at in places)
+            print(name, places[-1] + 1, flush=True)
+    return {name: [found[name][place] for place in range(len(pool))] for name in scorers}
+
+
+def shown(values: Sequence[float], form: str = ".3f") -> str:
+    """A mean with its interval over prompts."""
+    texts = terms(values)[None]
+    low, high = resampling.interval(resampling.bootstrap(texts, mean, resamples=4999), 0.95) or (float("nan"),) * 2
+    return f"{fmean(values):{form}} ({low:{form}} to {high:{form}})"
+
+
+def table(pool: Pool, scores: dict[str, list[list[float]]], rankers: Sequence[str], judges: Sequence[str]) -> str:
+    """What each ranker's choices are worth to each judge, less a choice at random, and their MAUVE."""
+    featurizer = load_featurizer(str(EXPERT), dtype="float32")
+    prompts, human = [prompt for prompt, _, _ in pool], [reference for _, reference, _ in pool]
+
+    def closeness(texts: list[str]) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are few is said beside the table
+            found = mauve_score(prompts, texts, human, featurizer=featurizer)
+        return f"{found.mauve:.3f}" + (f" ({found.interval[0]:.3f} to {found.interval[1]:.3f})" if found.interval else "")
+
+    lines = ["| choice by | " + " | ".join(f"{judge}, more than at random" for judge in judges) + " | MAUVE |"]
+    lines.append("|---" * (2 + len(judges)) + "|")
+    at_random = [f"{fmean(fmean(own) for own in scores[judge]):.3f} in all" for judge in judges]
+    lines.append("| " + " | ".join(["chance (the first sample)", *at_random, closeness([texts[0] for *_, texts in pool])]) + " |")
+    for name in rankers:
+        picks = [max(range(len(own)), key=own.__getitem__) for own in scores[name]]
+        gains = [
+            shown([own[pick] - fmean(own) for own, pick in zip(scores[judge], picks, strict=True)], "+.3f") for judge in judges
+        ]
+        chosen = [texts[pick] for (*_, texts), pick in zip(pool, picks, strict=True)]
+        lines.append("| " + " | ".join([f"`{name}`", *gains, closeness(chosen)]) + " |")
+    for judge in judges:
+        gains = [shown([max(own) - fmean(own) for own in scores[each]], "+.3f") if each == judge else "" for each in judges]
+        lines.append("| " + " | ".join([f"the judge itself, by {judge}", *gains, ""]) + " |")
+    return "\n".join([*lines, "", f"{len(pool)} prompts, {len(pool[0][2])} samples of each.", ""])
+
+
+def main() -> None:
+    """Score all candidates, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--pool", default="nucleus")
+    parser.add_argument("--rankers", nargs="+", default=["small", "overlap", "consensus"])
+    parser.add_argument("--sentence-model", required=True)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--output-dir", type=Path, default=Path("results"))
+    arguments = parser.parse_args()
+    pool = pool_of(arguments.directory, arguments.pool)
+
+    @cache
+    def model() -> Loaded:
+        return load(read_config(arguments.directory)["run"]["model"], "cpu", arguments.dtype, trust_remote_code=False)
+
+    judges: dict[str, Score] = {WORDS: by_words, COSINE: by_states(arguments.sentence_model)}
+    rankers = {name: by_ranker(name, model) for name in arguments.rankers}
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    scores = all_scores(pool, judges | rankers, arguments.output_dir / "picks.jsonl")
+    text = table(pool, scores, arguments.rankers, list(judges))
+    (arguments.output_dir / "picks.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
