@@ -2,7 +2,7 @@
 
 Usage: ``python picks.py DIR --pool nucleus --rankers NAME[:key=value,...] ... --sentence-model PATH --output-dir OUT``, where
 ``counterpoint bench --decoders nucleus --num-seeds 10 --output-dir DIR`` has written the pool: its seeds are the candidates of a
-prompt. The language model of rankers that need one is the one that wrote, in ``--dtype``.
+prompt. Rankers that need a language model get ``--model``.
 
 The judges compare a candidate with what people wrote there, cut to as many words: by the F1 of their words, and by the cosine of
 their mean states in ``--sentence-model``. A ranker's gain is its choice's figure less the mean over the pool, which is what a pick
@@ -29,7 +29,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from counterpoint.eval import building
 from counterpoint.eval.bench.metrics import mean, terms
-from counterpoint.eval.bench.records import read_config, read_generations
+from counterpoint.eval.bench.records import Record, read_generations
 from counterpoint.eval.bench.scores import first_words
 from counterpoint.eval.choosing import parse_rankers
 from counterpoint.eval.embedded import EXPERT
@@ -49,16 +49,12 @@ TOGETHER = 10
 WORDS, COSINE = "F1 of words", "cosine of states"
 
 
-def pool_of(directory: Path, label: str) -> Pool:
-    """The samples of a decoder in a benchmark's folder, by prompt; what people wrote is cut to as many words as the longest."""
+def pool_of(records: list[Record]) -> Pool:
+    """The samples of each prompt; what people wrote is cut to as many words as the longest has."""
     found: dict[int, Pool] = {}
-    for record in read_generations(directory):
-        if record["label"] == label and record["reference"] is not None:
+    for record in records:
+        if record["reference"] is not None:
             found.setdefault(record["index"], [(record["prompt"], record["reference"], [])])[0][2].append(record["text"])
-    if not found:
-        raise SystemExit(
-            f"{directory} has no texts of {label}; it has {[each['label'] for each in read_config(directory)['decoders']]}"
-        )
     pool = [each[0] for _, each in sorted(found.items())]
     return [(prompt, first_words(human, max(len(words(text)) for text in own)), own) for prompt, human, own in pool]
 
@@ -168,15 +164,19 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--pool", default="nucleus")
     parser.add_argument("--rankers", nargs="+", default=["small", "overlap", "consensus"])
+    parser.add_argument("--model", help="of rankers that need one (default: the model that wrote, by the name it was given)")
     parser.add_argument("--sentence-model", required=True)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--output-dir", type=Path, default=Path("results"))
     arguments = parser.parse_args()
-    pool = pool_of(arguments.directory, arguments.pool)
+    records = [record for record in read_generations(arguments.directory) if arguments.pool in (record["decoder"], record["label"])]
+    if not records:
+        parser.error(f"--pool {arguments.pool}: {arguments.directory} has no texts of that decoder")
+    pool = pool_of(records)
 
     @cache
     def model() -> Loaded:
-        return load(read_config(arguments.directory)["run"]["model"], "cpu", arguments.dtype, trust_remote_code=False)
+        return load(arguments.model or records[0]["model"], "cpu", arguments.dtype, trust_remote_code=False)
 
     judges: dict[str, Score] = {WORDS: by_words, COSINE: by_states(arguments.sentence_model)}
     rankers = {name: by_ranker(name, model) for name in arguments.rankers}
