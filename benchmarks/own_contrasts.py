@@ -10,17 +10,16 @@ random pixels. Writes ``own_contrasts.json`` and ``own_contrasts.md``.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from timing import Case, Results, add_to_machines, described, environment_of, load, parsed, text
+from timing import Case, Results, environment_of, load, parsed, text
 from torch import Tensor
 from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
-from turns import ratio, taking_turns
+from turns import Calls, add_ratios_to_machines, measured, ratio, table
 
 from counterpoint.decoders import (
     AdaCADLogitsProcessor,
@@ -90,16 +89,9 @@ def run(model: Any, inputs: Inputs, used: list[LogitsProcessor], new_tokens: int
     )
 
 
-def measured(methods: Methods, rounds: int, new_tokens: int) -> dict[str, list[float]]:
-    """Milliseconds of each step of each method, those of one round after those of another."""
-    found: dict[str, list[float]] = {name: [] for name in methods}
-    for number in range(rounds):
-        calls = {name: partial(run, *arguments, new_tokens) for name, arguments in methods.items()}
-        for name, own in taking_turns(calls, new_tokens).items():
-            found[name] += own
-        medians = {name: round(statistics.median(own), 1) for name, own in found.items()}
-        print(f"round {number + 1} of {rounds}: {medians}", flush=True)
-    return found
+def calls(methods: Methods, new_tokens: int) -> Calls:
+    """Each writing a text."""
+    return {name: partial(run, *arguments, new_tokens) for name, arguments in methods.items()}
 
 
 def measure(options: argparse.Namespace, report: Callable[[Case], None]) -> None:
@@ -107,21 +99,11 @@ def measure(options: argparse.Namespace, report: Callable[[Case], None]) -> None
     model = load(options.model, options.dtype, options.device)
     for batch in options.batch:
         ids = text(model, batch, options.context)
-        times = measured(contexts(model, ids), options.rounds, options.new_tokens)
-        times |= measured(pictures(options.model, ids, model.dtype), options.rounds, options.new_tokens)
+        times: dict[str, list[float]] = {}
+        for methods in (contexts(model, ids), pictures(options.model, ids, model.dtype)):
+            times |= measured(calls(methods, options.new_tokens), options.rounds, options.new_tokens)
         ratios = {name: ratio(times[name], times[base]) for name, base in BASES.items()}
         report({"dtype": options.dtype, "batch": batch, "context": options.context, "ms_per_token": times, "ratios": ratios})
-
-
-def table(cases: list[Case], environment: dict[str, Any]) -> str:
-    """Markdown: medians and ratios, the machine beneath."""
-    lines = ["| dtype | batch | context | method | ms/token | over | ratio |", "|---|---|---|---|---|---|---|"]
-    for case in cases:
-        for name, times in case["ms_per_token"].items():
-            ratio = [BASES[name], "{:.3f} ({:.3f} to {:.3f})".format(*case["ratios"][name])] if name in BASES else ["", ""]
-            cells = [case["dtype"], case["batch"], case["context"], name, f"{statistics.median(times):.2f}", *ratio]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join([*lines, "", described(environment)]) + "\n"
 
 
 def main() -> None:
@@ -134,15 +116,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parsed(parser)
     environment = environment_of(options.model, options.device, options.new_tokens)
-    results = Results(options.output_dir / "own_contrasts.json", environment, ("dtype", "batch", "context"), table)
+    results = Results(options.output_dir / "own_contrasts.json", environment, ("dtype", "batch", "context"), partial(table, BASES))
 
     def report(case: Case) -> None:
         results.add(case)
         if options.machines:
-            shown = {name: case[name] for name in ("dtype", "batch", "context")}
-            ratios = case["ratios"].items()
-            rows = [{**shown, "what": name, "over": BASES[name], "ratio": f"{found[0]:.2f}"} for name, found in ratios]
-            add_to_machines(environment, rows)
+            add_ratios_to_machines(environment, case, BASES)
 
     measure(options, report)
     print(results.markdown())

@@ -1,0 +1,94 @@
+"""What decoders cost where operations and not weights do: a step of each on the embedded pair, over greedy search's.
+
+Usage: ``python overhead.py --batch 1 8 --threads 1 --output-dir results``. All methods write their texts in turn, token by token,
+in one process (``turns.py``): the median milliseconds of a step, in which the prompt has no part, and the median over steps of the
+ratio to the same step of what it is held against, with its 95 % interval. Contrastive decoding and layer fusion are held against a
+step of the expert and one of the amateur. Every method finds the caches as the others left them, greedy search too. Writes
+``overhead.json`` and ``overhead.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import Any
+
+import torch
+from timing import Case, Results, environment_of, load, parsed, text
+from torch import Tensor
+from transformers.generation.streamers import BaseStreamer
+from turns import Calls, add_ratios_to_machines, measured, ratio, table
+
+from counterpoint.decoders import (
+    ContextAwareLogitsProcessor,
+    ContrastiveDecodingLogitsProcessor,
+    DoLaLogitsProcessor,
+    LayerFusionLogitsProcessor,
+    SLEDLogitsProcessor,
+    contrastive_search,
+)
+from counterpoint.eval import AMATEUR, EXPERT
+
+BOTH = "greedy, expert and amateur"
+BASES = {
+    "contrastive_search:top_k=5": "greedy",
+    "contrastive_decoding": BOTH,
+    "dola:layers=[2]": "greedy",
+    "dola:layers=low": "greedy",
+    "sled": "greedy",
+    "layer_fusion": BOTH,
+    "context_aware": "greedy",
+}
+"""What each method is held against."""
+
+
+def run(model: Any, ids: Tensor, arguments: dict[str, Any], new_tokens: int, streamer: BaseStreamer) -> None:
+    """Write one text."""
+    given = {"attention_mask": torch.ones_like(ids), "do_sample": False, "eos_token_id": None, "pad_token_id": 0, **arguments}
+    model.generate(ids, streamer=streamer, max_new_tokens=new_tokens, **given)
+
+
+def calls(model: Any, amateur: Any, ids: Tensor, new_tokens: int) -> Calls:
+    """Greedy search of both models, and every method."""
+    processors = {
+        "contrastive_decoding": ContrastiveDecodingLogitsProcessor(amateur),
+        "dola:layers=[2]": DoLaLogitsProcessor(model, layers=[2]),
+        "dola:layers=low": DoLaLogitsProcessor(model, layers="low"),
+        "sled": SLEDLogitsProcessor(model),
+        "layer_fusion": LayerFusionLogitsProcessor(model, amateur, layers=[2]),
+        "context_aware": ContextAwareLogitsProcessor(model, {"input_ids": ids[:, ids.shape[1] // 2 :]}),
+    }
+    methods: dict[str, tuple[Any, dict[str, Any]]] = {
+        "greedy": (model, {}),
+        "greedy, amateur": (amateur, {}),
+        "contrastive_search:top_k=5": (model, {"custom_generate": contrastive_search, "penalty_alpha": 0.6, "top_k": 5}),
+    }
+    methods |= {name: (model, {"logits_processor": [processor]}) for name, processor in processors.items()}
+    return {name: partial(run, subject, ids, arguments, new_tokens) for name, (subject, arguments) in methods.items()}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parsed(parser)
+    environment = environment_of("embedded pair", options.device, options.new_tokens)
+    results = Results(options.output_dir / "overhead.json", environment, ("dtype", "batch", "context"), partial(table, BASES))
+    model, amateur = (load(str(path), options.dtype, options.device) for path in (EXPERT, AMATEUR))
+    for batch in options.batch:
+        ids = text(model, batch, options.context)
+        times = measured(calls(model, amateur, ids, options.new_tokens), options.rounds, options.new_tokens)
+        steps = times | {BOTH: [sum(pair) for pair in zip(times["greedy"], times["greedy, amateur"], strict=True)]}
+        ratios = {name: ratio(times[name], steps[base]) for name, base in BASES.items()}
+        case: Case = {"dtype": options.dtype, "batch": batch, "context": options.context, "ms_per_token": times, "ratios": ratios}
+        results.add(case)
+        if options.machines:
+            add_ratios_to_machines(environment, case, BASES)
+    print(results.markdown())
+
+
+if __name__ == "__main__":
+    main()
