@@ -2,22 +2,25 @@
 
 Usage: ``python overhead.py --batch 1 8 --threads 1 --output-dir results``. All methods write their texts in turn, token by token,
 in one process (``turns.py``): the median milliseconds of a step, in which the prompt has no part, and the median over steps of the
-ratio to the same step of what it is held against, with its 95 % interval. Contrastive decoding and layer fusion are held against a
-step of the expert and one of the amateur. Every method finds the caches as the others left them, greedy search too. Writes
-``overhead.json`` and ``overhead.md``.
+ratio to the same step of greedy search by another copy of the model, which no decoder watches, with its 95 % interval. Contrastive
+decoding and layer fusion are held against a step of the expert and one of the amateur. Every method alone takes turns with these
+two, and finds the CPU's caches as they left them, as they do. Writes ``overhead.json`` and ``overhead.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import torch
 from timing import Case, Results, environment_of, load, parsed, text
 from torch import Tensor
+from transformers import LogitsProcessor
 from transformers.generation.streamers import BaseStreamer
-from turns import Calls, add_ratios_to_machines, measured, ratio, table
+from turns import add_ratios_to_machines, measured, ratio, table
 
 from counterpoint.decoders import (
     ContextAwareLogitsProcessor,
@@ -42,29 +45,46 @@ BASES = {
 """What each method is held against."""
 
 
+METHODS: dict[str, Callable[[Any, Any, Tensor], dict[str, Any]]] = {
+    "contrastive_search:top_k=5": lambda model, amateur, ids: {
+        "custom_generate": contrastive_search,
+        "penalty_alpha": 0.6,
+        "top_k": 5,
+    },
+    "contrastive_decoding": lambda model, amateur, ids: used(ContrastiveDecodingLogitsProcessor(amateur)),
+    "dola:layers=[2]": lambda model, amateur, ids: used(DoLaLogitsProcessor(model, layers=[2])),
+    "dola:layers=low": lambda model, amateur, ids: used(DoLaLogitsProcessor(model, layers="low")),
+    "sled": lambda model, amateur, ids: used(SLEDLogitsProcessor(model)),
+    "layer_fusion": lambda model, amateur, ids: used(LayerFusionLogitsProcessor(model, amateur, layers=[2])),
+    "context_aware": lambda model, amateur, ids: used(
+        ContextAwareLogitsProcessor(model, {"input_ids": ids[:, ids.shape[1] // 2 :]})
+    ),
+}
+"""What ``generate`` is given for each."""
+
+
+def used(processor: LogitsProcessor) -> dict[str, Any]:
+    """The argument that has it."""
+    return {"logits_processor": [processor]}
+
+
 def run(model: Any, ids: Tensor, arguments: dict[str, Any], new_tokens: int, streamer: BaseStreamer) -> None:
     """Write one text."""
     given = {"attention_mask": torch.ones_like(ids), "do_sample": False, "eos_token_id": None, "pad_token_id": 0, **arguments}
     model.generate(ids, streamer=streamer, max_new_tokens=new_tokens, **given)
 
 
-def calls(model: Any, amateur: Any, ids: Tensor, new_tokens: int) -> Calls:
-    """Greedy search of both models, and every method."""
-    processors = {
-        "contrastive_decoding": ContrastiveDecodingLogitsProcessor(amateur),
-        "dola:layers=[2]": DoLaLogitsProcessor(model, layers=[2]),
-        "dola:layers=low": DoLaLogitsProcessor(model, layers="low"),
-        "sled": SLEDLogitsProcessor(model),
-        "layer_fusion": LayerFusionLogitsProcessor(model, amateur, layers=[2]),
-        "context_aware": ContextAwareLogitsProcessor(model, {"input_ids": ids[:, ids.shape[1] // 2 :]}),
+def compared(name: str, model: Any, amateur: Any, ids: Tensor, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Milliseconds of each step of a method and of greedy search by both models."""
+    subjects = {
+        "greedy": (deepcopy(model), {}),
+        "greedy, amateur": (deepcopy(amateur), {}),
+        name: (model, METHODS[name](model, amateur, ids)),
     }
-    methods: dict[str, tuple[Any, dict[str, Any]]] = {
-        "greedy": (model, {}),
-        "greedy, amateur": (amateur, {}),
-        "contrastive_search:top_k=5": (model, {"custom_generate": contrastive_search, "penalty_alpha": 0.6, "top_k": 5}),
-    }
-    methods |= {name: (model, {"logits_processor": [processor]}) for name, processor in processors.items()}
-    return {name: partial(run, subject, ids, arguments, new_tokens) for name, (subject, arguments) in methods.items()}
+    calls = {each: partial(run, own, ids, given, options.new_tokens) for each, (own, given) in subjects.items()}
+    times = measured(calls, options.rounds, options.new_tokens)
+    times[BOTH] = [sum(pair) for pair in zip(times["greedy"], times["greedy, amateur"], strict=True)]
+    return times
 
 
 def main() -> None:
@@ -80,9 +100,11 @@ def main() -> None:
     model, amateur = (load(str(path), options.dtype, options.device) for path in (EXPERT, AMATEUR))
     for batch in options.batch:
         ids = text(model, batch, options.context)
-        times = measured(calls(model, amateur, ids, options.new_tokens), options.rounds, options.new_tokens)
-        steps = times | {BOTH: [sum(pair) for pair in zip(times["greedy"], times["greedy, amateur"], strict=True)]}
-        ratios = {name: ratio(times[name], steps[base]) for name, base in BASES.items()}
+        times, ratios = {}, {}
+        for name, base in BASES.items():
+            found = compared(name, model, amateur, ids, options)
+            times |= {each: times.get(each, []) + own for each, own in found.items() if each != BOTH}
+            ratios[name] = ratio(found[name], found[base])
         case: Case = {"dtype": options.dtype, "batch": batch, "context": options.context, "ms_per_token": times, "ratios": ratios}
         results.add(case)
         if options.machines:

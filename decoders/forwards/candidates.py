@@ -27,6 +27,7 @@ from counterpoint.decoders.hf.caches import (
     text_cache,
 )
 from counterpoint.decoders.hf.devices import ids_device
+from counterpoint.decoders.hf.fixed_shapes.compiled import is_compiled
 from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.hf.steps import after_forward, next_inputs, repeated
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
@@ -77,6 +78,7 @@ class TreeForward:
     ) -> None:
         self.model: Any = model  # transformers leaves the methods that generation adds untyped
         self.config = model.config.get_text_config(decoder=True)
+        self.compiled = is_compiled(model)
         self.cache, self.types, self.options = cache, types, options
         self.position = position  # several axes where pictures have height and width; some families count in floats
         self.length = cache.get_seq_length()
@@ -107,7 +109,7 @@ class TreeForward:
             return hidden[self.rows.to(hidden.device), chosen.to(hidden.device)].unsqueeze(1)
 
         faster = together(grouped_attention(self.config), self.skinny(k))
-        with together(narrowed_unembedding(self.model, narrow), faster) as step, step:
+        with together(narrowed_unembedding(self.model, narrow, self.compiled), faster) as step, step:
             output: ModelOutput = self.model(
                 input_ids=candidates,
                 attention_mask=self._masks(k),

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from typing_extensions import override
 
 from counterpoint.decoders.forwards.hooks import Inputs
 from counterpoint.decoders.forwards.layer_tap import LayerTap, Pass
-from counterpoint.decoders.forwards.layers import EarlyExits
+from counterpoint.decoders.forwards.layers import EarlyExits, Unembedding
 from counterpoint.decoders.kernels.choosing import choose
 from counterpoint.decoders.kernels.skinny_linear import skinny_forward
 
@@ -44,7 +44,7 @@ class ExitTap(LayerTap):
         states = self.states(input_ids)
         latest: Any = self.latest.forward  # which was checked
         latest.asked = True
-        return self.exits(states) if latest.unembedded is None else self.exits.rescale(latest.unembedded)
+        return self.exits(states) if latest.unembedded is None else latest.unembedded
 
     def last(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"] | None:
         """Logits of the last layer as the forward left them, in float32; None where they were not made together with the exits'.
@@ -53,8 +53,8 @@ class ExitTap(LayerTap):
             ValueError: As for :meth:`~counterpoint.decoders.forwards.layer_tap.LayerTap.states`.
         """
         self.states(input_ids)
-        latest: Any = self.latest.forward  # which was checked
-        return None if latest.last is None else self.exits.rescale(latest.last)
+        latest = self.latest.forward
+        return None if latest is None else latest.last
 
     @override
     def _seen_at(self) -> dict[int, Callable[..., Inputs | None]]:
@@ -65,12 +65,12 @@ class ExitTap(LayerTap):
         latest = self.latest.forward
         if latest is None or self.latest.foreign or not latest.expected or latest.unembedded is not None:
             return None
-        if len(arguments) != 1 or not self.complete(latest, arguments[0]) or not self.exits.skinny:
+        if len(arguments) != 1 or not self.complete(latest, arguments[0]) or not (parts := self.exits.parts).skinny:
             return None
-        head: Any = self.exits.head
-        early = self.exits.normed(torch.stack([latest.states[layer] for layer in self.layers]))
+        head: Any = parts.head
+        early = parts.normed(torch.stack([latest.states[layer] for layer in self.layers]))
         choose([head.weight], 1 + len(early))
-        return (Joined.of(arguments[0], early, head, latest),), dict(keywords)
+        return (Joined.of(arguments[0], early, parts, latest),), dict(keywords)
 
     def complete(self, latest: Pass, hidden: Float[Tensor, "*batch width"]) -> bool:
         """Whether the head is given the last state of one token whose early states have all been seen."""
@@ -82,22 +82,23 @@ class Joined(Tensor):
     """The last state on its way to the head: multiplied by it, it takes early states along; to all else it is what it was."""
 
     early: Tensor
-    head: Any
+    parts: Unembedding
     latest: Pass
 
     @classmethod
-    def of(cls, hidden: Tensor, early: Tensor, head: nn.Module, latest: Pass) -> Joined:
-        """The last state with the early ones, the head that they pass, and the forward that keeps what it makes of them."""
+    def of(cls, hidden: Tensor, early: Tensor, parts: Unembedding, latest: Pass) -> Joined:
+        """The last state with the early ones, what they pass, and the forward that keeps what it makes of them."""
         joined = hidden.as_subclass(cls)
-        joined.early, joined.head, joined.latest = early, head, latest
+        joined.early, joined.parts, joined.latest = early, parts, latest
         return joined
 
     @classmethod
     @override
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
-            if func is torch._C._nn.linear and isinstance(state := args[0], cls) and args[1] is state.head.weight:
-                product = skinny_forward(state.head, torch.cat([state[None], state.early]), each=1 + len(state.early))
-                state.latest.unembedded, state.latest.last = product[1:, :, -1], product[0, :, -1]
+            if func is torch._C._nn.linear and isinstance(state := args[0], cls) and args[1] is state.parts.head.weight:
+                parts: Any = state.parts
+                product = skinny_forward(parts.head, torch.cat([state[None], state.early]), each=1 + len(state.early))
+                state.latest.unembedded, state.latest.last = parts.rescale(product[1:, :, -1]), parts.rescale(product[0, :, -1])
                 return product[0]
             return func(*args, **(kwargs or {}))

@@ -38,9 +38,9 @@ class Pass:
     """Whether the forward before was asked for early exits, so that this one will be."""
     asked: bool = False
     unembedded: Tensor | None = None
-    """What the head made of early states in this forward: ``[layers, rows, vocabulary]``."""
+    """The logits of early states that the head made in this forward: ``[layers, rows, vocabulary]``, in float32."""
     last: Tensor | None = None
-    """What it made of the last state in the same product: ``[rows, vocabulary]``."""
+    """Those of the last state from the same product: ``[rows, vocabulary]``, in float32."""
 
 
 class Latest(threading.local):

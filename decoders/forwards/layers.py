@@ -65,13 +65,15 @@ def check_layers(layers: Sequence[int], depth: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Unembedding:
-    """What lies between the last layer and the logits of a model."""
+    """What lies between the last layer and the logits of a model, as it was found."""
 
     layers: nn.ModuleList
     head: nn.Module
     between: list[tuple[str, nn.Module]]
     """Names and modules after the last layer and before the head, in the order of their calls."""
     scaling: tuple[float, float | None]
+    final_norm: bool
+    """Whether early states pass the final norm."""
 
     def is_of(self, model: PreTrainedModel) -> bool:
         """Whether the model still has these modules in their places, which PEFT and resized embeddings change."""
@@ -87,6 +89,28 @@ class Unembedding:
             return _close(rescaled(self.head(last).float(), *self.scaling), logits)
         except RuntimeError:  # of another width: the last layer gives only a part of what is unembedded
             return False
+
+    @property
+    def skinny(self) -> bool:
+        """Whether the head is a plain layer on a CPU that nobody has wrapped, so that its product for a few rows can be chosen."""
+        return is_plain(self.head) and "forward" not in vars(self.head)
+
+    def normed(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch width"]:
+        """Hidden states as they reach the head."""
+        modules = [module for _, module in self.between]
+        if not self.final_norm:  # a head may begin with layers and a norm of its own, as BERT's does
+            modules = list(dropwhile(_is_norm, modules))
+        for module in modules:
+            hidden = module(hidden)
+        return hidden
+
+    def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Logits of states that have passed norm and projection, in float32."""
+        return self.rescale(self.head(hidden))
+
+    def rescale(self, products: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch vocabulary"]:
+        """Logits of what the head computes, in float32."""
+        return rescaled(products.float(), *self.scaling)
 
 
 class EarlyExits:
@@ -111,42 +135,20 @@ class EarlyExits:
 
     @property
     def parts(self) -> Unembedding:
-        """The model's own unembedding now."""
+        """The model's own unembedding now. Each look walks through the model: once a step is enough."""
         found = self.found
         if not found.is_of(self.model):
             self.found = found = self._find()
         return found
 
-    @property
-    def head(self) -> nn.Module:
-        """What gives the logits."""
-        return self.parts.head
-
-    @property
-    def skinny(self) -> bool:
-        """Whether the head is a plain layer on a CPU that nobody has wrapped, so that its product for a few rows can be chosen."""
-        return is_plain(head := self.head) and "forward" not in vars(head)
-
     def __call__(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of hidden states, in float32."""
-        return self.unembed(self.normed(hidden))
-
-    def normed(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch width"]:
-        """Hidden states as they reach the head."""
-        modules = [module for _, module in self.parts.between]
-        if not self.final_norm:  # a head may begin with layers and a norm of its own, as BERT's does
-            modules = list(dropwhile(_is_norm, modules))
-        for module in modules:
-            hidden = module(hidden)
-        return hidden
+        parts = self.parts
+        return parts.unembed(parts.normed(hidden))
 
     def unembed(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of states that have passed norm and projection, as those of the last layer that a tap of layer N sees."""
-        return self.rescale(self.head(hidden))
-
-    def rescale(self, products: Float[Tensor, "*batch vocabulary"]) -> Float[Tensor, "*batch vocabulary"]:
-        """Logits of what the head computes, in float32."""
-        return rescaled(products.float(), *self.parts.scaling)
+        return self.parts.unembed(hidden)
 
     def _find(self) -> Unembedding:
         """The modules between the last layer and the head, checked on the forward that shows them."""
@@ -155,7 +157,8 @@ class EarlyExits:
         if not isinstance(head, nn.Module):
             raise ValueError(f"{name}: get_output_embeddings() gives {head!r}, not a module to unembed with")
         between, last, unembedded, logits = self._probe(model, layers, head)
-        found = Unembedding(layers, head, between, scaling_of(model.config.get_text_config(decoder=True)))
+        scaling = scaling_of(model.config.get_text_config(decoder=True))
+        found = Unembedding(layers, head, between, scaling, self.final_norm)
         if last is None or unembedded is None or not found.gives(last, logits):
             raise ValueError(f"{name} does not unembed its last hidden state in a way that early exits can follow")
         return found

@@ -49,12 +49,14 @@ def is_tied(model: PreTrainedModel) -> bool:
 
 
 def narrowed_unembedding(
-    model: PreTrainedModel, narrow: Callable[[Float[Tensor, "rows positions hidden"]], Float[Tensor, "rows_kept kept hidden"]]
+    model: PreTrainedModel,
+    narrow: Callable[[Float[Tensor, "rows positions hidden"]], Float[Tensor, "rows_kept kept hidden"]],
+    compiled: bool | None = None,
 ) -> Change:
     """While it lasts, one forward of ``model`` unembeds ``narrow(last_hidden_states)`` instead of all of them.
 
-    Only the calling thread is affected. Raises ``ValueError`` where the model has no output embedding to hook, or unembeds
-    without calling it.
+    Only the calling thread is affected. ``compiled`` is whether the model is, where a loop knows it, else all modules are
+    looked at. Raises ``ValueError`` where the model has no output embedding to hook, or unembeds without calling it.
     """
     head = model.get_output_embeddings()
     name = type(model).__name__
@@ -75,5 +77,5 @@ def narrowed_unembedding(
         if not narrowed:
             raise ValueError(f"{name} has no usable hidden state: its forward does not call get_output_embeddings()")
 
-    both = together(hooked(lambda: head.register_forward_pre_hook(hook)), eager(model))
+    both = together(hooked(lambda: head.register_forward_pre_hook(hook)), eager(model, compiled))
     return Change(both.make, both.undo, check)

@@ -44,9 +44,9 @@ def compiled_call(model: PreTrainedModel, config: GenerationConfig, model_kwargs
     return model if is_compiled(model) else None
 
 
-def eager(model: nn.Module) -> Change:
-    """While it lasts, a compiled model runs as it was before, so that hooks see what they have to see."""
-    if not is_compiled(model):
+def eager(model: nn.Module, compiled: bool | None = None) -> Change:
+    """While it lasts, a model that is compiled (None: if it is) runs as it was before, so that hooks see what they have to see."""
+    if not (is_compiled(model) if compiled is None else compiled):
         return together()
     user = object()
 

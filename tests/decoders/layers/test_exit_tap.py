@@ -17,6 +17,7 @@ from counterpoint.decoders import DoLaLogitsProcessor, LayerFusionLogitsProcesso
 from counterpoint.decoders.forwards import exit_tap
 from counterpoint.decoders.forwards.exit_tap import ExitTap, Joined
 from counterpoint.decoders.forwards.layer_tap import Pass
+from counterpoint.decoders.forwards.layers import Unembedding
 from families import FAMILY, prompts
 
 PLAIN: dict[str, Any] = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
@@ -175,14 +176,16 @@ def test_threads_do_not_meet(model: PreTrainedModel) -> None:
 def test_what_travels_is_the_last_state_to_all_but_the_head(model: PreTrainedModel) -> None:
     hidden, other = torch.randn(2, 1, 4), torch.nn.Linear(4, 3)
     head, latest = torch.nn.Linear(4, 5), Pass(None, 0)
-    joined = Joined.of(hidden, torch.zeros(1, 2, 1, 4), head, latest)
+    parts = Unembedding(nn.ModuleList(), head, [], (2.0, None), final_norm=False)
+    joined = Joined.of(hidden, torch.zeros(1, 2, 1, 4), parts, latest)
     assert type(joined * 2) is type(joined[:, -1]) is type(other(joined)) is Tensor
     assert torch.equal(joined * 2, hidden * 2)
     assert torch.equal(other(joined), other(hidden))
     assert latest.unembedded is None
     with torch.no_grad():
         torch.testing.assert_close(head(joined), head(hidden))
-    torch.testing.assert_close(latest.unembedded, head.bias.expand(1, 2, 5))
+    torch.testing.assert_close(latest.unembedded, 2 * head.bias.expand(1, 2, 5))
+    torch.testing.assert_close(latest.last, 2 * head(hidden)[:, -1])
 
 
 def test_hooks_of_others_see_the_last_state(model: PreTrainedModel) -> None:
