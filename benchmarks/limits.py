@@ -69,6 +69,14 @@ def limit(model: PreTrainedModel, batch: int, context: int, k: int, may_pack: bo
     return (linears(model, k * batch, batch, names) + attention(model, batch, context, k)) / one
 
 
+def more_rows(model: PreTrainedModel, batch: int, context: int, k: int, exits: int) -> float:
+    """Milliseconds that k candidates, or so many early exits, of each text need beyond one row of it, by the fastest kernels."""
+    names = candidates(model.dtype, may_pack=False)
+    before = linears(model, batch, batch, ["plain"]) + attention(model, batch, context, 1)
+    after = linears(model, k * batch, (1 + exits) * batch, names) + attention(model, batch, context, k)
+    return 1000 * (after - before)
+
+
 @contextmanager
 def packed_everywhere(model: PreTrainedModel) -> Iterator[None]:
     """Within the context every linear layer is multiplied by its packed copy, for any number of rows: greedy search packed."""

@@ -4,18 +4,21 @@ Usage: ``python overhead.py --batch 1 8 --threads 1 --output-dir results``. All 
 in one process (``turns.py``): the median milliseconds of a step, in which the prompt has no part, and the median over steps of the
 ratio to the same step of greedy search by another copy of the model, which no decoder watches, with its 95 % interval. Contrastive
 decoding and layer fusion are held against a step of the expert and one of the amateur. Every method alone takes turns with these
-two, and finds the CPU's caches as they left them, as they do. Writes ``overhead.json`` and ``overhead.md``.
+two, and finds the CPU's caches as they left them, as they do. The limit is what the products of more rows than one add to greedy
+search's step by the fastest kernels, and nothing else. Writes ``overhead.json`` and ``overhead.md``.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import torch
+from limits import more_rows
 from timing import Case, Results, environment_of, load, parsed, text
 from torch import Tensor
 from transformers import LogitsProcessor
@@ -45,6 +48,8 @@ BASES = {
 """What each method is held against."""
 
 
+MORE_ROWS = {"contrastive_search:top_k=5": (5, 0), "dola:layers=[2]": (1, 1)}
+"""Candidates and early exits of those that pass more rows through the model's matrices, and do little else."""
 METHODS: dict[str, Callable[[Any, Any, Tensor], dict[str, Any]]] = {
     "contrastive_search:top_k=5": lambda model, amateur, ids: {
         "custom_generate": contrastive_search,
@@ -105,7 +110,10 @@ def main() -> None:
             found = compared(name, model, amateur, ids, options)
             times |= {each: times.get(each, []) + own for each, own in found.items() if each != BOTH}
             ratios[name] = ratio(found[name], found[base])
-        case: Case = {"dtype": options.dtype, "batch": batch, "context": options.context, "ms_per_token": times, "ratios": ratios}
+        more = {name: more_rows(model, batch, options.context, *rows) for name, rows in MORE_ROWS.items()}
+        limits = {name: f"{1 + each / statistics.median(times['greedy']):.2f}" for name, each in more.items()}
+        case: Case = {"dtype": options.dtype, "batch": batch, "context": options.context, "ms_per_token": times}
+        case |= {"ratios": ratios, "limits": limits}
         results.add(case)
         if options.machines:
             add_ratios_to_machines(environment, case, BASES)

@@ -87,12 +87,13 @@ def measured(calls: Calls, rounds: int, steps: int) -> dict[str, list[float]]:
 
 
 def table(bases: Mapping[str, str], cases: Sequence[Case], environment: dict[str, Any]) -> str:
-    """Markdown: of each case and method the median, and the ratio to what ``bases`` holds it against; the machine beneath."""
-    lines = ["| dtype | batch | context | method | ms/token | over | ratio |", "|---|---|---|---|---|---|---|"]
+    """Markdown: of each case and method the median, the ratio to what ``bases`` holds it against, and its limit if there is one."""
+    lines = ["| dtype | batch | context | method | ms/token | over | ratio | limit |", "|---" * 8 + "|"]
     for case in cases:
         for name, times in case["ms_per_token"].items():
             against = [bases[name], "{:.3f} ({:.3f} to {:.3f})".format(*case["ratios"][name])] if name in bases else ["", ""]
             cells = [case["dtype"], case["batch"], case["context"], name, f"{statistics.median(times):.2f}", *against]
+            cells.append(case.get("limits", {}).get(name, ""))
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join([*lines, "", described(environment)]) + "\n"
 
@@ -100,5 +101,10 @@ def table(bases: Mapping[str, str], cases: Sequence[Case], environment: dict[str
 def add_ratios_to_machines(environment: dict[str, Any], case: Case, bases: Mapping[str, str]) -> None:
     """A row of the table of all machines for each ratio of a case."""
     shown = {name: case[name] for name in ("dtype", "batch", "context")}
-    ratios = case["ratios"].items()
-    add_to_machines(environment, [{**shown, "what": name, "over": bases[name], "ratio": f"{own[0]:.2f}"} for name, own in ratios])
+    add_to_machines(
+        environment,
+        [
+            {**shown, "what": name, "over": bases[name], "ratio": f"{own[0]:.2f}", "limit": case.get("limits", {}).get(name, "")}
+            for name, own in case["ratios"].items()
+        ],
+    )
