@@ -1,6 +1,6 @@
 """How often decoders that contrast a prompt with and without its context say what the context says, where it says something new.
 
-Usage: ``python contexts.py --model PATH --dtype bfloat16 --output-dir DIR``; the embedded expert by default. The items are those
+Usage: ``python contexts.py --model PATH --dtype float32 --output-dir DIR``; the embedded expert by default. The items are those
 of ``eval/data/changed_facts.jsonl``, each under a passage with a changed fact and under the same passage with the fact as it is; a
 model with a chat template is asked the question, and its answer begins with the sentence to be completed. Two figures each:
 
@@ -8,8 +8,8 @@ model with a chat template is asked the question, and its answer begins with the
 - text: whether greedy decoding of at most 8 tokens has it, and not the other before it.
 
 Writes ``contexts_MODEL.jsonl``, a line for each item and decoder, to which a run that was stopped adds what is missing, and
-``contexts_MODEL.md``, the shares with 95 % intervals of a bootstrap over items, and what each decoder differs from greedy by on the
-same items.
+``contexts_MODEL.md``, the shares with 95 % intervals of a bootstrap over items, what each decoder differs from greedy by on the
+same items, and in text the adaptive ones from context_aware, on changed and unchanged passages and on both.
 """
 
 from __future__ import annotations
@@ -111,6 +111,13 @@ def table(records: Sequence[Record]) -> str:
                 less = "" if choice == "greedy" else shown([own[item] - greedy[item] for item in sorted(own)], "+")
                 cells += [shown([own[item] for item in sorted(own)], ""), less]
             lines.append(f"| `{choice}` | {passage} | {' | '.join(cells)} |")
+    lines += ["", "| decoder, text | less | changed | unchanged | mean of both |", "|---|---|---|---|---|"]
+    for choice in DECODERS[3:]:
+        for base in DECODERS[1:3]:
+            pairs = [(values[choice, passage, "text"], values[base, passage, "text"]) for passage in ("changed", "unchanged")]
+            less = [[own[item] - other[item] for item in sorted(own)] for own, other in pairs]
+            both = [sum(pair) / 2 for pair in zip(*less, strict=True)]
+            lines.append(f"| `{choice}` | `{base}` | {' | '.join(shown(each, '+') for each in (*less, both))} |")
     return "\n".join([*lines, "", f"{items} items.", ""])
 
 

@@ -1,6 +1,6 @@
 """What choosing among several samples is worth on sums in words: votes, self-certainty, confidence; and a contrast for reasoning.
 
-Usage: ``python votes.py --model PATH --dtype bfloat16 --output-dir DIR``; the embedded expert by default, whose amateur is the
+Usage: ``python votes.py --model PATH --dtype float32 --output-dir DIR``; the embedded expert by default, whose amateur is the
 embedded one. Of each problem of ``eval/data/arithmetic.jsonl`` greedy decoding writes one text, ``contrastive_reasoning`` another
 one, and sampling (p = 0.95, temperature 0.8) eight, among which each ranker chooses by the logits that sampling kept. A text is
 right if its last number is the answer. Without an amateur a model is contrasted with itself after worked examples that are wrong.
