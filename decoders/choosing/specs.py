@@ -111,7 +111,8 @@ def parse(
         table: Where names are looked up.
         given: Further values, from Python; they win.
         scoring: Whether given texts are scored: defaults are then those of released scoring code.
-        own: Whether ``module:Class`` may name somebody's own code, which then runs.
+        own: Whether the words are the user's own: ``module:Class`` may then name code, which runs, and values name files, which
+            are read.
         hint: What to add where a word is not ``key=value``.
 
     Raises:
@@ -135,7 +136,7 @@ def parse(
     missing = [key for key, parameter in row.parameters.items() if parameter.required and values[key] is parameter.default]
     if missing:
         raise ValueError(f"{owner} needs {missing[0]}: {row.name}:{missing[0]}=...")
-    if row.check is not None:
+    if own and row.check is not None:
         try:
             row.check(values)
         except OSError as error:  # of a file that a value names

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from counterpoint.decoders import PromptAmateur, decoder, score
+from counterpoint.decoders.amateurs import head_lists
 from counterpoint.decoders.choosing.front_door import scoring_processors
 from counterpoint.decoders.choosing.rows import AMATEUR
 from counterpoint.decoders.choosing.specs import parse
 from counterpoint.decoders.named import TABLE
+from counterpoint.eval.choosing import parse_decoder
 
 OWN = '''
 """Decoders of somebody."""
@@ -141,6 +144,20 @@ def test_it_does_not_run_where_it_must_not(file: Path) -> None:
     trap.write_text("raise SystemExit('it ran')", encoding="utf-8")
     with pytest.raises(ValueError, match="runs only where a command line or Python names it"):
         parse(f"{trap}:Any", TABLE, own=False)
+
+
+def test_a_file_is_read_only_where_the_user_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a request or a stored choice names is looked at by nobody, alone or in a choice within another."""
+    heads = tmp_path / "heads.json"
+    heads.write_text('{"0-0": [1.0]}', encoding="utf-8")
+    looked: list[Path] = []
+    monkeypatch.setattr(head_lists, "read_heads", lambda path: looked.append(path) or {(0, 0): 1.0})
+    for choice in (f"decore:heads={heads},count=1", f"best_of:proposals=[decore:heads={heads},count=1]"):
+        with suppress(ValueError):  # decore draws nothing, which best_of wants
+            parse_decoder(choice, own=False)
+        assert looked == []
+    parse(f"decore:heads={heads},count=1", TABLE)
+    assert looked == [heads]
 
 
 def test_a_changed_file_is_another(file: Path, amateur: PreTrainedModel) -> None:
