@@ -144,8 +144,8 @@ class MetricModels:
         if not known:
             raise ValueError("there are no references to compare with")
         before, after, human = zip(*known, strict=True)
-        compute_mauve()  # before the featuriser is loaded
         with quiet():  # that there are too few texts is in the result
+            compute_mauve()  # before the featuriser is loaded
             return mauve_score(before, after, human, protocol=self.mauve_protocol, featurizer=self.featurizer_model)
 
 
@@ -168,9 +168,11 @@ def check(names: Sequence[str], **options: Any) -> None:
         with quiet():
             load(models.scorer, "cpu", "auto", models.trust_remote_code, device_map="meta")
     if "mauve" in names:
+        from counterpoint.eval.loading import quiet
         from counterpoint.eval.metrics.mauve import compute_mauve
 
-        compute_mauve()
+        with quiet():
+            compute_mauve()
     others = {"featurizer": models.featurizer_name if "mauve" in names or models.featurizer else None, "embedder": models.embedder}
     for name, model in others.items():
         if model is not None:

@@ -18,27 +18,25 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
 
 import torch
+from common import interval, records_of, written
 from transformers import AutoModel, AutoTokenizer
 
 from counterpoint.eval import building
-from counterpoint.eval.bench.metrics import mean, terms
 from counterpoint.eval.bench.records import Record, read_generations
 from counterpoint.eval.bench.scores import first_words
 from counterpoint.eval.choosing import parse_rankers
 from counterpoint.eval.embedded import EXPERT
 from counterpoint.eval.loading import Loaded, load
-from counterpoint.eval.metrics import resampling
 from counterpoint.eval.metrics.mauve import mauve_score
 from counterpoint.eval.metrics.mauve_features import load_featurizer
 from counterpoint.eval.metrics.representations import mean_pooling
-from counterpoint.rankers import rerank
+from counterpoint.rankers import NgramF1, rerank
 from counterpoint.rankers.ngrams import words
 
 Pool = list[tuple[str, str, list[str]]]
@@ -59,16 +57,9 @@ def pool_of(records: list[Record]) -> Pool:
     return [(prompt, first_words(human, max(len(words(text)) for text in own)), own) for prompt, human, own in pool]
 
 
-def f1(one: str, other: str) -> float:
-    """The F1 of two texts' words in lower case, each as often as it occurs."""
-    counts, others = Counter(words(one.lower())), Counter(words(other.lower()))
-    shared = (counts & others).total()
-    return 2 * shared / (counts.total() + others.total()) if shared else 0.0
-
-
 def by_words(pool: Pool) -> list[list[float]]:
     """The judge by words."""
-    return [[f1(text, human) for text in texts] for _, human, texts in pool]
+    return [NgramF1()(texts, [human])[:, 0].tolist() for _, human, texts in pool]
 
 
 def by_states(path: str) -> Score:
@@ -107,9 +98,8 @@ def by_ranker(choice: str, model: Callable[[], Loaded]) -> Score:
 
 def all_scores(pool: Pool, scorers: dict[str, Score], journal: Path) -> dict[str, list[list[float]]]:
     """Scores of every candidate by each, those of an earlier run among them."""
-    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
     found: dict[str, dict[int, list[float]]] = {name: {} for name in scorers}
-    for record in map(json.loads, lines):
+    for record in records_of(journal):
         found.setdefault(record["by"], {})[record["prompt"]] = record["scores"]
     for name, score in scorers.items():
         missing = [place for place in range(len(pool)) if place not in found[name]]
@@ -125,9 +115,8 @@ def all_scores(pool: Pool, scorers: dict[str, Score], journal: Path) -> dict[str
 
 def shown(values: Sequence[float], form: str = ".3f") -> str:
     """A mean with its interval over prompts."""
-    texts = terms(values)[None]
-    low, high = resampling.interval(resampling.bootstrap(texts, mean, resamples=4999), 0.95) or (float("nan"),) * 2
-    return f"{fmean(values):{form}} ({low:{form}} to {high:{form}})"
+    middle, low, high = interval(values)
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
 def table(pool: Pool, scores: dict[str, list[list[float]]], rankers: Sequence[str], judges: Sequence[str]) -> str:
@@ -183,8 +172,7 @@ def main() -> None:
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     scores = all_scores(pool, judges | rankers, arguments.output_dir / "picks.jsonl")
     text = table(pool, scores, arguments.rankers, list(judges))
-    (arguments.output_dir / "picks.md").write_text(text, encoding="utf-8")
-    print(text)
+    written(arguments.output_dir / "picks", text)
 
 
 if __name__ == "__main__":
