@@ -2,7 +2,8 @@
 
 Usage: ``python picks.py DIR --pool nucleus --rankers NAME[:key=value,...] ... --sentence-model PATH --output-dir OUT``, where
 ``counterpoint bench --decoders nucleus --num-seeds 10 --output-dir DIR`` has written the pool: its seeds are the candidates of a
-prompt. Rankers that need a language model get ``--model``.
+prompt. Rankers that need a language model get ``--model``. With ``--beside FOLDER`` the texts that other decoders, such as a ranked
+search, wrote for the same prompts in that folder are judged as choices are.
 
 The judges compare a candidate with what people wrote there, cut to as many words: by the F1 of their words, and by the cosine of
 their mean states in ``--sentence-model``. A ranker's gain is its choice's figure less the mean over the pool, which is what a pick
@@ -57,6 +58,16 @@ def pool_of(records: list[Record]) -> Pool:
     return [(prompt, first_words(human, max(len(words(text)) for text in own)), own) for prompt, human, own in pool]
 
 
+def beside(records: list[Record], pool: Pool) -> dict[str, Pool]:
+    """Of each other decoder its texts for prompts of the pool, in the pool's order."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for record in records:
+        found.setdefault(record["label"], {}).setdefault(record["prompt"], []).append(record["text"])
+    return {
+        label: [(prompt, human, texts[prompt]) for prompt, human, _ in pool if prompt in texts] for label, texts in found.items()
+    }
+
+
 def by_words(pool: Pool) -> list[list[float]]:
     """The judge by words."""
     return [NgramF1()(texts, [human])[:, 0].tolist() for _, human, texts in pool]
@@ -96,12 +107,12 @@ def by_ranker(choice: str, model: Callable[[], Loaded]) -> Score:
     return scores
 
 
-def all_scores(pool: Pool, scorers: dict[str, Score], journal: Path) -> dict[str, list[list[float]]]:
-    """Scores of every candidate by each, those of an earlier run among them."""
-    found: dict[str, dict[int, list[float]]] = {name: {} for name in scorers}
+def all_scores(tasks: dict[str, tuple[Pool, Score]], journal: Path) -> dict[str, list[list[float]]]:
+    """Scores of every text of a task's pool, those of an earlier run among them."""
+    found: dict[str, dict[int, list[float]]] = {name: {} for name in tasks}
     for record in records_of(journal):
         found.setdefault(record["by"], {})[record["prompt"]] = record["scores"]
-    for name, score in scorers.items():
+    for name, (pool, score) in tasks.items():
         missing = [place for place in range(len(pool)) if place not in found[name]]
         for start in range(0, len(missing), TOGETHER):
             places = missing[start : start + TOGETHER]
@@ -110,7 +121,12 @@ def all_scores(pool: Pool, scorers: dict[str, Score], journal: Path) -> dict[str
             with journal.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps({"by": name, "prompt": at, "scores": found[name][at]}) + "\n" for at in places)
             print(name, places[-1] + 1, flush=True)
-    return {name: [found[name][place] for place in range(len(pool))] for name in scorers}
+    return {name: [found[name][place] for place in range(len(pool))] for name, (pool, _) in tasks.items()}
+
+
+def by(judge: str, label: str) -> str:
+    """The name under which a judge's scores of another decoder's texts are kept."""
+    return f"{judge}: {label}"
 
 
 def shown(values: Sequence[float], form: str = ".3f") -> str:
@@ -119,7 +135,9 @@ def shown(values: Sequence[float], form: str = ".3f") -> str:
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
-def table(pool: Pool, scores: dict[str, list[list[float]]], rankers: Sequence[str], judges: Sequence[str]) -> str:
+def table(
+    pool: Pool, scores: dict[str, list[list[float]]], rankers: Sequence[str], judges: Sequence[str], others: dict[str, Pool]
+) -> str:
     """What each ranker's choices are worth to each judge, less a choice at random, and their MAUVE."""
     featurizer = load_featurizer(str(EXPERT), dtype="float32")
     prompts, human = [prompt for prompt, _, _ in pool], [reference for _, reference, _ in pool]
@@ -141,6 +159,15 @@ def table(pool: Pool, scores: dict[str, list[list[float]]], rankers: Sequence[st
         ]
         chosen = [texts[pick] for (*_, texts), pick in zip(pool, picks, strict=True)]
         lines.append("| " + " | ".join([f"`{name}`", *gains, closeness(chosen)]) + " |")
+    for name, texts in others.items():
+        at = [place for place, (prompt, *_) in enumerate(pool) if prompt in {own for own, *_ in texts}]
+        gains = [
+            shown(
+                [fmean(own) - fmean(scores[judge][place]) for own, place in zip(scores[by(judge, name)], at, strict=True)], "+.3f"
+            )
+            for judge in judges
+        ]
+        lines.append("| " + " | ".join([f"`{name}`, not a choice, {len(at)} prompts", *gains, ""]) + " |")
     for judge in judges:
         gains = [shown([max(own) - fmean(own) for own in scores[each]], "+.3f") if each == judge else "" for each in judges]
         lines.append("| " + " | ".join([f"the judge itself, by {judge}", *gains, ""]) + " |")
@@ -156,6 +183,7 @@ def main() -> None:
     parser.add_argument("--model", help="of rankers that need one (default: the model that wrote, by the name it was given)")
     parser.add_argument("--sentence-model", required=True)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--beside", type=Path, help="a folder of `counterpoint bench` with other decoders' texts for these prompts")
     parser.add_argument("--output-dir", type=Path, default=Path("results"))
     arguments = parser.parse_args()
     records = [record for record in read_generations(arguments.directory) if arguments.pool in (record["decoder"], record["label"])]
@@ -170,8 +198,10 @@ def main() -> None:
     judges: dict[str, Score] = {WORDS: by_words, COSINE: by_states(arguments.sentence_model)}
     rankers = {name: by_ranker(name, model) for name in arguments.rankers}
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    scores = all_scores(pool, judges | rankers, arguments.output_dir / "picks.jsonl")
-    text = table(pool, scores, arguments.rankers, list(judges))
+    others = beside(read_generations(arguments.beside), pool) if arguments.beside else {}
+    tasks = {name: (pool, score) for name, score in (judges | rankers).items()}
+    tasks |= {by(judge, name): (texts, score) for name, texts in others.items() for judge, score in judges.items()}
+    text = table(pool, all_scores(tasks, arguments.output_dir / "picks.jsonl"), arguments.rankers, list(judges), others)
     written(arguments.output_dir / "picks", text)
 
 
