@@ -147,6 +147,8 @@ def at_layer(early: Float[Tensor, "layers *batch vocabulary"], chosen: Int[Tenso
         >>> at_layer(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([1]))
         tensor([[0., 1.]])
     """
+    if len(early) == 1:
+        return early[0]
     return early.gather(0, chosen[None, ..., None].expand(1, *early.shape[1:]))[0]
 
 
