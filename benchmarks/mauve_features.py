@@ -6,6 +6,8 @@ of at least 20 words, evenly spread over it: their lengths are as they come, but
 
 Ways: mauve-text one text at a time (its default) and 16 at a time, ours in float32 and in bfloat16. ``decoders`` is the same for
 references and three sets of continuations: mauve-text is given references and one set three times, as its function takes them.
+``products`` is the share of our float32 seconds that the products of the model's linear layers take by themselves, over as many
+tokens at once as are read together: what no order of reading can save.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import statistics
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +28,11 @@ from typing import Any
 import torch
 from timing import Case, Results, described, environment_of
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from counterpoint.eval import EXPERT
-from counterpoint.eval.metrics.mauve_features import load_featurizer
+from counterpoint.eval.metrics.mauve_features import BATCH_TOKENS, load_featurizer
 
 DECODERS = 3
 WAYS = ("mauve-text", "mauve-text, 16 at a time", "float32", "bfloat16")
@@ -67,6 +72,17 @@ def theirs(folder: Path, max_length: int) -> Callable[..., Any]:
     return read
 
 
+@torch.no_grad()
+def products(model: Any, tokens: int, clock: Callable[[], float]) -> float:
+    """The least seconds that the linear layers' products of so many tokens take, as many at once as are read together."""
+    together, seconds = min(tokens, BATCH_TOKENS["cpu"]), 0.0
+    shapes = Counter(tuple(module.weight.shape) for module in model.modules() if isinstance(module, torch.nn.Linear | Conv1D))
+    for shape, layers in shapes.items():
+        weight, states = torch.randn(shape), torch.randn(together, shape[1])
+        seconds += layers * min(timed(partial(torch.matmul, states, weight.T), clock) for _ in range(5))
+    return seconds * tokens / together
+
+
 def timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
     """Seconds of it."""
     start = clock()
@@ -79,14 +95,15 @@ def table(cases: list[Case], environment: dict[str, Any]) -> str:
     lines = [
         "| model | texts | tokens (median) | what | texts/s "
         + " | ".join(WAYS)
-        + " | float32 / mauve-text | bfloat16 / mauve-text |"
+        + " | float32 / mauve-text | bfloat16 / mauve-text | products |"
     ]
-    lines.append("|---" * (4 + len(WAYS) + 2) + "|")
+    lines.append("|---" * (4 + len(WAYS) + 3) + "|")
     for case in cases:
         base = case["seconds"][WAYS[0]]
         rates = [f"{case['read'] / statistics.median(case['seconds'][way]):.2f}" for way in WAYS]
         gains = [f"{statistics.median(b / o for b, o in zip(base, case['seconds'][way], strict=True)):.2f}" for way in WAYS[2:]]
-        cells = [case["model"], case["texts"], case["tokens"], case["what"], *rates, *gains]
+        share = f"{case['products'] / statistics.median(case['seconds']['float32']):.0%}" if "products" in case else ""
+        cells = [case["model"], case["texts"], case["tokens"], case["what"], *rates, *gains, share]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n\n" + described(environment) + "\n"
 
@@ -152,12 +169,14 @@ def main() -> None:
         }
         for what in arguments.what:
             read, ways = plans[what]
+            total = len(texts) if what == "features" else part * (DECODERS + 1)
             seconds: dict[str, list[float]] = {way: [] for way in WAYS}
             for _ in range(arguments.rounds):
                 for way, call in ways.items():
                     seconds[way].append(timed(call, clock))
             case = dict(model=Path(arguments.model).name, what=what, texts=len(texts), tokens=int(statistics.median(lengths)))
-            results.add({**case, "read": read, "seconds": seconds})
+            least = products(our["float32"].model, sum(lengths[:total]), clock)
+            results.add({**case, "read": read, "seconds": seconds, "products": least})
     print(results.markdown())
 
 
