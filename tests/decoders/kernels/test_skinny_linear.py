@@ -109,6 +109,7 @@ def test_a_follower_reads_drafts(kernel: str) -> None:
 
 
 def test_a_wrong_kernel_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    laws.l2_fast_equals_plain(LLAMA, LLAMA.build(), candidates="tree")  # what the process remembers of the tree is of right kernels
     monkeypatch.setitem(products.KERNELS, "transposed", lambda x, weight, bias: -nn.functional.linear(x, weight, bias))
     with everywhere("transposed"), pytest.raises(AssertionError):
         laws.l2_fast_equals_plain(LLAMA, LLAMA.build(), candidates="tree")
