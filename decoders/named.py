@@ -15,7 +15,7 @@ from counterpoint.decoders.choosing.rows import AMATEUR, DecoderRow, Parameter
 from counterpoint.decoders.choosing.specs import Table
 from counterpoint.decoders.choosing.words import layers_or, number_or, one_of
 
-TEMPERATURE = {"temperature": Parameter(1.0)}
+TEMPERATURE = {"temperature": Parameter(1.0, exclusive=True)}
 NO_LIMIT = {"top_k": Parameter(0)}
 ALPHA = {"alpha": Parameter(0.1, 0, 1, scoring=0.0)}
 """The plausibility constraint; released scoring code leaves it out."""
@@ -47,7 +47,7 @@ DECODERS: Mapping[str, DecoderRow] = {
         DecoderRow(
             "typical",
             "locally typical sampling",
-            parameters={"typical_p": Parameter(0.95, 0, 1), **NO_LIMIT, **TEMPERATURE},
+            parameters={"typical_p": Parameter(0.95, 0, 1, exclusive=True), **NO_LIMIT, **TEMPERATURE},
             sampling=True,
         ),
         DecoderRow("min_p", "min-p sampling", parameters={"min_p": Parameter(0.1, 0, 1), **NO_LIMIT, **TEMPERATURE}, sampling=True),
@@ -81,7 +81,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             "adaptive_contrastive_search",
             "contrastive search whose k and alpha follow the model's uncertainty",
             f"{HERE}:adaptive_contrastive_search",
-            {"entropy_scale": Parameter(1.0)},
+            {"entropy_scale": Parameter(1.0, exclusive=True)},
             "callable",
             rows=15,
         ),
@@ -89,7 +89,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             "contrastive_decoding",
             "an expert against an amateur",
             f"{BUILDERS}:contrastive_decoding",
-            {**AMATEUR, **ALPHA, "amateur_temperature": Parameter(1.0)},
+            {**AMATEUR, **ALPHA, "amateur_temperature": Parameter(1.0, exclusive=True)},
             "processor",
             distribution=True,
             needs=("amateur",),
@@ -110,7 +110,7 @@ DECODERS: Mapping[str, DecoderRow] = {
             {
                 **AMATEUR,
                 "num_beams": Parameter(5, 2),
-                "amateur_temperature": Parameter(0.5),
+                "amateur_temperature": Parameter(0.5, exclusive=True),
                 "coefficient": Parameter(1.0),
                 "last_token": Parameter(True),
             },
@@ -123,7 +123,12 @@ DECODERS: Mapping[str, DecoderRow] = {
             "speculative_contrastive_decoding",
             "contrastive decoding in fewer forwards of the expert",
             f"{BUILDERS}:speculative",
-            {**AMATEUR, "alpha": Parameter(0.1, 0, 1), "amateur_temperature": Parameter(1.0), "draft_tokens": Parameter(8)},
+            {
+                **AMATEUR,
+                "alpha": Parameter(0.1, 0, 1),
+                "amateur_temperature": Parameter(1.0, exclusive=True),
+                "draft_tokens": Parameter(8),
+            },
             "callable",
             batched=False,
             needs=("amateur",),
@@ -289,7 +294,7 @@ DECODERS: Mapping[str, DecoderRow] = {
     )
 }
 
-PENALTIES = {"repetition_penalty": Parameter(1.0), "no_repeat_ngram_size": Parameter(0)}
+PENALTIES = {"repetition_penalty": Parameter(1.0, exclusive=True), "no_repeat_ngram_size": Parameter(0)}
 """What every decoder takes besides, and passes on only if it is given."""
 
 TABLE: Table[DecoderRow] = Table(DECODERS, PENALTIES, own_decoder)

@@ -105,7 +105,8 @@ def compare(
         Texts, ``diversity`` and ``rep_n`` over a decoder's texts, and its tokens per second over all of them.
 
     Raises:
-        ValueError: If a choice is wrong, a decoder refuses the model, or a prompt leaves no room for new tokens.
+        ValueError: If there is no prompt or no list of decoders, a choice is wrong, a decoder refuses the model, or a prompt leaves
+            no room for new tokens.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -115,6 +116,8 @@ def compare(
         >>> found.decoders
         ('greedy', 'contrastive_search:penalty_alpha=0.6,top_k=5')
     """
+    if isinstance(decoders, str) or not decoders or not prompts:
+        raise ValueError(f"decoders={decoders!r}, prompts={prompts!r}: a list of decoders and at least one prompt are needed")
     loaded = Loaded.given(model, tokenizer)
     specs = [parse_decoder(each) for choice in decoders for each in expanded(choice)]
     given = [as_prompt(each) for each in ([prompts] if isinstance(prompts, str) else prompts)]

@@ -43,8 +43,8 @@ class PromptAmateur(ModelAmateur):
         prompt_length: Width of the real prompts, for loops other than ``generate``, which knows it.
 
     Raises:
-        ValueError: For prompts without tokens ("none" is the BOS token), padding on the right, or rows that are not a multiple
-            of the prompts.
+        ValueError: For prompts without tokens ("none" is the BOS token), padding on the right, or neither one prompt for all rows
+            nor one for each.
 
     Example:
         >>> from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -81,10 +81,7 @@ class PromptAmateur(ModelAmateur):
         Raises:
             ValueError: If the rows cannot be divided evenly among the prompts.
         """
-        found = origins_of(rows, len(self.prompt))
-        if found is None:
-            raise ValueError(f"prompt has {len(self.prompt)} rows, the batch {rows}: give one other prompt for every prompt")
-        return found
+        return text_origins(rows, len(self.prompt), "prompt has")
 
     @override
     def text_outputs(self, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
@@ -169,9 +166,7 @@ class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         rows = len(input_ids)
-        origins = origins_of(rows, self.prompts)
-        if origins is None:
-            raise ValueError(f"inputs have {self.prompts} rows, the batch {rows}: give the encoder one text for every prompt")
+        origins = text_origins(rows, self.prompts, "inputs have")
         check_known(self.model, [int(input_ids.max())])
         with torch.no_grad(), side_forward(self) as own, own:
             ids = moved_to(self.model, input_ids)
@@ -193,6 +188,20 @@ class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
         if self.encoded is None:
             self.encoded = encoder_outputs(self.model, {name: moved_to(self.model, each) for name, each in self.inputs.items()})
         return encoder_arguments(self.encoded, self.inputs.get("attention_mask"), rows)
+
+
+def text_origins(rows: int, given: int, what: str) -> Int[Tensor, "rows"]:
+    """Index of the other text, of ``given`` ones, that each row continues.
+
+    Raises:
+        ValueError: If there is neither one for all prompts nor one for each.
+    """
+    call = current_generate_call()
+    copies = None if call is None else call.copies
+    found = origins_of(rows, given) if copies is None or given in (1, rows // copies) else None
+    if found is None:
+        raise ValueError(f"{what} {given} rows, the batch {rows // (copies or 1)}: give one other text for every prompt")
+    return found
 
 
 def prompt_width(given: int | None) -> int:

@@ -140,6 +140,8 @@ def without_context(prompt: Prompt, message: str) -> Prompt:
     context, _, question = prompt.rpartition("\n\n")
     if not context:
         raise ValueError("a prompt has no context: put it before the question, with a blank line between them")
+    if not question.strip():
+        raise ValueError("a prompt ends in a blank line, so that nothing follows its context: put the question after it")
     return question
 
 

@@ -17,6 +17,7 @@ from transformers import (
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
+    TopPLogitsWarper,
 )
 
 from counterpoint.decoders.amateurs.models import Amateur
@@ -74,7 +75,12 @@ def decoder(
     if isinstance(prompts, str):
         prompts = [prompts]
     given = None if prompts is None else [as_prompt(each) for each in prompts]
-    return generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=given, processor=processor)
+    if given == []:
+        raise ValueError("prompts=[]: give what will be continued, a prompt for each row")
+    found = generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=given, processor=processor)
+    if "custom_generate" in found and not found["do_sample"] and not model.generation_config.do_sample:
+        del found["do_sample"]  # said in so many words, it makes generate warn that top_k is ignored
+    return found
 
 
 def generate_arguments(
@@ -129,9 +135,12 @@ def scoring_processors(
     if spec.row.kind == "settings":
         return penalties(spec)
     arguments = generate_arguments(spec, model, tokenizer, amateur=amateur, prompts=prompts, processor=processor)
-    temperature, top_k = arguments.get("temperature", 1.0), arguments.get("top_k", 0)
+    if not arguments["do_sample"]:
+        return list(arguments["logits_processor"])
+    temperature, top_k, top_p = (arguments.get(name, none) for name, none in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0)))
     before = [TemperatureLogitsWarper(temperature)] if temperature != 1 else []
-    return [*before, *arguments["logits_processor"], *([TopKLogitsWarper(top_k)] if top_k else [])]
+    cut = [*([TopKLogitsWarper(top_k)] if top_k else []), *([TopPLogitsWarper(top_p)] if top_p < 1 else [])]
+    return [*before, *arguments["logits_processor"], *cut]
 
 
 def amateur_of(

@@ -18,7 +18,12 @@ FILLED = ("model", "tokenizer", "amateur", "prompts", "ranker", "trust_remote_co
 """Arguments that are filled in where a signature has them."""
 OF_GENERATE = ("input_ids", "logits_processor", "stopping_criteria", "generation_config", "streamer", "synced_gpus")
 """Arguments that ``generate`` gives to a ``custom_generate`` callable."""
-SAMPLING = {"do_sample": Parameter(False), "temperature": Parameter(1.0), "top_k": Parameter(0), "top_p": Parameter(1.0, 0, 1)}
+SAMPLING = {
+    "do_sample": Parameter(False),
+    "temperature": Parameter(1.0, exclusive=True),
+    "top_k": Parameter(0),
+    "top_p": Parameter(1.0, 0, 1),
+}
 """What somebody's own decoder takes besides, for ``generate``."""
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from counterpoint.decoders.choosing.grammar import quoted
@@ -28,6 +29,7 @@ class Parameter:
             then the text of one.
         required: Whether it has to be given.
         check: Refuses a text that it may not be.
+        exclusive: Whether a number has to be larger than ``low``.
     """
 
     default: Scalar
@@ -37,6 +39,7 @@ class Parameter:
     choice: Literal["", "decoder", "scorer", "ranker"] = ""
     required: bool = False
     check: Check | None = None
+    exclusive: bool = False
 
     def written_default(self) -> str:
         """The default as a choice has it."""
@@ -64,14 +67,16 @@ class Parameter:
                     self.check(key, str(value))
                 return str(value)
             raise ValueError(f"{key}={value!r} is not text; the default is {key}={self.default}")
-        found = literal(value) if isinstance(value, str) else value
+        found = plain(literal(value) if isinstance(value, str) else value)
         if isinstance(self.default, float) and type(found) is int:
             found = float(found) if abs(found) < 2**1023 else math.inf
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(self.default)]
         if not isinstance(found, bool | int | float) or type(found) is not type(self.default):
             raise ValueError(f"{key}={value} is not {kind}; the default is {key}={self.default}")
-        if not isinstance(found, bool) and not (self.low <= found <= self.high and math.isfinite(found)):
+        inside = self.low <= found <= self.high and math.isfinite(found) and not (self.exclusive and found == self.low)
+        if not isinstance(found, bool) and not inside:
             limits = f"between {self.low:g} and {self.high:g}" if self.high < math.inf else f"of {self.low:g} or more"
+            limits = f"above {self.low:g}{f', up to {self.high:g}' * (self.high < math.inf)}" if self.exclusive else limits
             raise ValueError(f"{key}={value} is not {kind} {limits}; the default is {key}={self.default}")
         return found
 
@@ -155,6 +160,19 @@ def scalar_text(value: Scalar) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return quoted("" if value is None else str(value))
+
+
+def plain(value: object) -> object:
+    """A number of another library, NumPy's for one, as Python's.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float64(0.5)), plain(np.int64(4)), plain(True)
+        (0.5, 4, True)
+    """
+    if isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value) if isinstance(value, Real) else value
 
 
 def literal(text: str) -> object:

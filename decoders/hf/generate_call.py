@@ -43,6 +43,8 @@ class GenerateCall:
     synced_gpus: bool = False
     assistant_model: PreTrainedModel | None = None
     num_beams: int = 1
+    copies: int | None = None
+    """Rows of each prompt: beams, or sequences that are returned; None where that is not known, as within a search."""
     temperature: float = 1.0
     """What logits are divided by after all logits processors, where tokens are drawn."""
     drafting: bool = False
@@ -72,6 +74,7 @@ def current_generate_call() -> GenerateCall | None:
         synced_gpus=bool(arguments["synced_gpus"]),
         assistant_model=arguments["assistant_model"],
         num_beams=1 if config is None else config.num_beams or 1,
+        copies=None if config is None or given is not None else max(config.num_beams or 1, config.num_return_sequences or 1),
         temperature=1.0 if config is None or not config.do_sample else config.temperature or 1.0,
         drafting=drafting,
         origins=origins if given is not None and given is arguments.get("input_ids") else None,

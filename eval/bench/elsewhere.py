@@ -13,7 +13,7 @@ from typing import Any
 from counterpoint.decoders.choosing.grammar import join_choice, split_choice, unquoted
 from counterpoint.decoders.forwards.chats import shown
 from counterpoint.eval.bench.passages import Pairs, cut
-from counterpoint.eval.bench.records import Record, read_config, read_generations
+from counterpoint.eval.bench.records import HUMAN, Record, read_config, read_generations
 from counterpoint.eval.directories import written_alone
 from counterpoint.eval.journal import key_of, line_of, releases, write_bytes, write_whole, writing
 from counterpoint.eval.outputs import Given, Prompts, read_given
@@ -52,6 +52,8 @@ class Maker:
         name, pairs = split_choice(label)
         if not NAME.fullmatch(name):
             raise ValueError(f"label={label!r} is no NAME or NAME:key=value,...; a name has letters, digits, '_', '-' and '.'")
+        if name == HUMAN:
+            raise ValueError(f"label={label!r} is what tables call the references; take another name")
         for option, words in (("model", model), ("made_by", made_by)):
             if not words.strip():
                 raise ValueError(f"{option}={words!r} is empty: say what made the texts")

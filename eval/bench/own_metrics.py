@@ -48,16 +48,23 @@ def measured(function: Any, name: str, group: Group, models: MetricModels) -> Me
     """What the function makes of a decoder's texts.
 
     Raises:
-        ValueError: If it gives neither a number nor one for each text.
+        ValueError: If it fails, or gives neither a number nor one for each text, or an infinite one.
     """
-    found = function(list(group.texts), list(group.references), list(group.prompts))
+    try:
+        found = function(list(group.texts), list(group.references), list(group.prompts))
+    except Exception as error:  # somebody's own code may raise anything, and other metrics are not to be lost by it
+        raise ValueError(f"{name} raised {type(error).__name__}: {error}") from error
     if isinstance(found, int | float) and not isinstance(found, bool):
+        if not math.isfinite(found):
+            raise ValueError(f"{name} gave {found} for these texts")
         return {name: float(found)}
     if not isinstance(found, Iterable):
         raise ValueError(f"{name} gave {type(found).__name__}, neither a number nor one for each text")
     values = [float(value) for value in found]
     if len(values) != len(group.texts):
         raise ValueError(f"{name} gave {len(values)} numbers for {len(group.texts)} texts; give one for each, or one for all")
+    if infinite := [place for place, value in enumerate(values) if math.isinf(value)]:
+        raise ValueError(f"{name} gave {values[infinite[0]]} for text {infinite[0]}; give nan where a text has no figure")
     if all(map(math.isnan, values)):
         raise ValueError(f"{name} is undefined for all of these texts")
     return {name: terms(values)}

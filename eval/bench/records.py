@@ -23,6 +23,8 @@ from counterpoint.eval.inputs import json_file
 from counterpoint.eval.journal import read_records
 
 Record = dict[str, Any]
+HUMAN = "human"
+"""The label of human references."""
 
 
 def read_config(directory: Path) -> Record:

@@ -17,8 +17,8 @@ from counterpoint.decoders.choosing.rows import suggestion
 from counterpoint.eval.bench.metrics import METRICS, Column
 from counterpoint.eval.bench.own_metrics import is_own, metric_named
 from counterpoint.eval.bench.per_text import write_per_text
-from counterpoint.eval.bench.records import Record, read_config, read_failures, read_generations, read_speed
-from counterpoint.eval.bench.scores import HUMAN, SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
+from counterpoint.eval.bench.records import HUMAN, Record, read_config, read_failures, read_generations, read_speed
+from counterpoint.eval.bench.scores import SPEED, Cell, Row, human_row, measure, measure_speed, rows_of
 from counterpoint.eval.bench.statistics import CONFIDENCE, PERMUTATIONS, RESAMPLES, adjust, describe, difference, mark_best
 from counterpoint.eval.journal import write_whole
 from counterpoint.eval.metrics.significance import LEVEL

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from counterpoint.eval.bench.metrics import Column, Detailed, Group, Metric
-from counterpoint.eval.bench.records import Record
+from counterpoint.eval.bench.records import HUMAN, Record
 from counterpoint.eval.metrics.significance import standard_error
 from counterpoint.rankers.ngrams import word_spans, words
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 ELSEWHERE = "not measured here"
 """Why texts that were made elsewhere have no speed."""
-HUMAN = "human"
-"""The label of human references."""
 
 SPEED: Mapping[str, Column] = {
     "tokens_per_second": Column("tokens/s", "higher", None, 1),

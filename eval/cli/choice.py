@@ -14,7 +14,7 @@ from counterpoint.eval.cli.errors import usage_errors
 from counterpoint.eval.cli.models import chosen_format, load_model, warn_of_empty
 from counterpoint.eval.cli.options import add_chat_options, add_output_dir, add_shared
 from counterpoint.eval.directories import written_alone
-from counterpoint.eval.journal import Journal, name_other_releases, releases
+from counterpoint.eval.journal import Journal, key_of, name_other_releases, releases
 
 if TYPE_CHECKING:
     from counterpoint.eval.chat import ChatFormat
@@ -103,7 +103,8 @@ def run_choice(
             "device": str(loaded.model.device),
             "versions": releases() | {"python": platform.python_version()},
         }
-        results = write_results(arguments.output_dir, task.key, results, records)
+        asked = key_of(task.key, *(facts["data"].get(name) for name in ("sha256", "context")))[:12]
+        results = write_results(arguments.output_dir, asked, results, records)
     if arguments.json:
         print(json.dumps(results, ensure_ascii=False))
     elif not arguments.quiet:
@@ -131,7 +132,7 @@ def print_results(results: Mapping[str, Any], directory: Path) -> None:
     from counterpoint.eval.questions.results import markdown, read_results
 
     for name, value in results["metrics"].items():
-        print(f"{name:<17}{value:.4f}")
+        print(f"{name:<19}{value:.4f}")
     scored = f", {results['answers']} answers, scores: {results['scores']}" if "scores" in results else ""
     partial = f" of {results['partial']['of']} (partial)" if "partial" in results else ""
     print(f"{results['questions']}{partial} questions{scored}")

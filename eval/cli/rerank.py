@@ -16,12 +16,14 @@ from counterpoint.eval.cli.candidate_lists import CandidateList, read_candidates
 from counterpoint.eval.cli.errors import CommandError, UsageError, option_names, usage_errors
 from counterpoint.eval.cli.models import check_engine, chosen_format, find_model
 from counterpoint.eval.cli.options import add_chat_options, add_engine_options, add_shared, positive
-from counterpoint.eval.cli.terminal import DIM, printing_to, style, write
+from counterpoint.eval.cli.terminal import DIM, check_output, printing_to, style, write
 
 if TYPE_CHECKING:
     from counterpoint.eval.chat import ChatFormat
     from counterpoint.rankers.reranking import Reranked
 
+OF_CANDIDATES = ("log_probabilities", "tokens", "greedy")
+"""What `counterpoint score` writes of each candidate."""
 TOGETHER = 16
 """Lines that are judged at once."""
 
@@ -67,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     with usage_errors():
         specs = parse_rankers(arguments.ranker)
     check_engine(arguments)
+    check_output(arguments.output, arguments.file)
     lists = read_candidates(arguments.file)
 
     from counterpoint.eval import building, loading  # after the arguments, since these import torch
@@ -130,6 +133,9 @@ def print_record(given: CandidateList, ranked: Reranked, name: str, top: int | N
     """Print the line's record with its candidates in order."""
     scores = [score if math.isfinite(score) else None for score in ranked.scores]  # JSON has no infinity
     best = {"candidates": ranked.texts, "scores": scores, "order": ranked.order}
+    for key in OF_CANDIDATES:
+        if isinstance(own := given.record.get(key), list) and len(own) == len(given.candidates):
+            best[key] = [own[index] for index in ranked.order]
     kept = {key: value[:top] for key, value in best.items()}
     facts = chats.facts([given.prefix]) if chats.template else {}
     write(json.dumps({**given.record, **kept, "ranker": name, **facts}, ensure_ascii=False) + "\n")

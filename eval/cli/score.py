@@ -16,7 +16,7 @@ from counterpoint.eval.cli.errors import CommandError
 from counterpoint.eval.cli.models import chosen_format, load_model
 from counterpoint.eval.cli.options import add_chat_options, add_shared
 from counterpoint.eval.cli.prompts import about_pictures
-from counterpoint.eval.cli.terminal import printing_to, write
+from counterpoint.eval.cli.terminal import check_output, printing_to, write
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: If the decoder refuses the model, or a text exceeds its context.
     """
     spec = chosen_decoder(arguments)
+    check_output(arguments.output, arguments.file, "FILE")
     lists = read_candidates(arguments.file, "FILE")
     prefixes = about_pictures([each.prefix for each in lists], [spec])
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from itertools import zip_longest
 from pathlib import Path
 
-from counterpoint.eval.cli.errors import CommandError
+from counterpoint.eval.cli.errors import CommandError, UsageError
 
 DIM, BOLD = "2", "1"
 NARROWEST_COLUMN = 40
@@ -22,6 +22,16 @@ GAP = "   "
 def write(text: str) -> None:
     """Print a text as it is, at once."""
     print(text, end="", flush=True)
+
+
+def check_output(output: Path | None, file: str | None, option: str = "--file") -> None:
+    """Refuse to write to the file that is read.
+
+    Raises:
+        UsageError: If the two are one.
+    """
+    if output is not None and file not in (None, "-") and output.exists() and Path(file).exists() and output.samefile(file):
+        raise UsageError(f"--output {output} is the file that {option} reads; name another")
 
 
 @contextmanager

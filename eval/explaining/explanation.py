@@ -26,8 +26,8 @@ from counterpoint.eval.generation import Request, details_of_tree, request, stop
 from counterpoint.eval.loading import Loaded
 from counterpoint.rankers.continuation_texts import continuation_text
 
-HIDDEN = {"beam": "it keeps several texts at once", "speculative_contrastive_decoding": "it checks several tokens in one step"}
-"""Decoders whose steps are not one token each of one text."""
+DRAFTED = {"speculative_contrastive_decoding": "it checks several tokens in one step"}
+"""Decoders whose steps are not one token each."""
 
 
 def check_shown(spec: DecoderSpec) -> None:
@@ -36,10 +36,9 @@ def check_shown(spec: DecoderSpec) -> None:
     Raises:
         ValueError: If it is one.
     """
-    if spec.name in HIDDEN:
-        raise ValueError(
-            f"decoder {spec}: {HIDDEN[spec.name]}, so there is no step a token to show; take contrastive_decoding or greedy"
-        )
+    reason = "it keeps several texts at once" if "num_beams" in spec.row.parameters else DRAFTED.get(spec.name)
+    if reason:
+        raise ValueError(f"decoder {spec}: {reason}, so there is no step a token to show; take contrastive_decoding or greedy")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from counterpoint.eval.journal import key_of
 from counterpoint.eval.questions.choice_task import ChoiceTask, Scored
 from counterpoint.eval.questions.factor import Completion, factor_accuracy
 
@@ -12,8 +13,8 @@ class FactorTask(ChoiceTask):
     """The true completion of a context against the false ones."""
 
     def name(self, question: Completion) -> str:
-        """The row of the file."""
-        return f"row {question.row}"
+        """The row, and what it asks: another file, or another column of contexts, has another question in it."""
+        return f"row {question.row} ({key_of(question.context, question.true, list(question.false))[:8]})"
 
     def text(self, question: Completion) -> str:
         """The context."""

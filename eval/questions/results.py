@@ -123,8 +123,26 @@ def markdown(results: Sequence[Results]) -> str:
     return "\n".join(part for task in tasks for part in of_task([each for each in results if each.get("task", "factor") == task]))
 
 
+def facts(results: Results) -> dict[str, Any]:
+    """What else than the decoder a result depends on, by the name that a table gives it."""
+    data = results["data"]
+    own = {"model": results["model"], "preset": results.get("preset"), "scores": results.get("scores"), "seed": results.get("seed")}
+    return own | {"context": data.get("context"), "sha256 of the data": data["sha256"][:12]}
+
+
+def told_apart(group: Sequence[Results]) -> list[Results]:
+    """The results under labels of their own: to equal ones is added what differs among them."""
+    found: list[Results] = []
+    for each in group:
+        alike = [facts(other) for other in group if other["label"] == each["label"]]
+        more = [f"{name} {value}" for name, value in facts(each).items() if any(other[name] != value for other in alike)]
+        found.append({**each, "label": ", ".join([each["label"], *more])})
+    return found
+
+
 def of_task(group: Sequence[Results]) -> list[str]:
     """The table of one task."""
+    group = told_apart(group)
     names, tests = measures(group), comparisons(group)
     head = ["decoder", "questions", *names]
     rows = [
@@ -138,8 +156,8 @@ def of_task(group: Sequence[Results]) -> list[str]:
             f"p ≤ {LEVEL} after Holm's adjustment for {len(tests)} tests."
         )
     notes += [f"`{each['label']}` is partial: {amount(each)}." for each in group if each.get("partial")]
-    for what in ("model", "sha256 of the data"):
-        values = {each["label"]: each["data"]["sha256"][:12] if "data" in what else each["model"] for each in group}
+    for what in facts(group[0]):
+        values = {each["label"]: facts(each)[what] for each in group}
         if len({*values.values()}) > 1:
             notes.append(f"{what} differs: {', '.join(f'`{label}` {value}' for label, value in values.items())}.")
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows)]

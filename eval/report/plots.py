@@ -56,7 +56,7 @@ def plot(results: Mapping[str, Any], directory: Path) -> dict[str, Path]:
         for name, draw in PICTURES.items():
             figure = Figure(layout="constrained")  # of its own, not pyplot's: no display is looked for
             if draw(figure, results):
-                for kind in ("png", "svg"):
+                for kind in KINDS:
                     path = directory / f"{name}.{kind}"
                     figure.savefig(path, dpi=200, metadata={"Date": None} if kind == "svg" else None)
                 paths[name] = path
@@ -166,5 +166,6 @@ def escaped(text: str) -> str:
 
 
 DIVERGENCE = "MAUVE's divergence curve of each decoder"
+KINDS = ("png", "svg")
 PICTURES = {"tradeoffs": draw_tradeoffs, "divergence": draw_divergence}
 """How each is drawn."""

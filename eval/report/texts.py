@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from counterpoint.eval.bench.per_text import values_of_each
-from counterpoint.eval.bench.scores import HUMAN
+from counterpoint.eval.bench.records import HUMAN
 from counterpoint.eval.report.figures import shown_columns
 
 MOST_CHARACTERS = 12_000_000

@@ -151,7 +151,12 @@ def test_values_are_read_as_the_defaults_type(text: str, default: object, value:
         (["nucleus", "top_p=[1]"], r"top_p=\[1\] is not a number"),
         (["nucleus", "top_p=1.5"], r"top_p=1.5 is not a number between 0 and 1"),
         (["min_p", "min_p=nan"], r"min_p=nan is not a number"),
-        (["sample", "temperature=-1"], r"temperature=-1 is not a number of 0 or more"),
+        (["sample", "temperature=-1"], r"temperature=-1 is not a number above 0; the default is temperature=1.0"),
+        (["p_less", "temperature=0"], r"temperature=0 is not a number above 0"),
+        (["typical", "typical_p=0"], r"typical_p=0 is not a number above 0, up to 1"),
+        (["contrastive_decoding", "amateur_temperature=0"], r"amateur_temperature=0 is not a number above 0"),
+        (["adaptive_contrastive_search", "entropy_scale=0"], r"entropy_scale=0 is not a number above 0"),
+        (["greedy", "repetition_penalty=0"], r"repetition_penalty=0 is not a number above 0"),
         (["best_of", "ranker=smal"], r"unknown ranker 'smal' \(did you mean small\?\); known: small, rankgen, sentence"),
         (["best_of", "ranker=sentence"], r"ranker sentence needs path: sentence:path="),
         (

@@ -82,7 +82,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         type=positive,
         help="prompts that are continued together, each with random numbers of its own, so that texts do not depend on N "
-        f"(default: one, as it comes; {BATCH_SIZE} with --file and --output)",
+        f"(default: {BATCH_SIZE} with --file and --output, else one by one as they come, with the random numbers of generate)",
     )
     add_shared(parser, "--model")
     add_engine_options(parser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,6 +32,39 @@ def test_every_decoder_generates(
     model: Any = expert
     ids = model.generate(**inputs, **decoder(name, expert, tokenizer, prompts=PROMPT, **given), max_new_tokens=4)
     assert ids.shape == (1, inputs.input_ids.shape[1] + 4)
+
+
+def test_a_number_may_be_numpys(expert: PreTrainedModel) -> None:
+    """A sweep over ``np.linspace`` gives NumPy's numbers."""
+    given = decoder("contrastive_search", expert, penalty_alpha=np.float64(0.5), top_k=np.int64(4))
+    assert (given["penalty_alpha"], given["top_k"]) == (0.5, 4)
+    assert [type(given[name]) for name in ("penalty_alpha", "top_k")] == [float, int]
+    with pytest.raises(ValueError, match=r"top_k=4.5 is not a whole number"):
+        decoder("contrastive_search", expert, top_k=np.float32(4.5))
+
+
+def test_a_search_says_nothing_of_sampling_unless_the_checkpoint_samples(
+    expert: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``do_sample=False`` in so many words makes ``generate`` warn that ``top_k`` is ignored, which it is not."""
+    assert "do_sample" not in decoder("contrastive_search", expert)
+    monkeypatch.setattr(expert.generation_config, "do_sample", True)
+    assert decoder("contrastive_search", expert)["do_sample"] is False
+
+
+def test_prompts_are_as_many_as_rows(expert: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    model: Any = expert
+    prompts = [f"It was {word}.\n\nThe whale" for word in ("late", "cold", "dark", "long")]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    with pytest.raises(ValueError, match="prompt has 2 rows, the batch 4"):
+        model.generate(**inputs, **decoder("context_aware", expert, tokenizer, prompts=prompts[:2]), max_new_tokens=2)
+    two = {name: tensor[:2] for name, tensor in inputs.items()}
+    arguments = decoder("context_aware", expert, tokenizer, prompts=prompts[:2])
+    assert len(model.generate(**two, **arguments, max_new_tokens=2, num_beams=2, num_return_sequences=2)) == 4
+    with pytest.raises(ValueError, match=r"prompts=\[\]: give what will be continued"):
+        decoder("context_aware", expert, tokenizer, prompts=[])
+    with pytest.raises(ValueError, match="ends in a blank line, so that nothing follows its context"):
+        decoder("context_aware", expert, tokenizer, prompts=["The whale\n\n"])
 
 
 def generated(model: Any, inputs: Any, **arguments: Any) -> list[int]:

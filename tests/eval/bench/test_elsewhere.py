@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from counterpoint.eval import AMATEUR
+from counterpoint.eval.bench.elsewhere import Maker
 from counterpoint.eval.bench.records import read_config, read_generations, read_results
 from counterpoint.eval.cli.main import main
 from counterpoint.eval.report.table import markdown
@@ -50,6 +51,11 @@ def add(folder: Path, file: Path, *words: str, label: str = "elsewhere:top_p=0.9
 
 def rows_of(folder: Path) -> dict[str, Any]:
     return {row["label"]: row for row in read_results(folder)["rows"]}
+
+
+def test_the_references_name_is_not_a_makers() -> None:
+    with pytest.raises(ValueError, match="label='human' is what tables call the references"):
+        Maker.of("human", "model", "made by hand")
 
 
 def test_they_stand_beside_those_of_this_process(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

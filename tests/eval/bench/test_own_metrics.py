@@ -35,6 +35,18 @@ def words(texts, references, prompts):
     return "many"
 
 
+def endless(texts, references, prompts):
+    return [1.0, float("-inf")]
+
+
+def large(texts, references, prompts):
+    return float("inf")
+
+
+def fails(texts, references, prompts):
+    return {}["length"]
+
+
 NUMBER = 3
 '''
 TEXTS = {"greedy": {0: [" a, b, c", " d"]}, "nucleus:top_p=0.9": {0: [" a, b", " d, e"], 1: [" f", " g, h"]}}
@@ -83,10 +95,18 @@ def test_on_the_command_line(file: Path, run: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("wrong", "gave 1 numbers for 2 texts"), ("words", "could not convert|neither a number")]
+    ("name", "message"),
+    [
+        ("wrong", "gave 1 numbers for 2 texts"),
+        ("words", "could not convert|neither a number"),
+        ("endless", "endless gave -inf for text 1"),
+        ("large", "large gave inf"),
+        ("fails", "fails raised KeyError: 'length'"),
+    ],
 )
 def test_what_is_no_figure_is_a_reason(name: str, message: str, file: Path, run: Path) -> None:
-    results = score_directory(run, [f"{file}:{name}"], MetricModels(run, device="cpu"))
+    results = score_directory(run, [f"{file}:{name}", f"{file}:commas"], MetricModels(run, device="cpu"))
+    assert figures(results, "commas")["greedy"] == 1.0, "others are not lost by it"
     reasons = [row["figures"][name].get("reason", "") for row in results["rows"]]
     assert all(re.search(message, reason) for reason in reasons)
 

@@ -226,3 +226,9 @@ def test_formats_are_of_the_same_figures(results: dict[str, Any], tmp_path: Path
     assert not (folder / "table.md").exists()
     assert main(["bench", "score", str(folder), "--formats", "csv,html"]) == 2
     assert "'html', which is none of csv, latex, markdown" in capsys.readouterr().err
+    stale = (folder / "table.csv").read_text(encoding="utf-8")
+    assert main(["bench", "score", str(folder), "--metrics", "length", "distinct", "--quiet"]) == 0
+    assert (folder / "table.csv").read_text(encoding="utf-8") != stale, "figures of an earlier score are not left beside new ones"
+    (folder / "divergence.png").write_bytes(b"of an earlier score")
+    assert main(["bench", "score", str(folder), "--metrics", "length", "--quiet"]) == 0
+    assert not (folder / "divergence.png").exists()

@@ -82,6 +82,49 @@ def test_somebodys_own_decoder_scores(file: Path, tmp_path: Path, capsys: pytest
     assert first["origins"][f"{own}:Flat"].startswith("sha256 ")
 
 
+def test_a_sampler_of_ones_own_is_scored_as_it_draws(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A set of one token, by ``top_p`` as by ``top_k``, bans both continuations; without sampling nothing of that counts."""
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from counterpoint.decoders import DistributionProcessor\n\n\n"
+        "class Same(DistributionProcessor):\n"
+        "    def process(self, outputs, scores):\n"
+        "        return scores\n",
+        encoding="utf-8",
+    )
+
+    def totals(settings: str) -> list[float | None]:
+        (first, *_) = records(capsys, str(file), "--decoder", f"{own}:Same{settings}")
+        found: list[float | None] = first["log_probabilities"]
+        return found
+
+    (plain,) = [each["log_probabilities"] for each in records(capsys, str(file), "--decoder", "greedy")[:1]]
+    assert totals("") == pytest.approx(plain)
+    assert totals(":temperature=5,top_k=1,top_p=0.01") == pytest.approx(plain), "nothing is drawn"
+    assert totals(":do_sample=true,top_p=0.01") == totals(":do_sample=true,top_k=1") != totals("")
+    assert totals(":do_sample=true,temperature=5") != pytest.approx(plain)
+
+
+def test_the_file_that_is_read_is_not_written(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = file.read_bytes()
+    for command in (["score", str(file)], ["rerank", "--ranker", "overlap", "--file", str(file)]):
+        assert main([*command, "--output", str(file)]) == 2
+        assert f"--output {file} is the file that" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_scores_stay_with_their_candidates_when_they_are_reranked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scored, lines = tmp_path / "scored.jsonl", tmp_path / "lines.jsonl"
+    lines.write_text(json.dumps({"prompt": "The captain", "candidates": [" the the the", " the captain of", " of"]}) + "\n")
+    assert main(["score", *SMALL, "--json", str(lines), "--output", str(scored)]) == 0
+    before = json.loads(scored.read_text(encoding="utf-8"))
+    assert main(["rerank", "--ranker", "overlap", "--json", "--file", str(scored), "--top", "2"]) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after["order"] != [0, 1], "the order changes, else this shows nothing"
+    for key in ("candidates", "log_probabilities", "tokens", "greedy"):
+        assert after[key] == [before[key][place] for place in after["order"]], key
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

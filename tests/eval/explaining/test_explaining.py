@@ -176,7 +176,7 @@ def test_a_ranked_search_shows_its_rounds(loaded: Loaded) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("decoder", ["beam", "speculative_contrastive_decoding"])
+@pytest.mark.parametrize("decoder", ["beam", "released_contrastive_decoding", "speculative_contrastive_decoding"])
 def test_what_has_no_step_a_token_is_refused(loaded: Loaded, decoder: str) -> None:
     with pytest.raises(ValueError, match=f"decoder {decoder}.*no step a token to show"):
         shown_by(loaded, decoder)

@@ -50,6 +50,30 @@ def test_the_table_names_what_is_partial_or_differs() -> None:
     assert "sha256 of the data differs: `a` 000000000000, `b` 111111111111." in table
 
 
+def test_rows_of_one_decoder_are_told_apart() -> None:
+    small = results("a", [0.0] * 4, model="small")
+    table = markdown([results("a", [1.0] * 4, preset="own"), small, results("b", [1.0] * 4, preset="own")])
+    assert "| `a, model m, preset own` |" in table
+    assert "| `a, model small, preset None` |" in table
+    assert "| `b` |" in table
+    assert "model differs: `a, model m, preset own` m, `a, model small, preset None` small, `b` m." in table
+
+
+def test_a_folder_keeps_each_file_and_tests_no_question_against_another(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    header = "full_prefix,turncated_prefixes,completion,contradiction_0\n"
+    for name, word in (("one", "ship"), ("two", "whale")):
+        (tmp_path / f"{name}.csv").write_text(f"{header}The {word} was,{word} was,here,cheese\n", encoding="utf-8")
+    folder = tmp_path / "factor"
+    command = ["factor", "--model", str(AMATEUR), "--device", "cpu", "--quiet", "--output-dir", str(folder), "--file"]
+    for words in (["one.csv"], ["two.csv"], ["two.csv", "--context", "full_prefix"]):
+        assert main([*command, str(tmp_path / words[0]), *words[1:]]) == 0
+    found = read_results([folder])
+    assert len(found) == 3
+    assert len({name for each in found for name in each["by_question"]}) == 3, "row 1 of each is another question"
+    assert all(compare(found[0], other, "accuracy") == {"questions": 0} for other in found[1:])
+    capsys.readouterr()
+
+
 def test_a_folder_keeps_each_decoder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for words in (["--limit", "4"], ["--limit", "3", "--decoder", "dola"]):
         assert main([*COMMAND, str(tmp_path), *words]) == 0
