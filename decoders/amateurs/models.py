@@ -181,6 +181,12 @@ class PooledAmateur(Shown, Amateur, TextAmateur):
         if len(self.weights) != len(self.amateurs):
             raise ValueError(f"weights: {len(self.weights)} for {len(self.amateurs)} amateurs; give one each")
 
+    @property
+    def known_tokens(self) -> int | None:
+        """Number of tokens that all vocabularies are known to share; None where one was not compared with the expert's."""
+        known = [amateur.known_tokens if isinstance(amateur, ModelAmateur | PooledAmateur) else None for amateur in self.amateurs]
+        return min(each for each in known if each is not None) if None not in known else None
+
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         return self.pooled([amateur.logits(input_ids) for amateur in self.amateurs])
@@ -191,8 +197,14 @@ class PooledAmateur(Shown, Amateur, TextAmateur):
             self.pooled([amateur_outputs(amateur, texts, positions).logits.float() for amateur in self.amateurs]), {}
         )
 
-    def pooled(self, logits: Sequence[Float[Tensor, "rows vocabulary"]]) -> Float[Tensor, "rows vocabulary"]:
-        """The pool of each amateur's logits."""
+    def pooled(self, logits: Sequence[Float[Tensor, "rows _"]]) -> Float[Tensor, "rows vocabulary"]:
+        """The pool of each amateur's logits, over the tokens that they are known to share."""
+        logits = [each[..., : self.known_tokens] for each in logits]
+        if len(widths := {each.shape[-1] for each in logits}) > 1:
+            raise ValueError(
+                f"amateurs: logits over {', '.join(map(str, sorted(widths)))} tokens; if only the padding of embeddings differs, "
+                "pass tokenizer= and expert_tokenizer= to each ModelAmateur"
+            )
         parts = [weight * each.log_softmax(dim=-1) for weight, each in zip(self.weights, logits, strict=True)]
         return torch.stack(parts).sum(dim=0)
 

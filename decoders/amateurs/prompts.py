@@ -25,8 +25,10 @@ from counterpoint.decoders.forwards.text_forward import (
 from counterpoint.decoders.hf.devices import moved_to
 from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
 from counterpoint.decoders.hf.outputs import ModelOutput
+from counterpoint.decoders.hf.padding import seen_tokens
 from counterpoint.decoders.hf.side_forward import side_forward
 from counterpoint.decoders.hf.wrappers import Model, plain_model
+from counterpoint.decoders.locks import Lock
 from counterpoint.decoders.showing import Shown
 
 
@@ -162,6 +164,7 @@ class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
         self.prompts = len(inputs[model.main_input_name])
         self.lifetime = Lifetime(model)
         self.encoded: ModelOutput | None = None
+        self.lock = Lock()
 
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
@@ -169,8 +172,9 @@ class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
         origins = text_origins(rows, self.prompts, "inputs have")
         check_known(self.model, [int(input_ids.max())])
         with torch.no_grad(), side_forward(self) as own, own:
-            ids = moved_to(self.model, input_ids)
-            output = self.model(**self._encoder_arguments(origins), decoder_input_ids=ids, use_cache=False)
+            ids, seen = (moved_to(self.model, each) for each in (input_ids, seen_tokens(None, input_ids, None)))
+            padded = {} if bool(seen.all()) else {"decoder_attention_mask": seen.long()}
+            output = self.model(**self._encoder_arguments(origins), **padded, decoder_input_ids=ids, use_cache=False)
         logits: Tensor = output.logits[:, -1].float().to(input_ids.device)
         return logits
 
@@ -183,11 +187,12 @@ class EncoderDecoderAmateur(Shown, Amateur, TextAmateur):
 
     def _encoder_arguments(self, rows: Int[Tensor, "rows"]) -> dict[str, Any]:
         """What the model takes of its encoder for these rows of the inputs, whose states are computed once in a call."""
-        if self.lifetime.ended():
-            self.encoded = None
-        if self.encoded is None:
-            self.encoded = encoder_outputs(self.model, {name: moved_to(self.model, each) for name, each in self.inputs.items()})
-        return encoder_arguments(self.encoded, self.inputs.get("attention_mask"), rows)
+        with self.lock:
+            if self.lifetime.ended():
+                self.encoded = None
+            if self.encoded is None:
+                self.encoded = encoder_outputs(self.model, {name: moved_to(self.model, each) for name, each in self.inputs.items()})
+            return encoder_arguments(self.encoded, self.inputs.get("attention_mask"), rows)
 
 
 def text_origins(rows: int, given: int, what: str) -> Int[Tensor, "rows"]:

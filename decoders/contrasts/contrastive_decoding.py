@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
+from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, PooledAmateur
 from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur, PromptAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
@@ -150,7 +150,7 @@ def amateur_logits(
     """The amateur's logits in the place of ``scores``, checked."""
     logits = outputs.logits(amateur)
     check_amateur(logits, type(amateur).__name__)
-    known = amateur.known_tokens if isinstance(amateur, ModelAmateur) else None
+    known = amateur.known_tokens if isinstance(amateur, ModelAmateur | PooledAmateur) else None
     return aligned(logits, scores.shape[-1], known)
 
 

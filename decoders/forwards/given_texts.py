@@ -49,12 +49,12 @@ class PrefixTree:
         self.trunk = min(self.trunk, along) if self.paths else along
         self.paths.append(path)
 
-    def ancestors(self) -> Bool[Tensor, "nodes nodes"]:
-        """Whether the second node is the first one, or before it in its text."""
-        sees = torch.ones(len(self.tokens), len(self.tokens), dtype=torch.bool).tril()
+    def ancestors(self, held: int = 0) -> Bool[Tensor, "new nodes"]:
+        """Whether the second node is the first one, or before it in its text, for the nodes after ``held`` of the trunk."""
+        sees = torch.ones(len(self.tokens) - held, len(self.tokens), dtype=torch.bool).tril(held)
         for node in range(self.trunk, len(self.tokens)):
             parent = self.parents[node]
-            sees[node, :node] = sees[parent, :node] if parent >= 0 else False
+            sees[node - held, :node] = sees[parent - held, :node] if parent >= held else torch.arange(node) <= parent
         return sees
 
 
@@ -62,12 +62,11 @@ def tree_masks(
     tree: PrefixTree, held: int, windows: set[int | None], dtype: torch.dtype, device: torch.device
 ) -> Tensor | dict[str, Tensor]:
     """Additive masks ``[1, 1, new nodes, nodes]`` after ``held`` tokens of the trunk, per kind of layer where there are two."""
-    sees = tree.ancestors()[held:]
+    sees = tree.ancestors(held)
     depths = torch.tensor(tree.depths)
-    distance = depths[held:, None] - depths
 
     def mask(window: int | None) -> Tensor:
-        allowed = sees if window is None else sees & (distance < window)
+        allowed = sees if window is None else sees & (depths[held:, None] - depths < window)
         return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)[None, None].to(device)
 
     if len(windows) == 1:

@@ -34,7 +34,8 @@ def encode(
     for (before, after), continuation in zip(pairs, continuations, strict=True):
         if not before or not after:
             raise ValueError(f"prompt {prompt!r} with continuation {continuation!r}: at least one token is needed on both sides")
-        if room is not None and len(before) + len(after) - 1 > room:
+        together = max(len(before), len(after)) if model.config.is_encoder_decoder else len(before) + len(after) - 1
+        if room is not None and together > room:
             raise ValueError(
                 f"a prompt and continuation of {len(before)} + {len(after)} tokens exceed the model's context of {room}"
             )

@@ -24,6 +24,9 @@ from counterpoint.decoders.hf.outputs import ModelOutput
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.undoing import together
 
+LONG = 512
+"""A trunk with more new tokens is read by itself first, without a mask of all nodes by all nodes."""
+
 
 def forward_texts(prefix: PrefixCache, texts: GivenTexts, positions: Positions, layers: Sequence[int] = ()) -> ForwardOutputs:
     """Logits and states of ``texts``, read by the model of ``prefix`` as one tree-masked sequence where it can, else as rows.
@@ -49,7 +52,11 @@ def forward_tree(prefix: PrefixCache, tree: PrefixTree, nodes: Sequence[int], la
     device = ids_device(model)
     ids = torch.tensor([tree.tokens], device=device)
     trunk, seen = ids[:, : tree.trunk], torch.ones(1, tree.trunk, dtype=torch.bool, device=device)
-    held, _ = prefix.hold(trunk, seen, most=min(tree.trunk, *nodes))
+    most = min(tree.trunk, *nodes)
+    held, _ = prefix.hold(trunk, seen, most=most)
+    if most - held > LONG and prefix.cache is not None and is_croppable(prefix.cache):
+        read_trunk(prefix, trunk[:, :most])
+        held, _ = prefix.hold(trunk, seen, most=most)
     at = torch.tensor(nodes, device=device) - held
     states: dict[int, Tensor] = {}
     recorded = recorded_states(model, layers, lambda hidden: hidden[:, at.to(hidden.device)], states)

@@ -132,6 +132,8 @@ def call_obstacle(model: PreTrainedModel, cache: Cache | None, length: int, mode
     obstacle = f"{', '.join(extra)} cannot be spread over candidates" if extra else cache_obstacle(cache, length)
     if obstacle is None and model_kwargs.get("position_ids") is None:
         obstacle = f"{type(model).__name__} takes no position_ids"
+    if obstacle is None and sliding_windows(cache) != sliding_windows(new_cache(model)):
+        obstacle = f"{type(cache).__name__} was made without the model's config, and does not know the layers' sliding windows"
     if obstacle is None:
         chosen, reason = candidate_method(model)
         obstacle = reason if chosen == "expand" else None

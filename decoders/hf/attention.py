@@ -14,11 +14,14 @@ Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 sdpa: Attention = sdpa_attention_forward
 
+_instead_of: dict[str, str] = {}
+"""The name of the attention that each registered one computes."""
+
 
 def attention_name(config: PreTrainedConfig) -> str | None:
-    """The name of the attention that the layers of models of this ``config`` call."""
+    """The name of the attention that the layers of models of this ``config`` call; one that computes the same stands for it."""
     name: str | None = config._attn_implementation
-    return name
+    return name if name is None else _instead_of.get(name, name)
 
 
 def set_attention(config: PreTrainedConfig, name: str) -> None:
@@ -27,6 +30,7 @@ def set_attention(config: PreTrainedConfig, name: str) -> None:
 
 
 def register_attention(name: str, attention: Attention) -> None:
-    """Make ``attention`` known by ``name``, with the masks that ``sdpa`` takes."""
+    """Make ``attention``, which computes what ``sdpa`` does from the masks that it takes, known by ``name``."""
+    _instead_of[name] = "sdpa"
     AttentionInterface.register(name, attention)
     AttentionMaskInterface.register(name, sdpa_mask)

@@ -37,6 +37,8 @@ class GenerateCall:
     input_ids: Tensor | None = None
     attention_mask: Tensor | None = None
     """The mask of ``input_ids``, in an encoder-decoder model those of the decoder; None where there is no padding."""
+    mask_width: int = 0
+    """Columns of the mask that was given: more than ``input_ids`` has where a cache holds the beginning of the text."""
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """What the model is given in every forward, as it was before the first."""
     streamer: Streamer | None = None
@@ -65,10 +67,12 @@ def current_generate_call() -> GenerateCall | None:
     model, config = arguments["self"], arguments["generation_config"]  # None until it is prepared
     given, origins = getattr(_of_this_thread, "search", (None, None))
     mask_name = "decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask"
+    mask = arguments.get("kwargs", {}).get(mask_name)
     return GenerateCall(
         model=model,
         input_ids=arguments.get("input_ids"),
         attention_mask=arguments.get("model_kwargs", {}).get(mask_name),
+        mask_width=mask.shape[-1] if isinstance(mask, Tensor) else 0,
         model_kwargs=arguments.get("model_kwargs", {}),
         streamer=arguments["streamer"],
         synced_gpus=bool(arguments["synced_gpus"]),
@@ -88,8 +92,20 @@ def current_call() -> object | None:
     """
     frame, _ = _served()
     generate: object | None = None if frame is None else frame.f_locals["generation_config"]  # each call prepares one of its own
+    reader = _reader(generate)
+    return generate if reader is None else reader
+
+
+def reads_given_texts() -> bool:
+    """Whether given texts are being scored right now, perhaps within a ``generate``."""
+    frame, _ = _served()
+    return _reader(None if frame is None else frame.f_locals["generation_config"]) is not None
+
+
+def _reader(generate: object | None) -> object | None:
+    """Who scores given texts, if that began within this ``generate``, or without one, and no other ``generate`` in it."""
     reader, around = getattr(_of_this_thread, "reading", (None, None))
-    return reader if reader is not None and around is generate else generate
+    return reader if around is generate else None
 
 
 def reading(reader: object) -> Change:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from counterpoint.decoders.hf.generate_call import current_generate_call, origins_of
+from counterpoint.decoders.hf.generate_call import GenerateCall, current_generate_call, origins_of
 
 
 def seen_tokens(
@@ -16,13 +16,14 @@ def seen_tokens(
     """True for text and False for left padding, by ``attention_mask`` if given, else by the mask of the ``generate`` in progress.
 
     In other loops the run of ``pad_token_id`` that begins a row is padding; without a model all tokens are text. Raises
-    ``ValueError`` where that run may as well be a BOS or EOS token.
+    ``ValueError`` where that run may as well be a BOS or EOS token, and where ``generate`` was given the last ids of a text alone.
     """
     seen = torch.ones_like(input_ids, dtype=torch.bool)
     if attention_mask is None:
         call = current_generate_call()
         if call is None:
             return seen if model is None else _leading_padding(model, input_ids)
+        check_whole(call)
         if call.attention_mask is None:
             return seen
         attention_mask = call.attention_mask
@@ -32,6 +33,20 @@ def seen_tokens(
         raise ValueError(f"attention_mask has {prompts} rows, the batch {len(input_ids)}: give one for every prompt")
     seen[:, :width] = attention_mask.to(input_ids.device).bool()[origins.to(input_ids.device), : input_ids.shape[1]]
     return seen
+
+
+def check_whole(call: GenerateCall) -> None:
+    """The ids that ``generate`` began with are the whole text.
+
+    Raises:
+        ValueError: If a cache holds a beginning that they lack, which the mask tells.
+    """
+    width = 0 if call.input_ids is None else call.input_ids.shape[1]
+    if 0 < width < call.mask_width:
+        raise ValueError(
+            f"attention_mask has {call.mask_width} columns, input_ids {width}: the cache holds a beginning that input_ids lack, "
+            "and this decoder reads the whole text; pass all of it as input_ids"
+        )
 
 
 def _leading_padding(model: PreTrainedModel, input_ids: Tensor) -> Tensor:

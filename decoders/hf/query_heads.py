@@ -28,14 +28,30 @@ class HeadProjections:
             ValueError: If not.
         """
         norms = [getattr(self.attention, each, None) for each in ("q_norm", "q_layernorm")]
+        wide = any(isinstance(weight := getattr(norm, "weight", None), Tensor) and weight.numel() > self.head_dim for norm in norms)
+        if wide:
+            raise ValueError(
+                f"{name} norms the queries of all heads together, so that one without queries changes the others; take mask='zero'"
+            )
+        if isinstance(getattr(self.attention, "lambda_q1", None), Tensor):
+            raise ValueError(
+                f"{name} subtracts heads from each other, so that one without queries changes others; take mask='zero'"
+            )
         biased = any(isinstance(getattr(norm, "bias", None), Tensor) for norm in norms)
         if biased or isinstance(getattr(self.attention, "sinks", None), Tensor):
             kind = "query norms with a bias" if biased else "attention sinks"
             raise ValueError(f"{name} has {kind}, so that a head without queries is not uniform; take mask='zero'")
 
 
+def inputs_of(projection: nn.Module) -> int | None:
+    """The number of columns that a projection takes; None where that is not known."""
+    if isinstance(projection, Conv1D):
+        return int(projection.nx)
+    return projection.in_features if isinstance(projection, nn.Linear) else None
+
+
 def head_projections(layer: nn.Module, name: str, heads: int) -> HeadProjections:
-    """The projections of the one attention of a layer.
+    """The projections of the one attention of a layer, whose attended values are as wide as its queries.
 
     Raises:
         ValueError: If there is none, or its projections are not known.
@@ -54,6 +70,6 @@ def head_projections(layer: nn.Module, name: str, heads: int) -> HeadProjections
     query = "q_proj" if hasattr(attention, "q_proj") else "c_attn"
     columns = attention.q_proj.out_features if query == "q_proj" else attention.c_attn.nf // 3
     output = next((each for each in ("o_proj", "out_proj", "dense", "c_proj") if hasattr(attention, each)), None)
-    if columns != width or output is None:
+    if columns != width or output is None or inputs_of(getattr(attention, output)) != width:
         raise ValueError(refused)
     return HeadProjections(attention, query, output, heads, attention.head_dim)

@@ -68,4 +68,4 @@ def grouped_attention(config: PreTrainedConfig) -> Change:
     """
     outer = getattr(_forward, "masks", None)
     masks = Change(lambda: vars(_forward).update(masks={}), lambda: vars(_forward).update(masks=outer))
-    return together(_patch([config] if attention_name(config) in ("sdpa", NAME) else []), masks)
+    return together(_patch([config] if attention_name(config) == "sdpa" else []), masks)

@@ -6,7 +6,7 @@ the product of one; with the factors the other way round it reads the weight onc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -53,9 +53,11 @@ KERNELS: dict[str, Kernel] = {
 }
 PACKED_ROWS = 16
 """The number of rows that weights are packed for; they serve any."""
+SAMPLED = 64
+"""About so many numbers of a weight are compared at the beginning of a call."""
 
 _packed: Any = WeakIdKeyDictionary()
-"""Packed copies by weight, each with the state of the weight that it was made of."""
+"""By weight the state that its packed copy was made of, the copy, and some of its numbers."""
 
 
 def packed_weight(weight: Float[Tensor, "out width"]) -> Tensor:
@@ -63,10 +65,24 @@ def packed_weight(weight: Float[Tensor, "out width"]) -> Tensor:
     state = version_of(weight), place_of(weight)
     known = _packed.get(weight)
     if known is None or known[0] != state:
-        known = state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS)
+        known = state, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS), sample_of(weight)
         _packed[weight] = known
     copy: Tensor = known[1]
     return copy
+
+
+def forget_stale(weights: Iterable[Tensor]) -> None:
+    """Forget packed copies of weights that were changed through ``.data``, which leaves no version behind, as merging does."""
+    for weight in weights:
+        known = _packed.get(weight)
+        if known is not None and known[2] != sample_of(weight):
+            forget_packed(weight)
+
+
+def sample_of(weight: Float[Tensor, "out width"]) -> list[float]:
+    """Some numbers of a weight, all over it."""
+    flat = weight.detach().reshape(-1)
+    return flat[:: max(1, len(flat) // SAMPLED)].tolist()
 
 
 def forget_packed(weight: Float[Tensor, "out width"]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from counterpoint.decoders.kernels.choosing import choose, known_kernel
 from counterpoint.decoders.kernels.patching import SharedPatch
-from counterpoint.decoders.kernels.products import KERNELS
+from counterpoint.decoders.kernels.products import KERNELS, forget_stale
 from counterpoint.decoders.undoing import Change
 
 MAX_ROWS = 64
@@ -73,6 +73,7 @@ class SkinnyLinears:
     def __init__(self, model: nn.Module, but: nn.Module | None = None) -> None:
         self.linears = [linear for linear in plain_linears(model) if linear is not but]
         self.faster: dict[int, list[nn.Linear]] = {}
+        forget_stale(linear.weight for linear in self.linears)
 
     def __call__(self, each: int) -> Change:
         """While it lasts, the layers that have a faster kernel than the plain one for ``each`` rows of a text use it.

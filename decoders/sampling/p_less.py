@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from counterpoint.decoders.base import DistributionProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
-from counterpoint.decoders.hf.generate_call import current_generate_call
+from counterpoint.decoders.hf.generate_call import current_generate_call, reads_given_texts
 from counterpoint.decoders.sampling.restriction import check_min_tokens, restricted
 
 
@@ -50,7 +50,7 @@ class PLessLogitsProcessor(DistributionProcessor):
     def process(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> Float[Tensor, "positions vocabulary"]:
         check_logits(scores)
         call = current_generate_call()
-        temperature = 1.0 if call is None else call.temperature
+        temperature = 1.0 if call is None or reads_given_texts() else call.temperature
         return restricted(scores, above_agreement(scores.double() / temperature, norm=self.norm), self.min_tokens_to_keep)
 
 

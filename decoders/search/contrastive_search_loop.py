@@ -85,6 +85,7 @@ def search(
     sampling.check(do_sample)
     logits_processor = warpers(logits_processor, config)
 
+    model_kwargs = with_positions_of_rows(model_kwargs, len(input_ids))
     space = static_space(model, config, most, method, model_kwargs)
     model_kwargs = model_kwargs if space is None else with_growing_cache(model, model_kwargs)
     output, hidden, model_kwargs = prefill(model, input_ids, config, saying_something(model, model_kwargs))
@@ -185,3 +186,11 @@ def seen_positions(model: PreTrainedModel, length: int, model_kwargs: dict[str, 
     """Which of the prompt's positions are tokens rather than padding; None where all are."""
     mask = model_kwargs.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
     return None if mask is None else mask[:, :length].bool()
+
+
+def with_positions_of_rows(model_kwargs: dict[str, Any], rows: int) -> dict[str, Any]:
+    """The arguments with positions for each row, where those of one stand for all."""
+    positions = model_kwargs.get("position_ids")
+    if positions is None or positions.ndim < 2 or positions.shape[-2] != 1:
+        return model_kwargs
+    return {**model_kwargs, "position_ids": positions.expand(*positions.shape[:-2], rows, -1)}

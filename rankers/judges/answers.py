@@ -10,7 +10,12 @@ Extract = Callable[[str], str | None]
 
 NUMBER = re.compile(r"(?:(?<![\w)])[-+])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)")
 ANSWER_IS = re.compile(r"answer is:?\s*(.+?)(?:\.(?=\s)|\.?$)", re.IGNORECASE | re.MULTILINE)
-SAID = re.compile(r"answer(?:\s+is)?\s*:?\s*[*(\[]*([A-J])\b(?!')", re.IGNORECASE)
+SAID = re.compile(
+    r"(?i:\banswer)(?:"
+    r"(?i:\s+is)?\s*:?[\s*]*(?:[(\[]\s*([A-Ja-j])\s*[)\]]|([A-Ja-j])(?=[\s*]*(?:[.,;:)\]]|$)))"  # in brackets, or at a clause's end
+    r"|(?:(?i:\s+is)\s*:?|\s*:)[\s*]*([A-J])\b(?!'))",
+    re.MULTILINE,
+)
 IN_BRACKETS = re.compile(r"[(\[]([A-J])[)\]]")
 AT_THE_BEGINNING = re.compile(r"\s*[*(\[]*([A-J])(?:[*).\]:]|\s*$)")
 
@@ -52,10 +57,13 @@ def choice_letter(text: str) -> str | None:
     Example:
         >>> [choice_letter(text) for text in ("(A) is wrong. The answer is (B).", "A or (C)", " D. Paris", "I am")]
         ['B', 'C', 'D', None]
+        >>> [choice_letter(text) for text in ("To answer a question, look: (C)", "The answer I give is (B).", "answer: **d**")]
+        ['C', 'B', 'D']
     """
-    for pattern in (SAID, IN_BRACKETS):
-        if found := pattern.findall(text):
-            return str(found[-1]).upper()
+    if said := SAID.findall(text):
+        return "".join(said[-1]).upper()
+    if bracketed := IN_BRACKETS.findall(text):
+        return str(bracketed[-1])
     first = AT_THE_BEGINNING.match(text)
     return first and first[1]
 

@@ -72,8 +72,8 @@ def confident_vote(
         **settings: For ``generate``; it samples.
 
     Raises:
-        ValueError: For several prompts, fewer ``candidates`` than ``warm_up``, numbers below 1, ``keep`` outside (0, 1], and
-            settings that :class:`~counterpoint.rankers.ConfidenceStop` refuses.
+        ValueError: For several prompts, fewer ``candidates`` than ``warm_up``, numbers below 1, ``keep`` outside (0, 1], no token
+            of a text's end, and settings that :class:`~counterpoint.rankers.ConfidenceStop` refuses.
 
     Example:
         >>> from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -99,7 +99,12 @@ def confident_vote(
     if not 0 < keep <= 1:
         raise ValueError(f"keep={keep}: the share of the warm-up that votes is above 0 and at most 1")
     vote = VoteRanker(answer=answer, equal=equal)
-    width = 0 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    if settings.get("eos_token_id", model.generation_config.eos_token_id) is None:
+        raise ValueError(
+            "eos_token_id is None, so that generate goes on with texts that were ended; name the token of a text's end"
+        )
+    begun = inputs.get("decoder_input_ids") if model.config.is_encoder_decoder else inputs["input_ids"]
+    width = 1 if begun is None else begun.shape[1]  # a decoder begins with its start token
     texts: list[str] = []
     ended: list[bool] = []
     weights: list[float] = []

@@ -121,7 +121,8 @@ class VoteRanker(Ranker):
         voters = [place for place, answer in enumerate(answers) if answer is not None]
         if not voters:
             return torch.zeros(len(texts))
-        least = least_kept([scores[place] for place in voters], keep=self.keep) if self.keep < 1 else -math.inf
+        weighed = [scores[place] for place in voters if scores[place] > -math.inf]
+        least = least_kept(weighed, keep=self.keep) if weighed and self.keep < 1 else -math.inf
         voters = [place for place in voters if scores[place] >= least]
         votes = [0.0] * len(texts)
         for place, vote in zip(voters, self.votes([scores[place] for place in voters]), strict=True):

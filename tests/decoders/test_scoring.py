@@ -49,6 +49,7 @@ from counterpoint.decoders import (
 )
 from counterpoint.decoders.forwards import text_forward
 from counterpoint.decoders.forwards.given_texts import GivenTexts, PrefixTree
+from counterpoint.decoders.hf.configuration import context_length
 from families import ALL, ENCODER_DECODER, FAMILY, Family, prompts
 
 LLAMA, GPT2 = FAMILY["llama"], FAMILY["gpt2"]
@@ -340,6 +341,45 @@ def test_a_prefix_tree_is_its_sequences() -> None:
     assert (texts.tree.tokens, texts.positions, texts.where) == ([5, 6, 7, 2], [(0, 0), (0, 1), (1, 2)], [[0, 1], [0, 1, 2]])
 
 
+@given(st.lists(st.lists(st.integers(5, 7), min_size=1, max_size=6), min_size=1, max_size=4), st.data())
+def test_what_is_held_is_left_out_of_the_rows(sequences: list[list[int]], data: st.DataObject) -> None:
+    tree = PrefixTree(sequences)
+    held = data.draw(st.integers(0, tree.trunk))
+    assert torch.equal(tree.ancestors(held), tree.ancestors()[held:])
+
+
+def test_a_long_prompt_needs_no_mask_of_all_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read causally first, and the scores are those of one forward."""
+    model: Any = LLAMA.build()
+    prompt, continuations = torch.randint(3, 90, (200,)).tolist(), [[5, 6, 7], [5, 8]]
+    shapes = []
+    made = text_forward.tree_masks
+
+    def noted(*arguments: Any) -> Any:
+        shapes.append(made(*arguments).shape)
+        return made(*arguments)
+
+    monkeypatch.setattr(text_forward, "tree_masks", noted)
+    monkeypatch.setattr(text_forward, "LONG", 100)
+    (found,) = score(model, None, [prompt], [continuations])
+    assert [shape[2] for shape in shapes] == [3], "of the prompt its last token, which predicts, then 5 and 6"
+    for each, continuation in zip(found, continuations, strict=True):
+        logits = model(torch.tensor([prompt + continuation])).logits[0, len(prompt) - 1 : -1].float().log_softmax(dim=-1)
+        expected = logits.gather(1, torch.tensor(continuation)[:, None]).flatten().tolist()
+        assert each.log_probabilities == pytest.approx(expected, abs=1e-4)
+
+
+def test_each_side_of_an_encoder_decoder_model_has_the_context_to_itself() -> None:
+    model: Any = FAMILY["bart"].build()
+    room = context_length(model)
+    assert room is not None
+    prompt, continuation = [5] * room, [6] * room
+    ((found,),) = score(model, None, [prompt], [[continuation]])
+    assert len(found.tokens) == room
+    with pytest.raises(ValueError, match=f"exceed the model's context of {room}"):
+        score(model, None, [prompt], [[[*continuation, 6]]])
+
+
 def broken(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, value: Any, make: Make) -> None:
     """The law holds for the library and not for this defect."""
     l6_scoring_gives_what_generation_used(LLAMA.build(), make)
@@ -349,8 +389,11 @@ def broken(monkeypatch: pytest.MonkeyPatch, target: Any, name: str, value: Any, 
 
 
 def test_l6_texts_that_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    full = torch.ones
-    broken(monkeypatch, PrefixTree, "ancestors", lambda self: full(2 * [len(self.tokens)]).tril().bool(), DECODERS["model"])
+    def every(self: PrefixTree, held: int = 0) -> Tensor:
+        number = len(self.tokens)
+        return torch.ones(number - held, number, dtype=torch.bool).tril(held)
+
+    broken(monkeypatch, PrefixTree, "ancestors", every, DECODERS["model"])
 
 
 def test_l6_positions_that_count_slots(monkeypatch: pytest.MonkeyPatch) -> None:

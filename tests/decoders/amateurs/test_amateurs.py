@@ -302,3 +302,36 @@ def test_degenerate_settings_are_greedy(model: PreTrainedModel, batch: Batch) ->
     same = {"input_ids": batch.ids, "attention_mask": batch.mask}
     assert laws.tokens(model, batch, [ContextAwareLogitsProcessor(model, same, beta=3.0)]) == greedy
     assert laws.tokens(model, batch, [ContrastiveDecodingLogitsProcessor(sibling(LLAMA))]) != greedy
+
+
+def test_a_pool_knows_what_its_members_were_compared_by(model: PreTrainedModel) -> None:
+    """Heads that are padded differently, each compared with the expert's tokenizer of fewer tokens."""
+    number = VOCABULARY - 4
+    words = Tokenizer(WordLevel({f"w{index}": index for index in range(number)}, unk_token="w0"))  # noqa: S106
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0")  # noqa: S106
+    one, two = sibling(LLAMA, 7), wider(sibling(LLAMA, 8), 8)
+    members = [ModelAmateur(each, tokenizer=tokenizer, expert_tokenizer=tokenizer) for each in (one, two)]
+    ids = torch.tensor([[3, 4, 5]])
+    parts = [member.logits(ids)[..., :number].log_softmax(dim=-1) for member in members]
+    torch.testing.assert_close(PooledAmateur(members).logits(ids), (parts[0] + parts[1]) / 2, **CLOSE)
+    scores = ContrastiveDecodingLogitsProcessor(PooledAmateur(members), alpha=0.0)(ids, model(ids).logits[:, -1])
+    assert scores.isfinite()[0].tolist() == [True] * number + [False] * 4
+    with pytest.raises(ValueError, match=f"amateurs: logits over {VOCABULARY}, {VOCABULARY + 8} tokens"):
+        PooledAmateur([ModelAmateur(one), ModelAmateur(two)]).logits(ids)
+
+
+def test_padding_of_a_decoder_is_not_read() -> None:
+    """T5's decoder, begun by texts of two lengths, and what its encoder reads instead."""
+    model: Any = FAMILY["t5"].build()
+    generator = torch.Generator().manual_seed(0)
+    encoder, other = (torch.randint(3, VOCABULARY, (2, length), generator=generator) for length in (8, 5))
+    begun, mask = torch.tensor([[0, 0, 0, 7, 8], [0, 9, 10, 11, 12]]), torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    arguments: dict[str, Any] = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+
+    def written(rows: list[int], ids: Tensor, seen: Tensor) -> list[int]:
+        processor = ContextAwareLogitsProcessor(model, {"input_ids": other[rows]}, beta=1.0)
+        given = {"decoder_input_ids": ids, "decoder_attention_mask": seen, "logits_processor": [processor]}
+        found: list[int] = model.generate(encoder[rows], **given, **arguments)[0, ids.shape[1] :].tolist()
+        return found
+
+    assert written([0, 1], begun, mask) == written([0], begun[:1, 2:], mask[:1, 2:])

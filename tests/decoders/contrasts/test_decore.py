@@ -177,6 +177,15 @@ def test_uniform_heads_average_the_values_that_they_may_see() -> None:
     torch.testing.assert_close(HeadMaskedAmateur(model, heads).logits(IDS), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_heads_that_share_a_norm_are_refused() -> None:
+    """OLMo-2 norms the queries of all heads together: a head without queries would change the others."""
+    model = FAMILY["olmo2"].build()
+    with pytest.raises(ValueError, match=r"layer 0 of Olmo2ForCausalLM norms the queries of all heads together.*take mask='zero'"):
+        HeadMaskedAmateur(model, [(0, 0)])
+    HeadMaskedAmateur(model, [(0, 0)], mask="zero")
+    HeadMaskedAmateur(FAMILY["qwen3"].build(), [(0, 0)])  # which norms each head by itself
+
+
 @pytest.mark.parametrize("mask", ["uniform", "zero"])
 def test_attention_kernels_agree(mask: Any) -> None:
     """Trap: on the eager path the released code sets weights after the causal mask, so that heads see tokens to come."""

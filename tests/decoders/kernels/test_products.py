@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from counterpoint.decoders.kernels import products
 from counterpoint.decoders.kernels.policy import NAMES
 from counterpoint.decoders.kernels.products import KERNELS, candidates, packed, packed_weight
+from counterpoint.decoders.kernels.skinny_linear import SkinnyLinears
 from rounding import rounding
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -70,6 +71,17 @@ def test_packed_copies_follow_the_weight() -> None:
     layer.weight.mul_(2)
     torch.testing.assert_close(packed(x, layer.weight, None), layer(x))
     layer.weight.data = torch.randn(4, 8)
+    torch.testing.assert_close(packed(x, layer.weight, None), layer(x))
+
+
+@needs_packing
+@torch.no_grad()
+def test_packed_copies_follow_a_merge() -> None:
+    """PEFT adds to ``weight.data``, which leaves neither another version nor another place."""
+    layer, x = nn.Linear(8, 4, bias=False), torch.randn(3, 8)
+    packed(x, layer.weight, None)
+    layer.weight.data += torch.randn(4, 8)
+    SkinnyLinears(layer)  # with which each call begins
     torch.testing.assert_close(packed(x, layer.weight, None), layer(x))
 
 

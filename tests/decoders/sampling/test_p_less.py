@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LogitsProcessor, PreTrainedModel
 
-from counterpoint.decoders import PLessLogitsProcessor, decoder, score
+from counterpoint.decoders import PLessLogitsProcessor, Score, decoder, score
 from counterpoint.decoders.choosing.front_door import scoring_processors
 from counterpoint.decoders.choosing.specs import parse
 from counterpoint.decoders.named import TABLE
+from counterpoint.decoders.sampling.p_less import above_agreement
 from counterpoint.decoders.testing import DecoderLaws, tiny_model
 
 IDS = torch.tensor([[5]])
@@ -143,3 +144,25 @@ def test_least_numbers_of_tokens() -> None:
     assert kept([9.0, 1.0, 5.0, 0.0], min_tokens_to_keep=2) == {0, 2}
     with pytest.raises(ValueError, match="min_tokens_to_keep=0: at least one token is kept"):
         PLessLogitsProcessor(min_tokens_to_keep=0)
+
+
+def test_scores_within_a_generation_have_its_temperature_no_more_than_others() -> None:
+    """A ranker that scores texts by p-less while a search samples at a temperature."""
+    model: Any = tiny_model(0)
+    ids = torch.tensor([[5, 6, 7]])
+    likeliest = int(model(ids).logits[0, -1].argmax())
+
+    def scored() -> list[list[Score]]:
+        return score(model, None, [[5, 6, 7]], [[[likeliest]]], PLessLogitsProcessor())
+
+    seen = []
+
+    class Scoring(LogitsProcessor):
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            seen.append(scored())
+            return scores
+
+    model.generate(ids, logits_processor=[Scoring()], do_sample=True, temperature=5.0, max_new_tokens=1, pad_token_id=0)
+    assert seen == [scored()]
+    sets = [above_agreement(model(ids).logits[0, -1] / temperature).sum() for temperature in (1.0, 5.0)]
+    assert sets[0] != sets[1], "another temperature would be another set, else this shows nothing"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, T5Config, T5ForConditionalGeneration, set_seed
 
 from counterpoint.eval import AMATEUR
 from counterpoint.rankers import ConfidenceRanker, ConfidenceStop, ConfidentVote, VoteRanker, confident_vote, rerank
@@ -126,6 +126,7 @@ def test_a_warm_up_alone_is_the_offline_vote(model: PreTrainedModel) -> None:
         ({"candidates": 3}, "candidates=3 are all texts, warm_up=6 among them"),
         ({"keep": 0.0}, "keep=0.0: the share of the warm-up"),
         ({"num_beams": 5}, "num_beams=5: ConfidenceStop follows"),
+        ({"eos_token_id": None}, "eos_token_id is None, so that generate goes on"),
     ],
 )
 def test_errors(model: PreTrainedModel, settings: dict[str, Any], message: str) -> None:
@@ -137,3 +138,15 @@ def test_several_prompts_are_refused(model: PreTrainedModel) -> None:
     two = {name: value.repeat(2, 1) for name, value in INPUTS.items()}
     with pytest.raises(ValueError, match="inputs: 2 prompts"):
         confident_vote(model, two, TOKENIZER)
+
+
+@pytest.mark.parametrize("end", [1, 0])
+def test_a_decoders_start_token_is_no_end(end: int) -> None:
+    """T5 begins with its padding token, BART with its token of a text's end."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    ids = {"pad_token_id": 0, "eos_token_id": end, "decoder_start_token_id": 0}
+    model = T5ForConditionalGeneration(T5Config(vocab_size=len(TOKENIZER), **sizes, **ids)).eval()
+    found = confident_vote(model, INPUTS, TOKENIZER, answer=r"\w+", warm_up=4, candidates=6, keep=0.5, window=4, max_new_tokens=8)
+    assert all(found.texts)
+    assert sum(found.scores) > 0

@@ -272,3 +272,34 @@ def test_names() -> None:
     assert (plain.values["ranker"], plain.short()) == ((), "vote")
     decoder = parse_decoder("best_of:ranker=[vote:answer=number,ranker=overlap,keep=0.5]")
     assert parse_decoder(str(decoder)) == decoder
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("To answer a question like this, look at the table: (C)", "C"),
+        ("The answer is a little tricky: (C).", "C"),
+        ("The answer I give is (B).", "B"),
+        ("The answer is b.", "B"),
+        ("Answer: **D**", "D"),
+        ("The answer is E because it is.", "E"),
+        ("The answer is (f)", "F"),
+        ("An answer I have not.", None),
+    ],
+)
+def test_a_word_of_one_letter_is_no_choice(text: str, letter: str | None) -> None:
+    assert choice_letter(text) == letter
+
+
+def test_banned_texts_do_not_decide_who_votes() -> None:
+    """Their weight is minus infinity, of which no quantile can be interpolated."""
+
+    class Given(Ranker):
+        comparable = True
+
+        def prepare(self, prefixes: Sequence[str]) -> Any:
+            return lambda candidates: [torch.tensor([0.5, -torch.inf, -torch.inf]) for _ in candidates]
+
+    (found,) = VoteRanker(Given(), keep=0.5).score(["1 + 2 ="], [[" it is 3", " it is 4", " it is 3"]])
+    assert found.argmax() == 0
+    assert found[1] < found[2] <= found[0]
