@@ -49,6 +49,11 @@ class GenerateOutputs:
         for name in self.layers:
             self.layers[name] += (output.get(name),)
 
+    @property
+    def told(self) -> tuple[Tensor, ...] | None:
+        """What ``generate`` gives stopping criteria beside the ids: the scores so far, if the call asked for them."""
+        return self.scores if self.config.return_dict_in_generate and self.config.output_scores else None
+
     def result(self, sequences: Tensor, cache: Cache | None) -> GenerateDecoderOnlyOutput | GenerateEncoderDecoderOutput | Tensor:
         """The ids alone, or the output class that transformers has for this kind of model."""
         if not self.config.return_dict_in_generate:

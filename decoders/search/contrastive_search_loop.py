@@ -142,7 +142,7 @@ def search(
         input_ids = torch.cat([input_ids, tokens[:, None]], dim=-1)
         if streamer is not None:
             streamer.put(tokens.cpu())
-        unfinished = unfinished & ~stopping_criteria(input_ids, scores)
+        unfinished = unfinished & ~stopping_criteria(input_ids, outputs.told)
         finished = not bool(unfinished.any())
 
     if streamer is not None:

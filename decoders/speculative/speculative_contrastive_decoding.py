@@ -160,7 +160,7 @@ def speculative_contrastive_decoding(
             input_ids = torch.cat([input_ids, new.new_tensor([[token]])], dim=1)
             if streamer is not None:
                 streamer.put(input_ids[0, -1:].cpu())
-            finished = bool(stopping_criteria(input_ids, outputs.scores or None).all())
+            finished = bool(stopping_criteria(input_ids, outputs.told).all())
             if finished or token != guess:
                 break
             accepted += 1

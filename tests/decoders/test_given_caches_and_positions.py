@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import DynamicCache, LogitsProcessor
+from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 
 from counterpoint.decoders import (
     ContrastiveDecodingLogitsProcessor,
@@ -71,3 +71,24 @@ def test_ids_that_lack_what_the_cache_holds_are_refused() -> None:
         written(0, processor)
         with pytest.raises(ValueError, match="attention_mask has 12 columns, input_ids 5: the cache holds a beginning"):
             written(7, processor)
+
+
+@pytest.mark.parametrize("kept", [{}, {"return_dict_in_generate": True, "output_scores": True}])
+def test_stopping_criteria_are_given_what_greedy_search_gives_them(kept: dict[str, bool]) -> None:
+    model: Any = FAMILY["llama"].build()
+    ids, _ = prompts(model, (9,))
+
+    class Noting(StoppingCriteria):
+        def __init__(self) -> None:
+            self.given: list[Any] = []
+
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+            self.given.append(None if scores is None else [each.shape for each in scores])
+            return torch.zeros(len(input_ids), dtype=torch.bool)
+
+    given = []
+    for more in ({}, SEARCH):
+        noting = Noting()
+        model.generate(ids, stopping_criteria=[noting], **GREEDY, **more, **kept)
+        given.append(noting.given)
+    assert given[0] == given[1]
