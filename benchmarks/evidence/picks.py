@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -98,10 +99,15 @@ def by_ranker(choice: str, model: Callable[[], Loaded]) -> Score:
         return building.load_ranker(parse_rankers([choice]), model, None)
 
     def scores(pool: Pool) -> list[list[float]]:
+        written = [[place for place, text in enumerate(texts) if text.strip()] for *_, texts in pool]
+        judged = [[texts[place] for place in places] for (*_, texts), places in zip(pool, written, strict=True)]
         found = []
-        for ranked in rerank(ranker(), [prompt for prompt, _, _ in pool], [texts for _, _, texts in pool]):
+        for ranked, places, (*_, texts) in zip(
+            rerank(ranker(), [prompt for prompt, _, _ in pool], judged), written, pool, strict=True
+        ):
             own = dict(zip(ranked.order, ranked.scores, strict=True))
-            found.append([own[place] for place in range(len(own))])
+            scores = dict(zip(places, (own[at] for at in range(len(places))), strict=True))
+            found.append([scores.get(place, -math.inf) for place in range(len(texts))])
         return found
 
     return scores

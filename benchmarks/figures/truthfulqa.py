@@ -21,16 +21,17 @@ from pathlib import Path
 from counterpoint.eval.cli.main import main as counterpoint
 from counterpoint.eval.questions.results import Results, comparisons, half_width, measures, read_results
 
-DECODERS = (
-    ("greedy", "greedy"),
-    ("dola-low", "dola:layers=low"),
-    ("dola-high", "dola:layers=high"),
-    ("sled", "sled"),
-    ("sled", "released_sled"),
-)
-"""Folders and decoders."""
+LAYERS = (("dola-low", "dola:layers=low"), ("dola-high", "dola:layers=high"))
+NORMALISED, RELEASED = "normalised", "released"
+DECODERS = {
+    NORMALISED: (("greedy", "greedy"), *LAYERS, ("sled", "sled")),
+    RELEASED: (*LAYERS, ("sled", "released_sled")),
+}
+"""Folders and decoders of each form of scores."""
 HALVES = ("first", "second")
 INDUCED = "induce_then_contrast"
+PAIRS = 500
+"""Wrong answers that each amateur is taught."""
 
 
 def halves(file: Path) -> list[list[dict[str, str]]]:
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--file", type=Path, required=True, help="TruthfulQA.csv of 817 questions")
     parser.add_argument("--primer", type=Path, required=True, help="the benchmark's six demonstrations")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--forms", nargs="+", choices=[*DECODERS], default=[*DECODERS], help="the normalised ones come first")
     parser.add_argument("--output-dir", type=Path, default=Path("truthfulqa"))
     arguments = parser.parse_args()
     directory = arguments.output_dir
@@ -98,32 +100,31 @@ def main() -> None:
     model = ("--model", arguments.model, "--dtype", arguments.dtype)
     asked = (*model, "--preset", "original", "--primer", arguments.primer)
 
-    def score(file: Path, name: str, decoder: str) -> list[Results]:
-        """A decoder's results, as log-probabilities and, where it is a contrast, as their released sum."""
-        released = (
-            (True,) if decoder.startswith("released") else (False, True) if decoder.startswith(("dola", INDUCED)) else (False,)
-        )
-        found = []
-        for summed in released:
-            where = directory / (f"{name}-released" if summed else name)
-            if not (where / "results.json").exists():
-                form = ["--no-renormalise"] if summed else []
-                run("truthfulqa", *asked, "--file", file, "--decoder", decoder, *form, "--output-dir", where)
-            found.append({**read_results([where])[0], "label": where.name})
-        return found
+    def score(file: Path, name: str, decoder: str, form: str) -> Results:
+        """A decoder's results, as log-probabilities or as released code sums them."""
+        where = directory / (f"{name}-released" if form == RELEASED else name)
+        if not (where / "results.json").exists():
+            sums = ["--no-renormalise"] if form == RELEASED else []
+            run("truthfulqa", *asked, "--file", file, "--decoder", decoder, *sums, "--output-dir", where)
+        return {**read_results([where])[0], "label": where.name}
 
-    found = [each for name, decoder in DECODERS for each in score(arguments.file, name, decoder)]
-    parts: list[list[Results]] = []
+    def induced(form: str) -> Results:
+        """The results on each half by the amateur that the other half has taught."""
+        parts = []
+        for name, other in zip(HALVES, reversed(HALVES), strict=True):
+            own = f"{INDUCED}:amateur_adapter={directory / f'amateur-{other}'}"
+            parts.append(score(directory / f"{name}.csv", f"{INDUCED}-{name}", own, form))
+        return joined(parts, parts[0]["label"].replace(f"-{HALVES[0]}", ""))
+
     for name, questions in zip(HALVES, halves(arguments.file), strict=True):
         write(directory / f"{name}.csv", questions)
         amateur = directory / f"amateur-{name}"
         if not (amateur / "adapter_model.safetensors").exists():
-            run("induce", *model, "--file", directory / f"{name}.csv", "--output-dir", amateur, "--epochs", 2)
-    for name, other in zip(HALVES, reversed(HALVES), strict=True):
-        own = f"{INDUCED}:amateur_adapter={directory / f'amateur-{other}'}"
-        parts.append(score(directory / f"{name}.csv", f"{INDUCED}-{name}", own))
-    for own in zip(*parts, strict=True):
-        found.append(joined(own, own[0]["label"].replace(f"-{HALVES[0]}", "")))
+            run("induce", *model, "--file", directory / f"{name}.csv", "--output-dir", amateur, "--epochs", 2, "--limit", PAIRS)
+    found = []
+    for form in arguments.forms:
+        found += [score(arguments.file, name, decoder, form) for name, decoder in DECODERS[form]]
+        found.append(induced(form))
     text = table(found)
     (directory / "truthfulqa.md").write_text(text, encoding="utf-8")
     print(text)
