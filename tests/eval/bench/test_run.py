@@ -233,19 +233,17 @@ def test_a_kill_loses_the_batch_in_hand_and_nothing_else(
 
 
 def test_a_failing_decoder_is_recorded_and_the_rest_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path, whole: Path) -> None:
-    arguments = arguments_of(
-        tmp_path, "--decoders", "context_aware", "greedy", "sample:temperature=0", "contrastive_search:top_k=3"
-    )
+    arguments = arguments_of(tmp_path, "--decoders", "context_aware", "greedy", "dola:layers=50", "contrastive_search:top_k=3")
     message = error(capsys, *arguments[1:])
     assert "2 of 4 decoders failed, context_aware first: decoder context_aware:beta=0.5: a prompt has no context" in message
     failures = {record["decoder"]: record["error"] for record in read_failures(tmp_path)}
-    assert "strictly positive float" in failures["sample"]
+    assert "layers=[50]" in failures["dola"]
     texts = [(record["label"], record["text"]) for record in read_generations(tmp_path)]
     labels = {label for label, _ in texts}
     assert labels == {"greedy", "contrastive_search:penalty_alpha=0.6,top_k=3"}
     assert texts == [(record["label"], record["text"]) for record in read_generations(whole) if record["label"] in labels]
     bench(capsys, tmp_path, "--decoders", "greedy")  # the others' failures stay in the report, and this run did not fail
-    assert {record["decoder"] for record in read_failures(tmp_path)} == {"context_aware", "sample"}
+    assert {record["decoder"] for record in read_failures(tmp_path)} == {"context_aware", "dola"}
 
 
 def test_one_writer(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], m
         (["x " * 600, "--max-new-tokens", "1"], "shorten the prompt"),
         (["x", "--model", "./absent"], "neither a local folder nor a name on the Hugging Face hub"),
         (["x", "--model", str(Path(__file__).parent)], "the folder has no config.json"),
-        (["x", "--decoder", "sample", "temperature=0"], "`temperature` (=0.0) has to be a strictly positive float"),
+        (["x", "--decoder", "dola", "layers=50"], "layers=[50]: early exits of this model are"),
     ],
 )
 def test_failures(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

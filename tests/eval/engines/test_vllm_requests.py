@@ -85,7 +85,11 @@ def test_a_decoder_is_a_name_of_the_table_and_nothing_else(name: object) -> None
         ({"decoder": "contrastive_decoding", "amateur": "small", "alpha": [0.1]}, "is a list"),
         ({"decoder": "contrastive_decoding", "amateur": "small", "alpha": float("nan")}, "alpha=nan"),
         ({"decoder": "contrastive_decoding", "amateur": "small", "alhpa": 0.1}, "did you mean alpha"),
-        ({"decoder": "contrastive_decoding", "amateur": "small", "amateur_temperature": 0}, "amateur_temperature=0.0: give 1e-06"),
+        (
+            {"decoder": "contrastive_decoding", "amateur": "small", "amateur_temperature": 1e-9},
+            "amateur_temperature=1e-09: give 1e-06",
+        ),
+        ({"decoder": "contrastive_decoding", "amateur": "small", "amateur_temperature": 0}, "=0 is not a number above 0"),
         ({"decoder": "contrastive_decoding", "amateur": "small", "amateur_temperature": 1e300}, "1e\\+06 is the most"),
         ({"decoder": "contrastive_reasoning", "amateur": "small", "beta": 1e300}, "1e\\+06 is the most"),
         ({"decoder": "contrastive_decoding", "amateur": "small", "without_context": "Q"}, "leave without_context out"),
