@@ -43,7 +43,7 @@ def train(model: Any, ids: Tensor, minutes: float) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if step % 20 == 0:
             print(f"step {step}, {step * ROWS * LENGTH} tokens, loss {sum(losses[-20:]) / len(losses[-20:]):.3f}", flush=True)
 
