@@ -67,15 +67,21 @@ def test_people_see_scores_and_texts(file: Path, capsys: pytest.CaptureFixture[s
     assert float(lines[1].split()[0]) > float(lines[2].split()[0])
 
 
-def test_somebodys_own_decoder_scores(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = tmp_path / "mine.py"
-    own.write_text(
+def own_file(folder: Path, name: str, scores: str) -> Path:
+    """A file with a decoder of this name, which gives these scores."""
+    path = folder / "mine.py"
+    path.write_text(
         "from counterpoint.decoders import DistributionProcessor\n\n\n"
-        "class Flat(DistributionProcessor):\n"
+        f"class {name}(DistributionProcessor):\n"
         "    def process(self, outputs, scores):\n"
-        "        return scores * 0\n",
+        f"        return {scores}\n",
         encoding="utf-8",
     )
+    return path
+
+
+def test_somebodys_own_decoder_scores(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = own_file(tmp_path, "Flat", "scores * 0")
     (first, *_) = records(capsys, str(file), "--decoder", f"{own}:Flat")
     ship, cheese = (total / tokens for total, tokens in zip(first["log_probabilities"], first["tokens"], strict=True))
     assert ship == pytest.approx(cheese)
@@ -84,14 +90,7 @@ def test_somebodys_own_decoder_scores(file: Path, tmp_path: Path, capsys: pytest
 
 def test_a_sampler_of_ones_own_is_scored_as_it_draws(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A set of one token, by ``top_p`` as by ``top_k``, bans both continuations; without sampling nothing of that counts."""
-    own = tmp_path / "mine.py"
-    own.write_text(
-        "from counterpoint.decoders import DistributionProcessor\n\n\n"
-        "class Same(DistributionProcessor):\n"
-        "    def process(self, outputs, scores):\n"
-        "        return scores\n",
-        encoding="utf-8",
-    )
+    own = own_file(tmp_path, "Same", "scores")
 
     def totals(settings: str) -> list[float | None]:
         (first, *_) = records(capsys, str(file), "--decoder", f"{own}:Same{settings}")
