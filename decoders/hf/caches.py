@@ -180,7 +180,7 @@ def states_along_text(cache: Cache) -> list[Tensor]:
     """All layers' states that have a slot for each token, ``[rows, ..., length, width]``; writing to them writes to the cache."""
     layers = _layers_read(cache)
     states = [state for layer in layers for state in (layer.keys, layer.values)]
-    return states + [layer.indexer_keys for layer in layers if isinstance(layer, DynamicIndexedLayer)]
+    return states + [layer.indexer_keys for layer in layers if _has_indexer_keys(layer)]
 
 
 def read_states(cache: Cache) -> list[Tensor]:
@@ -208,9 +208,13 @@ def lengthen(cache: Cache, more_keys: Callable[[Tensor], Tensor], more_values: C
     """Let every layer go on with states made of those that it has, as if the model had read more tokens."""
     for layer in _layers_read(cache):
         layer.update(more_keys(layer.keys), more_values(layer.values))
-        if isinstance(layer, DynamicIndexedLayer):
-            states: Any = layer.indexer_keys
-            layer.update_indexer(more_keys(states))
+        if _has_indexer_keys(layer):
+            layer.update_indexer(more_keys(layer.indexer_keys))
+
+
+def _has_indexer_keys(layer: Any) -> bool:
+    """Whether the layer chooses the tokens it attends to by keys of their own; in HY V4 some layers take another's choice."""
+    return isinstance(layer, DynamicIndexedLayer) and layer.is_indexer_initialized
 
 
 def is_empty(layer: object) -> bool:
