@@ -116,7 +116,10 @@ def in_step(*calls: Callable[[Callable[[], None]], Generated]) -> list[Generated
 
 
 def models_of(decoder: object) -> list[PreTrainedModel]:
-    """Every model that can be reached from ``decoder`` along attributes, items of collections and arguments of partials."""
+    """Every model that can be reached from ``decoder`` along attributes, items of collections and arguments of partials.
+
+    A model that is a part of another of them is not counted.
+    """
     found: list[PreTrainedModel] = []
     seen: list[object] = []
     rest = [decoder]
@@ -129,7 +132,8 @@ def models_of(decoder: object) -> list[PreTrainedModel]:
         held += [*vars(each).values()] if hasattr(each, "__dict__") else []
         found += [one for one in held if isinstance(one, PreTrainedModel) and not any(one is other for other in found)]
         rest += held
-    return found
+    parts = [part for each in found for part in each.modules() if part is not each]
+    return [each for each in found if not any(each is part for part in parts)]
 
 
 def change_weights(model: nn.Module) -> None:

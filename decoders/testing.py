@@ -139,7 +139,7 @@ class DecoderLaws:
             change_weights(each)
         found = self._generate(model, [row], used)
         new = self.make_arguments(model)
-        for each in models_of(new):
+        for each in models_of([model, new]):
             if each is not model:
                 change_weights(each)
         expected = self._generate(model, [row], new)
@@ -150,7 +150,7 @@ class DecoderLaws:
             return
         for each in models_of([model, used]):
             change_weights(each)
-        for each in models_of(new):
+        for each in models_of([model, new]):
             if each is not model:
                 change_weights(each)
         (own,), (fresh,) = (score(model, None, [row], [expected.tokens], each["logits_processor"])[0] for each in (used, new))

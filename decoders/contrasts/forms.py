@@ -170,4 +170,5 @@ def allowed_by(
         >>> allowed_by(torch.tensor([0.0, -torch.inf]), torch.tensor([1.0, 2.0]))
         tensor([1., -inf])
     """
-    return logits.masked_fill(positive == -torch.inf, -torch.inf)
+    bans = positive - positive.clamp(min=torch.finfo(positive.dtype).min)  # 0 and -inf; a comparison takes several times as long
+    return logits + bans

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.hooks import Inputs, first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers, depth_of
+from counterpoint.decoders.forwards.places import Places
 from counterpoint.decoders.hf.caches import cached_length, find_cache
 from counterpoint.decoders.hf.fixed_shapes.compiled import compiles_itself, is_compiled
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
@@ -69,6 +70,7 @@ class LayerTap:
         self.lock = threading.Lock()
         self.watched: dict[int, tuple[Any, Callable[[], object]]] = {}
         """The module that is watched at each layer, and the function that ends the watching."""
+        self.places: Places | None = None
         self._follow()
         watch_inputs(self, model, LayerTap._begin)
 
@@ -82,6 +84,8 @@ class LayerTap:
 
     def _follow(self) -> None:
         """Watch the layers and the head that the model has now: PEFT and resized embeddings put others in their places."""
+        if self.places is not None and self.places.hold():
+            return
         modules = [*self.modules, self.model.get_output_embeddings()]
         with self.lock:
             for layer, see in self._seen_at().items():
@@ -89,6 +93,7 @@ class LayerTap:
                 if module is not modules[layer]:
                     end()
                     self.watched[layer] = modules[layer], watch_inputs(self, modules[layer], see)
+            self.places = Places(self.model, [module for module, _ in self.watched.values()])
 
     def _seen_at(self) -> dict[int, Callable[..., Inputs | None]]:
         """What is called before each of the layers."""

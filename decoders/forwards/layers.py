@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from counterpoint.decoders.forwards.places import Places
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.hooked import hooked
@@ -135,10 +136,10 @@ class EarlyExits:
 
     @property
     def parts(self) -> Unembedding:
-        """The model's own unembedding now. Each look walks through the model: once a step is enough."""
-        found = self.found
-        if not found.is_of(self.model):
-            self.found = found = self._find()
+        """The model's own unembedding now."""
+        found, places = self.found
+        if not places.hold() and not found.is_of(self.model):
+            self.found = found, _ = self._find()
         return found
 
     def __call__(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
@@ -150,8 +151,8 @@ class EarlyExits:
         """Logits of states that have passed norm and projection, as those of the last layer that a tap of layer N sees."""
         return self.parts.unembed(hidden)
 
-    def _find(self) -> Unembedding:
-        """The modules between the last layer and the head, checked on the forward that shows them."""
+    def _find(self) -> tuple[Unembedding, Places]:
+        """The modules between the last layer and the head, checked on the forward that shows them, and where they lie."""
         model = self.model
         layers, head, name = decoder_layers(model, self.depth), model.get_output_embeddings(), type(model).__name__
         if not isinstance(head, nn.Module):
@@ -161,7 +162,7 @@ class EarlyExits:
         found = Unembedding(layers, head, between, scaling, self.final_norm)
         if last is None or unembedded is None or not found.gives(last, logits):
             raise ValueError(f"{name} does not unembed its last hidden state in a way that early exits can follow")
-        return found
+        return found, Places(model, [layers, head, *(module for _, module in between)])
 
     def _probe(
         self, model: Any, layers: nn.ModuleList, head: nn.Module

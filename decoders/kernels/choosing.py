@@ -2,7 +2,7 @@
 
 A choice holds for a number of rows that each text has (the k candidates of a search, the exits of a layer contrast), whatever the
 number of texts, so that texts are computed alike alone and in a batch. Another kernel than the plain one is taken only where it is
-clearly faster for one text and not slower for several.
+clearly faster on the whole, and slower neither for one text nor for several.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import cycle
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -29,7 +31,7 @@ LARGE = 2**16
 """Weights of fewer elements are multiplied fast enough the usual way."""
 
 GAIN, NOISE = 0.9, 1.05
-"""Another kernel is taken below this share of the plain one's time, and for several texts up to that one."""
+"""Another kernel is taken below this share of the plain one's time, of one text and several together, and never above that one."""
 
 ROUNDS, SECONDS = 7, 0.006
 """At most so many rounds, and none but the first three begins after so many seconds of products."""
@@ -37,8 +39,8 @@ ROUNDS, SECONDS = 7, 0.006
 AT_ONCE = 8
 """Weights that take turns, as the layers of a model do."""
 
-BETWEEN = 2**23
-"""Bytes that are read between two turns: a layer that comes round again after all others is in no small cache any more."""
+APART = 2**26
+"""Bytes that are read before a weight's turn comes round again: all others are, in a step of a model, and few caches hold them."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ class Product:
 
 def product_of(weight: Tensor, each: int) -> Product | None:
     """The product of ``weight`` with ``each`` rows of a text; None where there is nothing to choose."""
-    if not 1 < each <= ROWS[-1]:
-        return None
-    return Product(weight.shape[1], weight.shape[0], weight.dtype, next(rows for rows in ROWS if rows >= each))
+    return _product(weight.shape[1], weight.shape[0], weight.dtype, each) if 1 < each <= ROWS[-1] else None
+
+
+@lru_cache
+def _product(width: int, out: int, dtype: torch.dtype, each: int) -> Product:
+    return Product(width, out, dtype, next(rows for rows in ROWS if rows >= each))  # asked for in every step
 
 
 @dataclass(frozen=True)
@@ -116,23 +121,22 @@ def _choose(rule: Policy, product: Product, weights: Sequence[Tensor]) -> Choice
         return Choice("plain", {})
     names, used = candidates(product.dtype, rule.packed), weights[:AT_ONCE]
     seconds = measure(used, product.rows, names)
-    faster = [name for name in sorted(seconds, key=seconds.__getitem__) if seconds[name] < GAIN * seconds["plain"]]
-    chosen = next((name for name in faster if _holds(name, used, product.rows)), "plain")
+    one = {name: seconds[name] / seconds["plain"] for name in names}
+    no_slower = [name for name in names if one[name] <= NOISE]
+    times = measure(used, min(SEVERAL * product.rows, ROWS[-1]), no_slower) if len(no_slower) > 1 else {"plain": 1.0}
+    several = {name: times[name] / times["plain"] for name in times if times[name] <= NOISE * times["plain"]}
+    chosen = min(several, key=lambda name: one[name] * several[name])
+    if one[chosen] * several[chosen] > GAIN**2:  # the gain is a mean of both, as ratios have it
+        chosen = "plain"
     if chosen != "packed":
         for weight in used:
             forget_packed(weight)
     return Choice(chosen, seconds)
 
 
-def _holds(name: str, weights: Sequence[Tensor], rows: int) -> bool:
-    """Whether a kernel is not slower than the plain one for several texts either."""
-    seconds = measure(weights, min(SEVERAL * rows, ROWS[-1]), ["plain", name])
-    return seconds[name] <= NOISE * seconds["plain"]
-
-
 @torch.no_grad()
 def measure(weights: Sequence[Tensor], rows: int, names: Sequence[str]) -> dict[str, float]:
-    """The shortest time of each kernel in seconds: they take turns, and what disturbs a machine only ever adds time."""
+    """The usual time of each kernel in seconds, a median: they take turns, and the shortest finds weights in caches by luck."""
     width = weights[0].shape[1]
     x = torch.linspace(-1, 1, rows * width).to(weights[0].dtype).view(rows, width)
     turns = cycle(weights)
@@ -141,7 +145,7 @@ def measure(weights: Sequence[Tensor], rows: int, names: Sequence[str]) -> dict[
         KERNELS["packed"](x, weight, None)
     for name in names:
         KERNELS[name](x, weights[0], None)
-    others = torch.zeros(BETWEEN // 4)
+    others = torch.zeros(max(0, APART // len(weights) - weights[0].nbytes) // 4)
     for done in range(ROUNDS):
         if done > 2 and sum(map(sum, times.values())) > SECONDS:
             break
@@ -151,4 +155,4 @@ def measure(weights: Sequence[Tensor], rows: int, names: Sequence[str]) -> dict[
             start = time.perf_counter()
             KERNELS[name](x, weight, None)
             times[name].append(time.perf_counter() - start)
-    return {name: min(each) for name, each in times.items()}
+    return {name: median(each) for name, each in times.items()}

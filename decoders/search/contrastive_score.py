@@ -39,8 +39,19 @@ def on_candidates(
     return torch.full_like(scores, -torch.inf).scatter(1, candidates, kept.to(scores.dtype))
 
 
+def unit(hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch hidden"]:
+    """States of length 1, h / |h|: the product of two is their cosine.
+
+    Example:
+        >>> import torch
+        >>> unit(torch.tensor([3.0, 4.0]))
+        tensor([0.6000, 0.8000])
+    """
+    return nn.functional.normalize(hidden, dim=-1)
+
+
 class Context:
-    """Unit-length last hidden states of every token so far, in a buffer that a step adds one column to in place."""
+    """:func:`unit` last hidden states of every token so far, in a buffer that a step adds one column to in place."""
 
     def __init__(self, hidden: Float[Tensor, "rows length hidden"], seen: Bool[Tensor, "rows length"] | None) -> None:
         self.length = 0
@@ -49,7 +60,7 @@ class Context:
         self.append(hidden)
 
     def append(self, hidden: Float[Tensor, "rows new hidden"]) -> None:
-        """Add the states of new tokens."""
+        """Add the unit states of new tokens."""
         rows, new, width = hidden.shape
         end = self.length + new
         if self.states.ndim == 1 or end > self.states.shape[1]:
@@ -57,7 +68,7 @@ class Context:
             if self.length:
                 grown[:, : self.length] = self.states[:, : self.length]
             self.states = grown
-        self.states[:, self.length : end] = nn.functional.normalize(hidden, dim=-1)
+        self.states[:, self.length : end] = hidden
         self.length = end
 
     def select(self, rows: Int[Tensor, "new_rows"] | None, length: int) -> None:
@@ -67,12 +78,12 @@ class Context:
         self.length = length
 
     def similarity(self, candidates: Float[Tensor, "rows k hidden"]) -> Float[Tensor, "rows k"]:
-        """max_j cos(h_v, h_{x_j}) over the tokens so far, padding left out."""
+        """max_j cos(h_v, h_{x_j}) of unit states over the tokens so far, padding left out."""
         return self.cosine(candidates).amax(dim=-1)
 
     def cosine(self, candidates: Float[Tensor, "rows k hidden"]) -> Float[Tensor, "rows k length"]:
         """cos(h_v, h_{x_j}) with each token so far, the smallest of numbers where it is padding."""
-        cosine = nn.functional.normalize(candidates, dim=-1) @ self.states[:, : self.length].transpose(1, 2)
+        cosine = candidates @ self.states[:, : self.length].transpose(1, 2)
         if self.seen is not None:
             prompt = cosine[..., : self.seen.shape[1]]
             prompt.masked_fill_(~self.seen[:, None, :].to(cosine.device), torch.finfo(cosine.dtype).min)

@@ -29,7 +29,7 @@ from counterpoint.decoders.hf.outputs import (
 from counterpoint.decoders.hf.steps import GenerativeModel, after_forward, first_inputs, goes_on, padding_token
 from counterpoint.decoders.hf.unembedding import narrowed_unembedding
 from counterpoint.decoders.hf.warpers import warpers
-from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
+from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, unit
 from counterpoint.decoders.watching import SearchStep, current_watcher
 
 Rule = Callable[[Float[Tensor, "rows vocabulary"]], tuple[int | Int[Tensor, "rows 1"], float | Float[Tensor, "rows 1"]]]
@@ -93,7 +93,8 @@ def search(
     check_cache(model, cache, bool(config.use_cache))
     model_kwargs = after_prompt(model_kwargs) if config.use_cache else model_kwargs
     check_logits(output["logits"][:, -1])
-    context = Context(hidden, seen_positions(model, hidden.shape[1], model_kwargs))
+    context = Context(unit(hidden), seen_positions(model, hidden.shape[1], model_kwargs))
+    rows = torch.arange(len(hidden), device=hidden.device)
     if space is None or cache is None:
         forward: CandidateForward = candidate_forward(method, model, cache, hidden.shape[1], hidden.shape[0], model_kwargs)
     else:
@@ -122,14 +123,15 @@ def search(
             allowed &= torch.arange(candidates.shape[1], device=k.device) < k
 
         def choose(hidden: Float[Tensor, "rows k hidden"]) -> Int[Tensor, "rows"]:
-            similarity = context.similarity(hidden).to(confidence.device)  # noqa: B023 - called within this step
-            contrastive = contrastive_scores(confidence, similarity, alpha).masked_fill(~allowed, -torch.inf)  # noqa: B023
+            states = unit(hidden)
+            similarity = context.similarity(states).to(confidence.device)  # noqa: B023 - called within this step
+            contrastive = torch.where(allowed, contrastive_scores(confidence, similarity, alpha), -torch.inf)  # noqa: B023
             chosen = sampling.pick(contrastive, do_sample)
             if watcher is not None:
-                nearest = context.cosine(hidden).argmax(dim=-1)
+                nearest = context.cosine(states).argmax(dim=-1)
                 seen = SearchStep(candidates, confidence, similarity, nearest, contrastive, alpha, chosen)  # noqa: B023
                 watcher(search, input_ids, seen)  # noqa: B023
-            context.append(hidden[torch.arange(len(chosen), device=hidden.device), chosen.to(hidden.device)][:, None])
+            context.append(states[rows, chosen.to(states.device)][:, None])
             return chosen
 
         chosen, output = forward(input_ids, candidates, choose)
@@ -185,7 +187,8 @@ def prefill(
 def seen_positions(model: PreTrainedModel, length: int, model_kwargs: dict[str, Any]) -> Bool[Tensor, "rows length"] | None:
     """Which of the prompt's positions are tokens rather than padding; None where all are."""
     mask = model_kwargs.get("decoder_attention_mask" if model.config.is_encoder_decoder else "attention_mask")
-    return None if mask is None else mask[:, :length].bool()
+    seen = None if mask is None else mask[:, :length].bool()
+    return None if seen is None or bool(seen.all()) else seen
 
 
 def with_positions_of_rows(model_kwargs: dict[str, Any], rows: int) -> dict[str, Any]:

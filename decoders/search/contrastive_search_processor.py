@@ -24,7 +24,7 @@ from counterpoint.decoders.hf.steps import after_forward, first_inputs
 from counterpoint.decoders.hf.unembedding import head_width, narrowed_unembedding
 from counterpoint.decoders.hf.wrappers import Model, plain_model
 from counterpoint.decoders.locks import Lock
-from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, on_candidates
+from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, on_candidates, unit
 
 
 class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
@@ -107,7 +107,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
         context, kwargs = self._context(input_ids, seen)
 
         def choose(hidden: Tensor) -> Tensor:
-            found.append(context.similarity(hidden))
+            found.append(context.similarity(unit(hidden)))
             return torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
 
         cache = kwargs.get(CACHE)
@@ -126,7 +126,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
             hidden, output = self._forward(first_inputs(self.model, input_ids, None, kwargs))
             check_state_is_its_own(self.model, before)
             check_states(self.model, hidden, input_ids.shape[1])
-            return Context(hidden, seen), after_forward(self.model, output, kwargs)
+            return Context(unit(hidden), seen), after_forward(self.model, output, kwargs)
         held, rows = self.prefix.hold(input_ids, seen, most=input_ids.shape[1])
         if self.context is None or held == 0:
             self.context = None
@@ -136,9 +136,9 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
             arguments = self.prefix.arguments(seen, held)
             hidden, _ = self._forward({"input_ids": input_ids[:, held:], **arguments})
             if self.context is None:
-                self.context = Context(hidden, None)
+                self.context = Context(unit(hidden), None)
             else:
-                self.context.append(hidden)
+                self.context.append(unit(hidden))
         assert self.context is not None  # noqa: S101 - a text of no tokens was refused
         padded = not bool(seen.all())
         self.context.seen = seen if padded else None

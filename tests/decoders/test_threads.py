@@ -76,7 +76,7 @@ def test_exits_are_found_while_others_generate() -> None:
     for handle in handles:
         handle.remove()
     assert not others
-    assert found.found.between == alone.found.between
+    assert found.parts.between == alone.parts.between
     states = torch.randn(1, 2, model.config.hidden_size)
     assert torch.equal(found(states), alone(states))
 

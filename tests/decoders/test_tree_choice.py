@@ -134,8 +134,9 @@ def test_the_measurement_is_not_taken_for_a_forward_of_generate() -> None:
     ],
 )
 def test_caches_with_more_or_less_than_keys_take_the_tree(name: str, settings: dict[str, Any]) -> None:
-    """Sparse attention keeps an index beside its keys (here it leaves none out, by chance of rounding), or takes another layer's, as
-    HY V4's last layer does; shared keys lie once.
+    """Sparse attention keeps an index beside its keys (here it leaves none out, by chance of rounding); shared keys lie once.
+
+    The last layer of HY V4 has no index and takes another layer's.
     """
     if name not in every_family.names():
         pytest.skip(f"this transformers has no {name}")

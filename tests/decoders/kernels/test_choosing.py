@@ -51,7 +51,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch, timer: Timer, each: int = 5) -> str:
     [
         ({}, {}, "plain"),
         ({"transposed": 0.5}, {}, "transposed"),
-        ({"transposed": 0.95}, {"transposed": 0.1}, "plain"),  # within noise
+        ({"transposed": 0.95}, {"transposed": 0.95}, "plain"),  # within noise
+        ({"transposed": 1.04}, {"transposed": 0.5}, "transposed"),  # as fast for one text, faster for several
         ({"transposed": 0.5}, {"transposed": 1.5}, "plain"),  # a batch would be slower
         ({"transposed": 2.0}, {"transposed": 0.1}, "plain"),
     ],
@@ -66,6 +67,12 @@ def test_another_kernel_where_it_is_clearly_faster(
 @pytest.mark.skipif("onednn" not in candidates(torch.float32, may_pack=False), reason="torch is built without oneDNN")
 def test_the_next_fastest_where_the_fastest_is_slow_for_several(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     timer = Timer({"transposed": 0.4, "onednn": 0.6}, {"transposed": 2.0})
+    assert chosen(monkeypatch, timer) == "onednn"
+
+
+@pytest.mark.skipif("onednn" not in candidates(torch.float32, may_pack=False), reason="torch is built without oneDNN")
+def test_the_fastest_of_one_text_and_several_together(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    timer = Timer({"transposed": 0.5, "onednn": 0.6}, {"transposed": 1.0, "onednn": 0.6})
     assert chosen(monkeypatch, timer) == "onednn"
 
 
@@ -91,7 +98,8 @@ def test_packed_only_by_grant(monkeypatch: pytest.MonkeyPatch, packed: bool) -> 
     timer = Timer({})
     with pinned(Policy(packed=packed)) as change, change:
         chosen(monkeypatch, timer)
-    assert timer.calls == [(5, tuple(candidates(torch.float32, may_pack=packed)))]
+    names = tuple(candidates(torch.float32, may_pack=packed))
+    assert timer.calls == [(5, names), (40, names)]
 
 
 def test_fixed_kernels_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import laws
 from counterpoint.decoders import candidate_method, contrastive_search
-from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores
+from counterpoint.decoders.search.contrastive_score import Context, contrastive_scores, unit
 from families import ALL, ENCODER_DECODER, EXPAND, FAMILY, RECURRENT, STATELESS, TREE, Family, prompts
 
 CACHED = [family for family in ALL if family.kind != "stateless_cache"]
@@ -112,10 +112,10 @@ def test_context_similarity(length: int, k: int, batch: int, random: object) -> 
     candidates = torch.randn(batch, k, 8, generator=generator)
     seen = torch.rand(batch, length, generator=generator) < 0.5
     seen[:, -1] = True
-    context = Context(hidden[:, :length], seen)
+    context = Context(unit(hidden[:, :length]), seen)
     for step in range(3):
-        context.append(hidden[:, length + step : length + step + 1])
-    found = context.similarity(candidates)
+        context.append(unit(hidden[:, length + step : length + step + 1]))
+    found = context.similarity(unit(candidates))
     for row in range(batch):
         kept = torch.cat([hidden[row, :length][seen[row]], hidden[row, length:]])
         for index in range(k):
