@@ -24,8 +24,9 @@ from counterpoint.decoders.hf.caches import (
     unusual_layers,
 )
 from counterpoint.decoders.hf.module_state import keeps_state_in_modules
+from counterpoint.decoders.kernels.choosing import ROWS
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
-from counterpoint.decoders.kernels.skinny_linear import MAX_ROWS, SkinnyLinears
+from counterpoint.decoders.kernels.skinny_linear import SkinnyLinears
 from counterpoint.decoders.undoing import Change, together
 
 Running = Callable[[], Change]
@@ -87,7 +88,7 @@ class RewindableModel:
             arguments["position_ids"] = torch.arange(self.read, self.read + tokens.shape[1], device=tokens.device)[None]
         self.read += tokens.shape[1]
         logits: Tensor
-        few = 1 < tokens.shape[1] <= MAX_ROWS
+        few = 1 < tokens.shape[1] <= ROWS[-1]
         attention = grouped_attention(self.config) if few and self.grouped else together()
         linears = self.skinny(tokens.shape[1]) if few else together()
         with together(self.running(), attention, linears) as run, run:

@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, R
 from counterpoint.decoders import DoLaLogitsProcessor, contrastive_search, install, uninstall
 from counterpoint.eval import AMATEUR, EXPERT
 from families import ALL, Family, prompts
+from real_models import REAL_MODELS
 
 STEPS = 60
 TEXTS = [
@@ -33,7 +34,6 @@ ANCIENT = (
     "gpt2 gpt2_tied llama opt opt_350m gpt_neox phi gemma mistral_sliding qwen2 stablelm starcoder2 bloom gpt_neo_local".split()
 )
 """Toy architectures whose configurations 4.49 reads."""
-REAL_MODELS = Path.home() / ".cache" / "counterpoint-models"
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPTNeoConfig, GPTNeoForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, GPTNeoConfig, GPTNeoForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 import every_family
 from counterpoint.decoders import candidate_method, contrastive_search
 from counterpoint.decoders.forwards import tree_measurement
 from counterpoint.decoders.forwards.layer_tap import LayerTap
 from families import FAMILY
+from real_models import REAL_MODELS
 from releases import before
 
 SMALL: dict[str, Any] = dict(vocab_size=96, hidden_size=16, num_attention_heads=2, intermediate_size=16)
@@ -96,6 +98,40 @@ def test_it_is_measured_once_and_again_when_the_model_changes(monkeypatch: pytes
     candidate_method(model.to(torch.bfloat16))
     candidate_method(model)
     assert len(measured) == 4
+
+
+@pytest.mark.parametrize(
+    ("dtype", "thrown", "method"),
+    [
+        (torch.bfloat16, 1, "tree"),
+        (torch.float16, 1, "tree"),
+        (torch.float32, 1, "expand"),
+        (torch.bfloat16, 9, "expand"),
+    ],
+)
+def test_rounding_in_few_bits_may_throw_a_single_state(
+    dtype: torch.dtype, thrown: int, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    differences = tree_measurement._differences
+
+    def throwing(one: Tensor, other: Tensor) -> Tensor:
+        found = differences(one, other)
+        found[len(found) // 2 : len(found) // 2 + thrown] = 2.0
+        found[: thrown // 2] = 2.0
+        return found
+
+    monkeypatch.setattr(tree_measurement, "_differences", throwing)
+    assert candidate_method(small().to(dtype))[0] == method
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_a_real_model_takes_the_tree(dtype: torch.dtype) -> None:
+    """States of SmolLM2 in bfloat16 are up to twice their length away from those of rows, one in 14."""
+    folder = REAL_MODELS / "smollm2-135m-instruct"
+    if not folder.exists():
+        pytest.skip(f"needs {folder}")
+    assert candidate_method(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype))[0] == "tree"
 
 
 @pytest.mark.parametrize(

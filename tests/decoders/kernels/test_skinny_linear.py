@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +25,8 @@ from counterpoint.decoders.kernels.policy import Policy, pinned
 from counterpoint.decoders.kernels.products import KERNELS, candidates
 from counterpoint.decoders.kernels.skinny_linear import SkinnyLinears, linear_weights, plain_linears, skinny_forward
 from families import ALL, Family, prompts
+from real_models import REAL_MODELS
 
-REAL_MODELS = Path.home() / ".cache" / "counterpoint-models"
 LLAMA = next(family for family in ALL if family.name == "llama")
 BATCHED = [family for family in ALL if family.name in ("llama", "gpt2", "qwen3", "olmo2")]
 NAMES = candidates(torch.float32, may_pack=True)[1:]
