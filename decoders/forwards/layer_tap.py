@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 
 from counterpoint.decoders.forwards.hooks import Inputs, first_input, watch_inputs
 from counterpoint.decoders.forwards.layers import decoder_layers, depth_of
-from counterpoint.decoders.forwards.places import Places
 from counterpoint.decoders.hf.caches import cached_length, find_cache
 from counterpoint.decoders.hf.fixed_shapes.compiled import compiles_itself, is_compiled
 from counterpoint.decoders.hf.generate_call import among_processors, current_call
+from counterpoint.decoders.hf.places import Places
 
 KEPT = 128
 """Positions kept of a forward: one in plain decoding, all drafted tokens where several are verified at once."""

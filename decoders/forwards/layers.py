@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from counterpoint.decoders.forwards.places import Places
 from counterpoint.decoders.hf.devices import ids_device
 from counterpoint.decoders.hf.fixed_shapes.compiled import eager
 from counterpoint.decoders.hf.hooked import hooked
+from counterpoint.decoders.hf.places import Places
 from counterpoint.decoders.hf.side_forward import forward_owner, side_forward
 from counterpoint.decoders.hf.unembedding import vocabulary_of
 from counterpoint.decoders.kernels.skinny_linear import is_plain
