@@ -1,4 +1,4 @@
-"""Hooks that show a model's forwards to an object for as long as it lives; code that ``torch.compile`` made shows nothing."""
+"""Hooks that show a model's forwards to an object for as long as it lives, compiled ones at the price of a break in the graph."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
+from counterpoint.decoders.hf.fixed_shapes.compiled import compiles_itself
 from counterpoint.decoders.hf.side_forward import forward_owner
 
 
 @runtime_checkable
 class Watcher(Protocol):
-    """An object that watches the forwards of one owner: None stands for those of ``generate``, an amateur for its own."""
+    """An object that watches a model's forwards of one owner: None stands for those of ``generate``, an amateur for its own."""
 
+    model: PreTrainedModel
     owner: object | None
 
 
@@ -38,8 +41,15 @@ class Hook(Generic[W]):
         self.watcher, self.see, self.shown = watcher, see, shown
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...], *shown: Any) -> Any:
-        """What the watcher makes of the arguments, or of the output; None for as they are."""
-        if torch.compiler.is_compiling() or (watcher := self.watcher()) is None or forward_owner() is not watcher.owner:
+        """What the watcher makes of the arguments, or of the output; None for as they are, as compiled code leaves them."""
+        if torch.compiler.is_compiling():
+            _show_between_graphs(self, arguments, shown)
+            return None
+        return self.show(arguments, shown)
+
+    def show(self, arguments: tuple[Any, ...], shown: tuple[Any, ...]) -> Any:
+        """What the watcher makes of them, if it lives and the forward is its owner's."""
+        if (watcher := self.watcher()) is None or forward_owner() is not watcher.owner:
             return None
         if len(shown) < self.shown:  # another thread is registering this hook, and torch has no word yet of its wanting names
             return None
@@ -47,6 +57,14 @@ class Hook(Generic[W]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Hook, (nobody, nobody, self.shown)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _show_between_graphs(hook: Hook[Any], arguments: tuple[Any, ...], shown: tuple[Any, ...]) -> None:
+    """Show what a model that its user has compiled is doing; ``generate``'s own compiled forward may reuse its tensors' memory."""
+    watcher = hook.watcher()
+    if watcher is not None and not compiles_itself(watcher.model):
+        hook.show(arguments, shown)
 
 
 def nobody() -> None:

@@ -158,6 +158,6 @@ def check_not_compiled(model: PreTrainedModel) -> None:
         )
     if is_compiled(model):
         raise ValueError(
-            f"{type(model).__name__} is compiled, and compiled code shows nothing of its layers; generate with the model as it was "
-            "before compile(), or within torch.compiler.set_stance('force_eager')"
+            f"{type(model).__name__} is compiled, and what was compiled before a decoder was made shows it nothing of its layers; "
+            "call torch.compiler.reset() now, or generate within torch.compiler.set_stance('force_eager')"
         )

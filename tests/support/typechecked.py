@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from types import FunctionType
 from typing import Any
 
+import torch
 from beartype import beartype
 
 SHAPE = re.compile(r"\b(Bool|Float|Float32|Float64|Int|Int64|Num|Real|Shaped)\[")
@@ -32,6 +33,16 @@ def resolved(function: Callable[..., Any]) -> bool:
         return False
 
 
+def eager_only(function: Callable[..., Any], checked: Callable[..., Any]) -> Callable[..., Any]:
+    """``checked``, or ``function`` itself where torch compiles it: sizes in a graph are no numbers that a check could remember."""
+
+    @wraps(function)
+    def either(*arguments: Any, **keywords: Any) -> Any:
+        return (function if torch.compiler.is_compiling() else checked)(*arguments, **keywords)
+
+    return either
+
+
 def by_shapes(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
     """jaxtyping's decorator for functions whose annotations have shapes, which costs some 50 microseconds a call; others need none.
 
@@ -45,6 +56,6 @@ def by_shapes(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
         shaped = any(SHAPE.search(str(each)) for each in function.__annotations__.values())
         if "<locals>" in function.__qualname__ or (not shaped and resolved(function)):
             return typechecker(function)
-        return jaxtyped(function, typechecker=typechecker)
+        return eager_only(function, jaxtyped(function, typechecker=typechecker))
 
     return partial(partial, decorate)  # jaxtyping's hook writes @jaxtyped(typechecker=...) above each function and class
