@@ -29,6 +29,7 @@ import torch
 from contrastive_search import ALPHA, batch_expanded
 from timing import Case, Results, described, environment_of, text
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen3MoeConfig
 
@@ -141,13 +142,26 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Lists(TorchFunctionMode):
+    """Counts tensors that become lists, which waits for a device and is no operation of its own on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the function."""
+        self.count += func is torch.Tensor.tolist
+        return func(*args, **(kwargs or {}))
+
+
 def reads(model: PreTrainedModel, ids: Tensor, arguments: Callable[[], dict[str, Any]]) -> float:
     """Reads of numbers a token: the difference of ten and of two."""
     counts = []
     for new_tokens in (2, 10):
-        with Reads() as found:
+        with Reads() as found, Lists() as lists:
             generate(model, ids, new_tokens, arguments() | {"disable_compile": True})
-        counts.append(found.count)
+        counts.append(found.count + lists.count)
     return (counts[1] - counts[0]) / 8
 
 

@@ -116,7 +116,6 @@ class ModelAmateur(Shown, Amateur, TextAmateur):
     @override
     def logits(self, input_ids: Int[Tensor, "rows length"]) -> Float[Tensor, "rows vocabulary"]:
         ids, seen = self.text(moved_to(self.model, input_ids))
-        check_known(self.model, [int(ids.max())])
         with self.lock, torch.no_grad():
             return self.next_logits(ids, seen).float().to(input_ids.device)
 
@@ -134,6 +133,7 @@ class ModelAmateur(Shown, Amateur, TextAmateur):
     def next_logits(self, ids: Int[Tensor, "rows own"], seen: Bool[Tensor, "rows own"]) -> Float[Tensor, "rows vocabulary"]:
         """One forward of what the cache does not hold, the last token at least."""
         held, _ = self.prefix.hold(ids, seen, most=ids.shape[1] - 1)
+        check_known(self.model, [self.prefix.largest])
         arguments = self.prefix.arguments(seen, held)
         if "logits_to_keep" in self.prefix.parameters:
             arguments["logits_to_keep"] = 1

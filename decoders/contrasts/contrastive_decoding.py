@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NoReturn
 
 import torch
 from jaxtyping import Float
@@ -72,16 +74,22 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
 
     @override
     def parts(self, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]) -> ContrastParts:
-        check_logits(scores)
-        positive = scores
-        if self.positives:
-            others = [amateur_logits(other, outputs, scores).log_softmax(dim=-1) for other in self.positives]
-            positive = torch.stack([scores.float().log_softmax(dim=-1), *others]).mean(dim=0)
+        others = [amateur_logits(other, outputs, scores) for other in self.positives]
         negative = amateur_logits(self.amateur, outputs, scores)
+        positive = scores
+        if others:
+            positive = torch.stack([each.float().log_softmax(dim=-1) for each in (scores, *others)]).mean(dim=0)
         found = contrast(positive, negative, form=self.form_at(outputs), alpha=self.alpha)
-        if not bool((found > -torch.inf).any(dim=-1).all()):
-            raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
+        if not math.isfinite(found.amax(dim=-1).abs().max()):  # whatever is wrong shows here, and a device is waited for once
+            self._refuse(scores, dict(zip([*self.positives, self.amateur], [*others, negative], strict=True)))
         return ContrastParts(scores=found.to(scores.dtype), positive=positive, negative=negative)
+
+    def _refuse(self, scores: Tensor, logits: Mapping[Amateur, Tensor]) -> NoReturn:
+        """Name what makes scores that are no numbers, or -inf for all tokens of a row."""
+        check_logits(scores)
+        for amateur, given in logits.items():
+            check_amateur(given, type(amateur).__name__)
+        raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
 
     def form_at(self, outputs: SideOutputs) -> Form:
         """The form of contrast at the positions of ``outputs``, for those that change as a text gets longer."""
@@ -147,11 +155,18 @@ def as_amateur(amateur: Amateur | Model) -> Amateur:
 def amateur_logits(
     amateur: Amateur, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]
 ) -> Float[Tensor, "positions vocabulary"]:
-    """The amateur's logits in the place of ``scores``, checked."""
-    logits = outputs.logits(amateur)
-    check_amateur(logits, type(amateur).__name__)
+    """The amateur's logits in the place of ``scores``."""
     known = amateur.known_tokens if isinstance(amateur, ModelAmateur | PooledAmateur) else None
-    return aligned(logits, scores.shape[-1], known)
+    return aligned(outputs.logits(amateur), scores.shape[-1], known)
+
+
+def checked_logits(
+    amateur: Amateur, outputs: SideOutputs, scores: Float[Tensor, "positions vocabulary"]
+) -> Float[Tensor, "positions vocabulary"]:
+    """The amateur's logits in the place of ``scores``, none of which is NaN or +inf."""
+    logits = amateur_logits(amateur, outputs, scores)
+    check_amateur(logits, type(amateur).__name__)
+    return logits
 
 
 def check_alpha(alpha: float) -> None:

@@ -44,6 +44,8 @@ class PrefixCache:
         self.argument = cache_argument(model)
         self.looked = False
         self.before: ModuleState = {}
+        self.largest, self.padded = 0, False
+        """The largest of the ids that were last given, and whether some of them are padding."""
         self.clear()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -70,13 +72,13 @@ class PrefixCache:
         self.before = {} if self.looked else module_state(self.model)
         ids, mask, cache = self.ids, self.seen, self.cache
         self.ids = self.seen = None
+        goes_on = self._look_at(input_ids, seen, ids, mask)
         if ids is None or mask is None or cache is None:
             self.clear()
             return 0, None
-        length = min(ids.shape[1], input_ids.shape[1])
         rows: Tensor | None = None
-        if ids.shape[1] == length <= most and _same(ids, input_ids[:, :length]) and _same(mask, seen[:, :length]):
-            held = length
+        if goes_on and ids.shape[1] <= most:
+            held = ids.shape[1]
         else:
             common, rows = common_beginning(ids, mask, input_ids, seen)
             held = min(int(common.min()), most)
@@ -90,11 +92,21 @@ class PrefixCache:
             drop_last(cache, drop)
         return held, rows
 
+    def _look_at(self, input_ids: Tensor, seen: Tensor, ids: Tensor | None, mask: Tensor | None) -> bool:
+        """Whether each row goes on as it was. All numbers of a step are read at once, since a device has to be waited for."""
+        facts = [seen.all(), input_ids.max() if input_ids.numel() else seen.all()]
+        length = 0 if ids is None else ids.shape[1]
+        if ids is not None and mask is not None and length <= input_ids.shape[1] and len(ids) == len(input_ids):
+            facts += [(ids == input_ids[:, :length]).all(), (mask == seen[:, :length]).all()]
+        unpadded, self.largest, *same = torch.stack([fact.long() for fact in facts]).tolist()
+        self.padded = not unpadded
+        return bool(same) and all(same)
+
     def arguments(self, seen: Bool[Tensor, "rows length"], held: int) -> dict[str, Any]:
-        """What the forward of the tokens from ``held`` on takes besides them."""
+        """What the forward of the tokens from ``held`` on takes besides them, of rows as they were given to :meth:`hold`."""
         arguments: dict[str, Any] = {"use_cache": self.argument is not None}
         text_only = held > 0 and self.cache is not None and has_no_keys(self.cache)
-        if not text_only and not bool(seen.all()):  # a state without keys has no padding to be told of
+        if not text_only and self.padded:  # a state without keys has no padding to be told of
             arguments["attention_mask"] = seen.long()
         arguments |= position_arguments(self.model, seen, held)
         if self.argument is not None:
@@ -137,7 +149,3 @@ def common_beginning(
     same &= known_seen[None, :, :length] == seen[:, None, :length]
     common, rows = same.cumprod(dim=-1).sum(dim=-1).max(dim=-1)
     return common, rows
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(one, other)

@@ -15,7 +15,7 @@ from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
 from counterpoint.decoders.checks import check_logits
-from counterpoint.decoders.contrasts.contrastive_decoding import amateur_logits, as_amateur, check_alpha
+from counterpoint.decoders.contrasts.contrastive_decoding import as_amateur, check_alpha, checked_logits
 from counterpoint.decoders.contrasts.forms import Form, allowed_by, likelihood_ratio, plausible
 from counterpoint.decoders.forwards.exit_tap import ExitTap
 from counterpoint.decoders.forwards.layers import EarlyExits, check_layers, depth_of
@@ -153,10 +153,10 @@ class LayerFusionLogitsProcessor(ContrastProcessor):
         early = outputs.exits(self.tap).to(scores.device)
         logits = LayerLogits(
             scores,
-            allowed_by(scores, amateur_logits(self.amateur, outputs, scores)),
+            allowed_by(scores, checked_logits(self.amateur, outputs, scores)),
             allowed_by(scores, early),
             allowed_by(scores, self._amateur_exits(outputs, scores)),
-            allowed_by(scores, amateur_logits(self.guide, outputs, scores)) if self.guide and self.refocus_weight else None,
+            allowed_by(scores, checked_logits(self.guide, outputs, scores)) if self.guide and self.refocus_weight else None,
         )
         weights = self._weights(scores, early)
         fused = self.fusion(logits, weights, self.form, self.refocus_weight)
