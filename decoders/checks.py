@@ -111,10 +111,21 @@ def check_cache(model: PreTrainedModel, cache: object, use_cache: bool) -> None:
         raise ValueError(f"{name} does not keep its state in {CACHE}, which is empty after the prompt; pass use_cache=False")
 
 
+def all_finite(numbers: Float[Tensor, "rows"]) -> bool:
+    """Whether none is infinite or NaN, for which a device is waited for once.
+
+    Example:
+        >>> import torch
+        >>> all_finite(torch.tensor([1.0, 2.0])), all_finite(torch.tensor([1.0, -torch.inf]))
+        (True, False)
+    """
+    return numbers.numel() == 0 or math.isfinite(numbers.abs().max())
+
+
 def check_logits(logits: Float[Tensor, "rows vocabulary"]) -> None:
     """Logits are numbers or -inf, and at least one of a row's is finite."""
     best = logits.amax(dim=-1)  # NaN where any is, +inf where any is, -inf where all are
-    if math.isfinite(best.abs().max()):  # the only number that a device is waited for
+    if all_finite(best):
         return
     for name, wrong in ("NaN", best.isnan()), ("+inf", best == torch.inf):
         if bool(wrong.any()):

@@ -13,7 +13,7 @@ from typing_extensions import override
 from counterpoint.decoders.amateurs.prompts import PromptAmateur, unpadded
 from counterpoint.decoders.forwards.given_texts import GivenTexts
 from counterpoint.decoders.forwards.pictured_texts import forward_pictured
-from counterpoint.decoders.forwards.readable import check_causal
+from counterpoint.decoders.forwards.readable import check_causal, check_known
 from counterpoint.decoders.forwards.recording import ForwardOutputs, Positions
 from counterpoint.decoders.hf.model_inputs import TOKEN_TYPES, sent_to
 from counterpoint.decoders.hf.positions import picture_positions, positions
@@ -87,6 +87,7 @@ class InputsAmateur(PromptAmateur):
             raise ValueError(
                 f"{type(self.model).__name__} keeps its state where rows cannot be chosen; InputsAmateur needs a cache"
             )
+        check_known(self.model, [self.prefix.largest])
         arguments = self.prefix.arguments(seen, held)
         if self.deltas is not None:
             text = positions(seen)

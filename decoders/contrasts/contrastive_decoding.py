@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NoReturn
 
 import torch
 from jaxtyping import Float
@@ -17,7 +15,7 @@ from counterpoint.decoders.amateurs.models import Amateur, ModelAmateur, PooledA
 from counterpoint.decoders.amateurs.prompts import EncoderDecoderAmateur, PromptAmateur
 from counterpoint.decoders.amateurs.vocabulary import aligned
 from counterpoint.decoders.base import ContrastParts, ContrastProcessor, SideOutputs
-from counterpoint.decoders.checks import check_amateur, check_logits
+from counterpoint.decoders.checks import all_finite, check_amateur, check_logits
 from counterpoint.decoders.contrasts.forms import Form, contrast, extrapolation, likelihood_ratio
 from counterpoint.decoders.hf.wrappers import Model, plain_model, unwrapped
 
@@ -80,16 +78,17 @@ class ContrastiveDecodingLogitsProcessor(ContrastProcessor):
         if others:
             positive = torch.stack([each.float().log_softmax(dim=-1) for each in (scores, *others)]).mean(dim=0)
         found = contrast(positive, negative, form=self.form_at(outputs), alpha=self.alpha)
-        if not math.isfinite(found.amax(dim=-1).abs().max()):  # whatever is wrong shows here, and a device is waited for once
-            self._refuse(scores, dict(zip([*self.positives, self.amateur], [*others, negative], strict=True)))
+        if not all_finite(best := found.amax(dim=-1)):  # whatever is wrong shows here, and a device is waited for once
+            self._check(scores, [*others, negative], best)
         return ContrastParts(scores=found.to(scores.dtype), positive=positive, negative=negative)
 
-    def _refuse(self, scores: Tensor, logits: Mapping[Amateur, Tensor]) -> NoReturn:
-        """Name what makes scores that are no numbers, or -inf for all tokens of a row."""
+    def _check(self, scores: Tensor, logits: Sequence[Tensor], best: Tensor) -> None:
+        """Refuse by name what makes the best score of a row NaN or -inf; a form of one's own may give +inf."""
         check_logits(scores)
-        for amateur, given in logits.items():
+        for amateur, given in zip([*self.positives, self.amateur], logits, strict=True):
             check_amateur(given, type(amateur).__name__)
-        raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
+        if bool((best == -torch.inf).any()):
+            raise ValueError(f"{type(self.amateur).__name__} gives all plausible tokens of a row -inf; give them some probability")
 
     def form_at(self, outputs: SideOutputs) -> Form:
         """The form of contrast at the positions of ``outputs``, for those that change as a text gets longer."""

@@ -165,6 +165,8 @@ def allowed_by(
 ) -> Float[Tensor, "*batch vocabulary"]:
     """``logits`` without the tokens that are banned in ``positive``, which may lack their leading dimensions (layers, say).
 
+    Both are numbers or -inf.
+
     Example:
         >>> import torch
         >>> allowed_by(torch.tensor([0.0, -torch.inf]), torch.tensor([1.0, 2.0]))

@@ -41,11 +41,17 @@ class Hook(Generic[W]):
         self.watcher, self.see, self.shown = watcher, see, shown
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...], *shown: Any) -> Any:
-        """What the watcher makes of the arguments, or of the output; None for as they are, as compiled code leaves them."""
-        if torch.compiler.is_compiling():
+        """What the watcher makes of the arguments, or of the output; None leaves them as they are.
+
+        A model that its user compiles is watched between graphs, where nothing can be replaced. What ``generate`` compiles by
+        itself may reuse the memory of its tensors, and is not watched.
+        """
+        if not torch.compiler.is_compiling():
+            return self.show(arguments, shown)
+        watcher = self.watcher()
+        if watcher is not None and not torch.compiler.is_exporting() and not compiles_itself(watcher.model):
             _show_between_graphs(self, arguments, shown)
-            return None
-        return self.show(arguments, shown)
+        return None
 
     def show(self, arguments: tuple[Any, ...], shown: tuple[Any, ...]) -> Any:
         """What the watcher makes of them, if it lives and the forward is its owner's."""
@@ -61,10 +67,7 @@ class Hook(Generic[W]):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _show_between_graphs(hook: Hook[Any], arguments: tuple[Any, ...], shown: tuple[Any, ...]) -> None:
-    """Show what a model that its user has compiled is doing; ``generate``'s own compiled forward may reuse its tensors' memory."""
-    watcher = hook.watcher()
-    if watcher is not None and not compiles_itself(watcher.model):
-        hook.show(arguments, shown)
+    hook.show(arguments, shown)
 
 
 def nobody() -> None:

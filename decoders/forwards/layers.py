@@ -138,9 +138,13 @@ class EarlyExits:
     def parts(self) -> Unembedding:
         """The model's own unembedding now."""
         found, places = self.found
-        if not places.hold() and not found.is_of(self.model):
-            self.found = found, _ = self._find()
+        if not places.hold():
+            self.found = found, _ = (found, self._places(found)) if found.is_of(self.model) else self._find()
         return found
+
+    def _places(self, found: Unembedding) -> Places:
+        """Where the parts lie now."""
+        return Places(self.model, [*found.layers, found.head, *(module for _, module in found.between)])
 
     def __call__(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch vocabulary"]:
         """Logits of hidden states, in float32."""
@@ -162,7 +166,7 @@ class EarlyExits:
         found = Unembedding(layers, head, between, scaling, self.final_norm)
         if last is None or unembedded is None or not found.gives(last, logits):
             raise ValueError(f"{name} does not unembed its last hidden state in a way that early exits can follow")
-        return found, Places(model, [layers, head, *(module for _, module in between)])
+        return found, self._places(found)
 
     def _probe(
         self, model: Any, layers: nn.ModuleList, head: nn.Module

@@ -24,10 +24,12 @@ from counterpoint.decoders.hf.caches import (
     unusual_layers,
 )
 from counterpoint.decoders.hf.module_state import keeps_state_in_modules
-from counterpoint.decoders.kernels.choosing import ROWS
 from counterpoint.decoders.kernels.grouped_attention import grouped_attention
 from counterpoint.decoders.kernels.skinny_linear import SkinnyLinears
 from counterpoint.decoders.undoing import Change, together
+
+FEW = 64
+"""Tokens that are read as candidates are; more of them are read as a text is."""
 
 Running = Callable[[], Change]
 """Gives a change under which the model's forwards are the right ones."""
@@ -88,7 +90,7 @@ class RewindableModel:
             arguments["position_ids"] = torch.arange(self.read, self.read + tokens.shape[1], device=tokens.device)[None]
         self.read += tokens.shape[1]
         logits: Tensor
-        few = 1 < tokens.shape[1] <= ROWS[-1]
+        few = 1 < tokens.shape[1] <= FEW
         attention = grouped_attention(self.config) if few and self.grouped else together()
         linears = self.skinny(tokens.shape[1]) if few else together()
         with together(self.running(), attention, linears) as run, run:

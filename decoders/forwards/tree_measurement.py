@@ -10,11 +10,13 @@ Three texts that no one wrote, a dozen forwards of a few tokens:
 
 A wrong tree throws the states of all that follows a branch or an edge. Rounding in few bits may throw a single one anywhere: of
 SmolLM2 in bfloat16 one of 14 by twice its length, the others by some hundredths. So the largest difference counts in float32, and
-in dtypes of fewer bits the median of each comparison.
+in dtypes of fewer bits the median of each comparison. Past the edge of a window, where a single one of four states may be wrong,
+the largest counts always.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
@@ -77,7 +79,9 @@ def measured(model: PreTrainedModel, form: str, make_tree: MakeForward, windows:
 def _measure(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Measurement:
     with torch.no_grad(), side_forward(_measured) as own, own:
         try:
-            differences = [_typical(each) for each in (*_short_and_long(model, make_tree, windows), *_branches(model))]
+            short, *long = _short_and_long(model, make_tree, windows)
+            differences = [_largest(each) if windows else _typical(each) for each in long]
+            differences += [_typical(each) for each in (short, *_branches(model))]
         except (ValueError, RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
             return Measurement(float("inf"), f"{type(model).__name__} refuses it: {type(error).__name__} {error}")
     largest = max(differences)
@@ -86,9 +90,14 @@ def _measure(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[i
 
 def _typical(differences: Float[Tensor, "states"]) -> float:
     """The largest difference, or where states have few bits the (upper) median."""
-    ordered = differences.sort().values  # NaN is the largest
+    largest = _largest(differences)
     few_bits = torch.finfo(differences.dtype).bits < 32
-    return float(ordered[len(ordered) // 2 if few_bits else -1])
+    return float(differences.sort().values[len(differences) // 2]) if few_bits and math.isfinite(largest) else largest
+
+
+def _largest(differences: Float[Tensor, "states"]) -> float:
+    """The largest difference, NaN if one is."""
+    return float(differences.max())
 
 
 def _short_and_long(model: PreTrainedModel, make_tree: MakeForward, windows: Sequence[int]) -> Iterable[Tensor]:

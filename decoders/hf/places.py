@@ -1,4 +1,4 @@
-"""Where modules lie in a model, so that a step can tell at the price of a few dictionaries that nobody has put others there."""
+"""Where modules lie in a model, so that a step can tell at the price of a few look-ups that nobody has put others there."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Places:
         wanted = list(modules)
         self.known = all(module in names for module in wanted)
         """Whether all of them are parts of the model; of others nothing can be told."""
-        self.ways = [step for module in wanted if module in names for step in _way(model, names[module])]
+        self.ways = list(dict.fromkeys(step for module in wanted if module in names for step in _way(model, names[module])))
 
     def hold(self) -> bool:
         """Whether each module is where it was."""
-        return self.known and all(inside.get(name) is module for inside, name, module in self.ways)
+        return self.known and all(parent._modules.get(name) is module for parent, name, module in self.ways)
 
 
-def _way(model: nn.Module, name: str) -> Iterator[tuple[dict[str, nn.Module | None], str, nn.Module]]:
-    """Each step down: the modules that one has, the name of the next, and the next."""
+def _way(model: nn.Module, name: str) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """Each step down: a module, the name of one in it, and that one."""
     here = model
     for part in name.split(".") if name else ():
-        inside, here = here._modules, here.get_submodule(part)
-        yield inside, part, here
+        parent, here = here, here.get_submodule(part)
+        yield parent, part, here

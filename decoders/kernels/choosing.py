@@ -25,13 +25,15 @@ ROWS = (2, 3, 5, 10, 20, 40)
 """Numbers of rows that are measured; others are taken for the next larger one."""
 
 SEVERAL = 8
-"""Texts in a batch for which a kernel must not be slower than the plain one."""
+"""Texts in a batch for which a kernel must not be slower than the plain one, or fewer that have as many rows as are measured."""
 
 LARGE = 2**16
 """Weights of fewer elements are multiplied fast enough the usual way."""
 
 GAIN, NOISE = 0.9, 1.05
-"""Another kernel is taken below this share of the plain one's time, of one text and several together, and never above that one."""
+"""Another kernel is taken where it needs less than the first share of the plain one's time, by the mean of one text and several,
+and for neither more than the second.
+"""
 
 ROUNDS, SECONDS = 7, 0.006
 """At most so many rounds, and none but the first three begins after so many seconds of products."""
@@ -136,7 +138,7 @@ def _choose(rule: Policy, product: Product, weights: Sequence[Tensor]) -> Choice
 
 @torch.no_grad()
 def measure(weights: Sequence[Tensor], rows: int, names: Sequence[str]) -> dict[str, float]:
-    """The usual time of each kernel in seconds, a median: they take turns, and the shortest finds weights in caches by luck."""
+    """The median time of each kernel in seconds: they take turns, and the shortest is of weights that happened to be cached."""
     width = weights[0].shape[1]
     x = torch.linspace(-1, 1, rows * width).to(weights[0].dtype).view(rows, width)
     turns = cycle(weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -122,6 +123,20 @@ def test_rounding_in_few_bits_may_throw_a_single_state(
 
     monkeypatch.setattr(tree_measurement, "_differences", throwing)
     assert candidate_method(small().to(dtype))[0] == method
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["axk2:AXK2ForCausalLM", "mistral_large4:MistralLarge4ForConditionalGeneration"])
+def test_one_wrong_state_past_an_edge_is_seen_in_any_dtype(name: str, dtype: torch.dtype) -> None:
+    """Sparse attention leaves out other tokens in a tree, which shows in one or two of four states."""
+    if name not in every_family.names():
+        pytest.skip(f"this transformers has no {name}")
+    assert candidate_method(every_family.build(name).to(dtype))[0] == "expand"
+
+
+def test_no_number_is_no_small_difference() -> None:
+    differences = torch.tensor([torch.nan, 0.0, 0.0], dtype=torch.bfloat16)
+    assert math.isnan(tree_measurement._typical(differences))
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from accelerate import dispatch_model
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import CompileConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from contrast_cases import sibling
 from counterpoint.decoders import (
@@ -171,6 +171,28 @@ def test_another_head_is_the_one_that_is_used(name: str, change: Callable[[PreTr
         torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("layer", [0, 2])
+def test_a_layer_that_is_gone_is_missed(layer: int) -> None:
+    """``del`` gives the list of layers a new dictionary, and moves those behind it."""
+    model = tiny_model()
+    used = DoLaLogitsProcessor(model, layers=[1])
+    texts(model, logits_processor=[used])
+    del model.model.layers[layer]
+    with pytest.raises(ValueError, match="has no list of 3 decoder layers"):
+        texts(model, logits_processor=[used])
+
+
+def test_another_container_of_the_same_layers_is_no_other_model() -> None:
+    model = tiny_model()
+    used = DoLaLogitsProcessor(model, layers=[1])
+    expected = texts(model, logits_processor=[used])
+    within = model.model
+    model.model = copy(within)
+    model.model._modules = dict(within._modules)
+    assert texts(model, logits_processor=[used]) == expected
+    assert used.tap.exits.found[1].hold()
+
+
 def test_layers_that_a_name_no_longer_stands_for_are_refused() -> None:
     model = deepcopy(FAMILY["gpt2_tied"].build())
     used = DoLaLogitsProcessor(model, layers="low")
@@ -250,3 +272,14 @@ def test_code_compiled_before_a_decoder_was_made_is_refused_or_right(name: str, 
         assert re.search(r"is compiled, and what was compiled before a decoder was made.*force_eager", str(error))  # noqa: PT017
     torch.compiler.reset()
     assert texts(used, logits_processor=[late], **cache) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_compiler")
+def test_what_generate_compiles_has_no_breaks_by_a_decoder_that_lives() -> None:
+    model = tiny_model()
+    used = DoLaLogitsProcessor(model, layers=[1])
+    call = model.get_compiled_call(CompileConfig(fullgraph=True, backend="eager", mode=None))
+    torch.testing.assert_close(call(IDS, attention_mask=MASK).logits, tiny_model()(IDS, attention_mask=MASK).logits)
+    with pytest.raises(ValueError, match="pass disable_compile=True"):
+        used.tap.states(IDS[:, :-1])

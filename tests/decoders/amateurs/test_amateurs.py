@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import accelerate
@@ -270,14 +270,35 @@ def test_a_pool_of_one_is_that_one_and_weights_are_powers(model: PreTrainedModel
         PooledAmateur(amateurs, weights=[1.0])
 
 
-@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
-def test_an_amateur_that_knows_nothing_is_named(model: PreTrainedModel, batch: Batch, value: float) -> None:
-    class Void:
-        def logits(self, input_ids: Tensor) -> Tensor:
-            return torch.full((len(input_ids), VOCABULARY), value)
+@dataclass
+class Void:
+    """An amateur that says the same of every token; like every data class it can be no key of a dictionary."""
 
-    with pytest.raises(ValueError, match="Void"):
-        laws.generate(model, batch, [ContrastiveDecodingLogitsProcessor(Void())])
+    value: float
+
+    def logits(self, input_ids: Tensor) -> Tensor:
+        """The same."""
+        return torch.full((len(input_ids), VOCABULARY), self.value)
+
+
+@pytest.mark.parametrize(("value", "error"), [(torch.nan, "gives NaN"), (torch.inf, "gives .inf"), (-torch.inf, "-inf; give them")])
+def test_an_amateur_that_knows_nothing_is_named(model: PreTrainedModel, batch: Batch, value: float, error: str) -> None:
+    with pytest.raises(ValueError, match=f"Void {error}|Void .*{error}"):
+        laws.generate(model, batch, [ContrastiveDecodingLogitsProcessor(Void(value))])
+
+
+def test_a_form_of_ones_own_may_give_infinity(model: PreTrainedModel, batch: Batch) -> None:
+    """The ratio of probabilities, where the amateur's is too small for float32."""
+
+    def ratio(positive: Tensor, negative: Tensor) -> Tensor:
+        return positive.softmax(dim=-1) / negative.softmax(dim=-1)
+
+    class Sure(Void):
+        def logits(self, input_ids: Tensor) -> Tensor:
+            return super().logits(input_ids).index_fill_(1, torch.tensor([4]), 0.0)
+
+    output = laws.generate(model, batch, [ContrastiveDecodingLogitsProcessor(Sure(-300.0), form=ratio)])
+    assert (output.scores[0] == torch.inf).any()
 
 
 @pytest.mark.parametrize(

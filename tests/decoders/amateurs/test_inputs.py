@@ -319,6 +319,9 @@ def test_what_cannot_be_said_is_refused() -> None:
     sizes = [llava.inputs(1), {**llava.inputs(2), "pixel_values": torch.zeros(1, 3, 8, 8)}]
     with pytest.raises(ValueError, match="pixel_values of the prompts differ in shape; give pictures of one size"):
         InputsAmateur(llava.model, sizes)
+    unknown = llava.model.get_input_embeddings().weight.shape[0]
+    with pytest.raises(ValueError, match=f"token {unknown} is none of the {unknown} that Llava"):
+        InputsAmateur(llava.model, llava.inputs(3), prompt_length=4).logits(torch.tensor([[5, 6, 7, 8, unknown]]))
     model = tiny_model()
     alone = {"input_ids": torch.tensor([[7, 8, 9]])}
     assert score(model, None, [[5, 6]], [[[7, 8]]], visual(model, alone))[0][0].total < 0
