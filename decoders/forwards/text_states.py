@@ -95,7 +95,8 @@ class TextStates:
             check_not_compiled(self.model)
             raise ValueError(f"the latest forward of {self.name} did not read these ids: is this the model that generates?")
         new = latest.states[:, : length - start].float()
-        states = torch.cat([self._known(input_ids[:, :start], seen[:, :start]).to(new.device), new], dim=1) if start else new
+        known = [self._known(input_ids[:, :start], seen[:, :start]).to(new.device)] if start else []
+        states = torch.cat([*known, new], dim=1)  # a copy: compiled models may write to what they gave
         self.local.texts = Texts(latest.call, input_ids.clone(), seen, states)
         return states
 
