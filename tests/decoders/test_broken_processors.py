@@ -75,6 +75,7 @@ def test_transformers_guidance_is_wrong_in_drafts_and_in_turn(model: PreTrainedM
 
 def trusting(self: PrefixCache, ids: Tensor, seen: Tensor, most: int) -> tuple[int, None]:
     """A cache that never looks at what it holds: rows keep their places, and texts only grow."""
+    self.padded = not bool(seen.all())
     if self.ids is None or self.cache is None:
         return 0, None
     held = min(self.ids.shape[1], most)
