@@ -14,6 +14,7 @@ from typing_extensions import override
 from counterpoint.decoders.forwards.hooks import Inputs
 from counterpoint.decoders.forwards.layer_tap import LayerTap, Pass
 from counterpoint.decoders.forwards.layers import EarlyExits, Unembedding
+from counterpoint.decoders.hf.fixed_shapes.compiled import is_itself_compiled
 from counterpoint.decoders.kernels.choosing import choose
 from counterpoint.decoders.kernels.skinny_linear import skinny_forward
 
@@ -68,6 +69,8 @@ class ExitTap(LayerTap):
         if len(arguments) != 1 or not self.complete(latest, arguments[0]) or not (parts := self.exits.parts).skinny:
             return None
         head: Any = parts.head
+        if is_itself_compiled(self.model) or is_itself_compiled(head):  # the head may run between graphs, or within one
+            return None
         early = parts.normed(torch.stack([latest.states[layer] for layer in self.layers]))
         choose([head.weight], 1 + len(early))
         return (Joined.of(arguments[0], early, parts, latest),), dict(keywords)

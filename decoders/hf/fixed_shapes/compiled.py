@@ -24,10 +24,12 @@ def is_compiled(model: nn.Module) -> bool:
     """Whether ``model`` or a module in it was compiled, by ``compile()`` or as its ``forward``."""
     if "torch._dynamo" not in sys.modules:
         return False
-    return any(
-        module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
-        for module in model.modules()
-    )
+    return any(map(is_itself_compiled, model.modules()))
+
+
+def is_itself_compiled(module: nn.Module) -> bool:
+    """Whether this very module was compiled, by ``compile()`` or as its ``forward``."""
+    return module._compiled_call_impl is not None or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
 
 
 def compiles_itself(model: nn.Module) -> bool:
