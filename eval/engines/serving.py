@@ -91,7 +91,9 @@ class Choices:
             raise ValueError(f"decoder={named!r} is no choice: write NAME or NAME:key=value,...")
         spec = self.allowed(parse_decoder(named, own=False)) if named else self.default
         given = {name: body[name] for name in SAMPLING if body.get(name) is not None}
-        if not spec.sampling and given.get("temperature") == 0:
+        if given.get("temperature") == 0:
+            if spec.sampling:
+                raise ValueError(f"temperature=0: {spec.name} draws; name decoder='greedy' instead")
             del given["temperature"]  # nothing is drawn
         for name, value in given.items():
             if name not in spec.values and not (name == "top_p" and value == 1):
@@ -100,8 +102,6 @@ class Choices:
                 )
             if name in spec.values:
                 spec = replace(spec, values={**spec.values, name: spec.row.parameters[name].read(name, float(value))})
-        if spec.sampling and spec.values.get("temperature") == 0:
-            raise ValueError(f"temperature=0: {spec.name} draws; name decoder='greedy' instead")
         return spec
 
     def allowed(self, spec: DecoderSpec) -> DecoderSpec:
