@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from counterpoint.decoders.hf.fixed_shapes.compiled import compiles_itself
+from counterpoint.decoders.hf.fixed_shapes.compiled import compiles_itself, is_exporting
 from counterpoint.decoders.hf.side_forward import forward_owner
 
 
@@ -48,8 +48,8 @@ class Hook(Generic[W]):
         """
         if not torch.compiler.is_compiling():
             return self.show(arguments, shown)
-        watcher = self.watcher()
-        if watcher is not None and not torch.compiler.is_exporting() and not compiles_itself(watcher.model):
+        watcher, exporting = self.watcher(), is_exporting() or not torch.compiler.is_dynamo_compiling()
+        if watcher is not None and not exporting and not compiles_itself(watcher.model):
             _show_between_graphs(self, arguments, shown)
         return None
 

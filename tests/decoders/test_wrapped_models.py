@@ -283,3 +283,23 @@ def test_what_generate_compiles_has_no_breaks_by_a_decoder_that_lives() -> None:
     torch.testing.assert_close(call(IDS, attention_mask=MASK).logits, tiny_model()(IDS, attention_mask=MASK).logits)
     with pytest.raises(ValueError, match="pass disable_compile=True"):
         used.tap.states(IDS[:, :-1])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects")  # of transformers' own
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_model_is_exported_as_if_no_decoder_lived(strict: bool) -> None:
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = tiny_model()
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.model(input_ids=ids, use_cache=False).logits
+
+    module = Logits()
+    used = DoLaLogitsProcessor(module.model, layers=[1])
+    exported = torch.export.export(module, (IDS,), strict=strict).module()
+    torch.testing.assert_close(exported(IDS), module(IDS))
+    assert used.layers == (1,)

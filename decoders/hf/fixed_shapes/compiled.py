@@ -1,4 +1,4 @@
-"""Models that ``torch.compile`` has compiled: their code shows no hook the states that pass through it."""
+"""Models that ``torch.compile`` has compiled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from counterpoint.decoders.undoing import Change, together
+
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+"""Whether ``torch.export`` traces, which nobody can tell before torch 2.7."""
 
 _lock = threading.Lock()
 _users: set[object] = set()
