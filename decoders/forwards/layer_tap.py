@@ -93,7 +93,7 @@ class LayerTap:
                 if module is not modules[layer]:
                     end()
                     self.watched[layer] = modules[layer], watch_inputs(self, modules[layer], see)
-            self.places = Places(self.model, [*modules, *(module for module, _ in self.watched.values())])
+            self.places = Places(self.model, modules)
 
     def _seen_at(self) -> dict[int, Callable[..., Inputs | None]]:
         """What is called before each of the layers."""

@@ -140,7 +140,7 @@ class ContrastiveSearchLogitsProcessor(ExpertLogitsProcessor):
             else:
                 self.context.append(unit(hidden))
         assert self.context is not None  # noqa: S101 - a text of no tokens was refused
-        padded = not bool(seen.all())
+        padded = self.prefix.padded
         self.context.seen = seen if padded else None
         order = positions(seen)
         return self.context, {
